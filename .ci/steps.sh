@@ -1,0 +1,99 @@
+# The steps of .ci/run, each a function; called as `bash -euo pipefail steps.sh FUNCTION ARGUMENTS`
+# from the checkout's root. WORK is a directory for everything, TREE in it the copy to work on.
+
+install() { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; }
+
+# A program that really is this version: pyenv's shims stand on the path for versions that are
+# not chosen, too, and then only fail.
+find_python() {
+    local candidate
+    for candidate in "$(command -v "python$1")" "$(pyenv root 2>/dev/null)/versions/$1".*/bin/python; do
+        if [ "$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$1" ]; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# What is committed, or would be: no leftovers of earlier runs.
+copy_tree() {
+    mkdir "$TREE"
+    git ls-files -z --cached --others --exclude-standard --deduplicate |
+        while IFS= read -rd '' file; do if [ -e "$file" ]; then printf '%s\0' "$file"; fi; done |
+        tar --null --files-from=- --create | tar --extract --directory="$TREE"
+    chmod -R go+rX "$TREE"
+}
+
+# readme HEADING: run the command that stands under this heading of the README, word for word.
+readme() {
+    cd "$TREE"
+    local command
+    command=$(awk -v heading="## $1" '
+        $0 == heading { here = 1 }
+        here && /^```/ { if (inside) exit; inside = 1; next }
+        inside { print }' README.md)
+    test -n "$command"
+    echo "\$ $command"
+    sh -euc "$command"
+}
+
+with_own_tmp() {
+    export TMPDIR=$WORK/tmp/$1 # two runs at a time do not see each other's temporary files
+    mkdir "$TMPDIR"
+    chmod 1777 "$TMPDIR"
+}
+
+# coverage starts in every Python process of an environment that has it when this variable is set.
+readme_tests_measured() {
+    with_own_tmp r
+    export COVERAGE_PROCESS_START=$TREE/pyproject.toml COVERAGE_FILE=$WORK/coverage/data
+    readme "Run the tests"
+}
+
+coverage_report() {
+    cd "$TREE"
+    export COVERAGE_FILE=$WORK/coverage/data
+    .venv/bin/coverage combine --quiet
+    .venv/bin/coverage report
+    .venv/bin/coverage json --quiet -o "$WORK/coverage.json"
+    .venv/bin/python .ci/report.py coverage "$WORK/coverage.json"
+}
+
+make_tools() {
+    python3 -m venv "$WORK/tools"
+    "$WORK/tools/bin/pip" install --quiet "$TREE[dev]"
+    "$WORK/tools/bin/pip" uninstall --quiet --yes actorcluster # the checkout is what they look at
+}
+
+in_tree() {
+    cd "$TREE"
+    PATH=$WORK/tools/bin:$PATH TMPDIR=$WORK/tmp "$@"
+}
+
+style() {
+    in_tree ruff check
+    in_tree ruff format --check
+}
+
+# make_environment VERSION oldest|newest: libraries as old as we promise, or as new as there are.
+make_environment() {
+    local environment=$WORK/environment-$1 wheel=("$WORK"/dist/*.whl)
+    "$(find_python "$1")" -m venv "$environment"
+    python3 .ci/report.py constraints "$2" >"$environment/constraints"
+    "$environment/bin/pip" install --quiet --constraint "$environment/constraints" "${wheel[0]}[test]"
+    "$environment/bin/pip" list
+}
+
+wheel_tests() {
+    local place=$WORK/outside-$1
+    mkdir "$place"
+    cp -r "$TREE"/{tests,protocol,examples,docs,pyproject.toml,README.md} "$place"
+    cd "$place"
+    with_own_tmp "$1"
+    local python=$WORK/environment-$1/bin/python
+    "$python" -c 'import actorcluster as a; print(a.__file__); assert "site-packages" in a.__file__'
+    "$python" -m pytest
+}
+
+"$@"

@@ -1,0 +1,4 @@
+"""Actors in worker processes, supervised by a primary, on Trio.
+
+Runs in: both
+"""

@@ -1,0 +1,72 @@
+"""What holds for every test: nothing leaks, every skip says what it lacks, and is counted."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Generator
+from typing import TypeVar
+
+import hypothesis
+import pytest
+
+from tests import leaks, require
+from tests.leaks import no_leaks, private_tmp
+
+__all__ = ["no_leaks", "private_tmp"]
+
+ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
+
+# `ci` is what everybody runs; the same examples every time, so that a run says something about
+# the change and not about the dice. `long` is for the dice: --hypothesis-profile=long.
+hypothesis.settings.register_profile(
+    "ci", max_examples=500, deadline=None, derandomize=True, print_blob=True
+)
+hypothesis.settings.register_profile("long", max_examples=20_000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("ci")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the Trio tests that must not leak under the check for system tasks."""
+    for item in items:
+        if item.get_closest_marker("trio") is not None and leaks.covers(item):
+            # pytest-trio has added its own mark by now; the first one counts.
+            item.add_marker(pytest.mark.trio(run=leaks.run_without_leaking_tasks), append=False)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Obey the marks of `require.require`."""
+    for mark in item.iter_markers("require"):
+        require.ensure(*mark.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip that names no missing tool or right into a failure."""
+    return _refuse_nameless_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself."""
+    return _refuse_nameless_skip((yield))
+
+
+def _refuse_nameless_skip(report: ReportT) -> ReportT:
+    xfail = hasattr(report, "wasxfail")
+    if report.skipped and not xfail and not _reason(report).startswith(require.SKIP_PREFIX):
+        report.outcome = "failed"
+        report.longrepr = f"skipped without tests/require.py: {_reason(report)}"
+    return report
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the skips by what they lacked."""
+    skips = collections.Counter(map(_reason, terminalreporter.stats.get("skipped", [])))
+    for reason, count in sorted(skips.items()):
+        terminalreporter.write_line(f"skipped {count}: {reason}")

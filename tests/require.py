@@ -1,0 +1,128 @@
+"""Tools and rights that some tests need: skip without them, or fail where they were promised.
+
+``@require("node")`` on a test, or ``ensure("node")`` inside one, skips it with its reason where
+node is missing. Where the environment variable ``ACTORCLUSTER_REQUIRE`` names node, because
+somebody has just installed it, the same test fails instead: a skip cannot hide there.
+
+`tests/conftest.py` refuses every other way to skip, so a skip always names what it lacks.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pty
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SKIP_PREFIX = "needs "
+
+
+def require(*names: str) -> pytest.MarkDecorator:
+    """Mark a test, class or module (``pytestmark``) as needing what `names` say."""
+    for name in names:
+        _probe_of(name)  # a misspelt name fails at import, not as a skip that nobody reads
+    return pytest.mark.require(*names)
+
+
+def ensure(*names: str) -> None:
+    """Go on if all of `names` are here; skip if one is missing; fail if it was promised."""
+    for name in names:
+        lack = missing(name)
+        if lack is None:
+            continue
+        if name in promised():
+            pytest.fail(f"ACTORCLUSTER_REQUIRE names {name}, but: {lack}", pytrace=False)
+        pytest.skip(f"{SKIP_PREFIX}{name}: {lack}")
+
+
+def promised() -> frozenset[str]:
+    """The names in ``ACTORCLUSTER_REQUIRE``, a comma-separated list."""
+    names = frozenset(filter(None, os.environ.get("ACTORCLUSTER_REQUIRE", "").split(",")))
+    for name in names:
+        _probe_of(name)
+    return names
+
+
+@functools.cache
+def missing(name: str) -> str | None:
+    """Why `name` cannot be used here, or None if it can. Probed once."""
+    return _probe_of(name)(name)
+
+
+@functools.cache
+def interpreter(name: str) -> str | None:
+    """A program that really is `name`, e.g. ``"python3.12"``: on the path, or one of pyenv's.
+
+    A pyenv shim on the path exists for versions that are not chosen too, and then only fails.
+    """
+    candidates = [shutil.which(name)]
+    if root := _output("pyenv", "root"):
+        version = name.removeprefix("python")
+        candidates += sorted(map(str, Path(root).glob(f"versions/{version}*/bin/python")))
+    for candidate in filter(None, candidates):
+        code = "import sys; print('python%d.%d' % sys.version_info[:2])"
+        if _output(candidate, "-c", code) == name:
+            return candidate
+    return None
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _node(name: str) -> str | None:
+    return None if _output(name, "--version") else "node does not run"
+
+
+def _root(_: str) -> str | None:
+    return None if os.geteuid() == 0 else "not run as root"
+
+
+def _ipv6(_: str) -> str | None:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError as exc:
+        return str(exc)
+    return None
+
+
+def _pty(_: str) -> str | None:
+    try:
+        for fd in pty.openpty():
+            os.close(fd)
+    except OSError as exc:
+        return str(exc)
+    return None
+
+
+def _namespaces(_: str) -> str | None:
+    if _output("unshare", "--net", "--pid", "--fork", "true") is None:
+        return "unshare cannot make a namespace"
+    return None
+
+
+def _python(name: str) -> str | None:
+    return None if interpreter(name) else f"no {name} runs"
+
+
+_PROBES = {"node": _node, "root": _root, "ipv6": _ipv6, "pty": _pty, "namespaces": _namespaces}
+
+
+def _probe_of(name: str) -> Callable[[str], str | None]:
+    if re.fullmatch(r"python3\.\d+", name):
+        return _python
+    if name not in _PROBES:
+        raise ValueError(f"unknown tool or right {name!r}; tests/require.py knows {[*_PROBES]}")
+    return _PROBES[name]
