@@ -1,0 +1,351 @@
+"""What a peer said: one class per fact that ``Connection.receive`` reports.
+
+Runs in: both
+
+PING, CREDIT, SETTINGS and the unknown are answered or applied by the connection itself; what
+remains of them is reported only where somebody above may act on it. Not frozen: a frozen attrs
+class costs three times as much to build, and a mailbox builds one of these per message.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+__all__ = [
+    "Aborted",
+    "Acknowledged",
+    "CallReceived",
+    "Cancelled",
+    "ConnCredit",
+    "ConnReply",
+    "Connections",
+    "CreditGranted",
+    "ErrorReceived",
+    "Event",
+    "ExitInfo",
+    "Goodbye",
+    "HandlesAcknowledged",
+    "Hello",
+    "Leave",
+    "Listen",
+    "ListenClosed",
+    "Listening",
+    "Log",
+    "Pong",
+    "Ready",
+    "ReplyReceived",
+    "Serving",
+    "SettingsChanged",
+    "Stop",
+    "TellReceived",
+    "Undeliverable",
+    "Unimplemented",
+    "Welcome",
+]
+
+
+@attrs.define(eq=True)
+class Hello:
+    """HELLO: the worker introduces itself. Versions and capabilities are checked already.
+
+    Attributes:
+        version: (major, minor) chosen from the offer.
+        capabilities: what the worker offered, unfiltered.
+        limits: what the worker can receive, defaults filled in.
+        handles: names of the handle kinds the worker takes.
+        pid: as the worker states it, or None.
+        worker: id as the worker states it, or None.
+        token: for listening transports, or None.
+        implementation: free map, e.g. name, version, lang.
+    """
+
+    version: tuple[int, int]
+    capabilities: frozenset[str]
+    limits: dict[str, int]
+    handles: frozenset[str]
+    pid: int | None = None
+    worker: int | None = None
+    token: str | None = None
+    implementation: dict[str, Any] = attrs.Factory(dict)
+
+
+@attrs.define(eq=True)
+class Welcome:
+    """WELCOME: the primary took the worker in; capabilities are now in force."""
+
+    version: tuple[int, int]
+    worker: int
+    cluster: bytes
+    capabilities: frozenset[str]
+    limits: dict[str, int]
+    handles: frozenset[str]
+    heartbeat: float
+    config: dict[str, Any]
+    name: str
+
+
+@attrs.define(eq=True)
+class Ready:
+    """READY: the worker's runtime is up."""
+
+    info: dict[str, Any]
+
+
+@attrs.define(eq=True)
+class Serving:
+    """SERVING: the worker called itself ready."""
+
+    info: dict[str, Any]
+
+
+@attrs.define(eq=True)
+class Stop:
+    """STOP: drain, then leave. ``deadline`` in seconds from now, None for no limit."""
+
+    deadline: float | None
+    reason: int
+
+
+@attrs.define(eq=True)
+class Leave:
+    """LEAVE: the worker wants to go and waits for STOP."""
+
+    reason: int
+
+
+@attrs.define(eq=True)
+class Goodbye:
+    """GOODBYE: the peer sends nothing more. ``received``: our messages it put into a mailbox."""
+
+    reason: int
+    received: int
+    detail: str | None = None
+
+
+@attrs.define(eq=True)
+class Aborted:
+    """ABORT: the peer gave up on this connection, which is closed now."""
+
+    code: int
+    detail: str | None = None
+
+
+@attrs.define(eq=True)
+class Pong:
+    """PONG with the encoded body of the PING it answers."""
+
+    body: bytes
+
+
+@attrs.define(eq=True)
+class SettingsChanged:
+    """SETTINGS, already applied and acknowledged."""
+
+    settings: dict[str, Any]
+
+
+@attrs.define(eq=True)
+class CreditGranted:
+    """CREDIT: the window is larger now; whoever waits for room may look again."""
+
+    available: int
+
+
+@attrs.define(eq=True)
+class Acknowledged:
+    """ACK: messages 1..upto of ours are in a mailbox, bounced, or answered."""
+
+    upto: int
+
+
+@attrs.define(eq=True)
+class Unimplemented:
+    """UNIMPLEMENTED: the peer does not know a kind that we sent on this channel."""
+
+    kind: int
+    channel: int
+
+
+@attrs.define(eq=False)
+class TellReceived:
+    """TELL: a message for an actor.
+
+    Attributes:
+        to: None for the process's main actor, else an actor id or a name.
+        sender: None for the peer's main actor, else an actor id.
+        body: the decoded value; handles and refs in place.
+        handles: every handle of the message, in order, as built by the handle adapter.
+        meta: the envelope's map.
+        charge: window bytes to give back once it left the mailbox.
+        number: position among the sequenced messages of this direction, from 1.
+    """
+
+    to: int | str | None
+    sender: int | None
+    body: Any
+    handles: tuple[Any, ...]
+    meta: dict[str, Any]
+    charge: int
+    number: int
+
+
+@attrs.define(eq=False)
+class CallReceived:
+    """CALL: a message whose sender waits for an answer on ``channel``. See `TellReceived`."""
+
+    to: int | str | None
+    sender: int | None
+    body: Any
+    handles: tuple[Any, ...]
+    meta: dict[str, Any]
+    charge: int
+    number: int
+    channel: int
+
+
+@attrs.define(eq=False)
+class ReplyReceived:
+    """REPLY: the answer to our call on ``channel``."""
+
+    channel: int
+    body: Any
+    handles: tuple[Any, ...]
+    meta: dict[str, Any]
+
+
+@attrs.define(eq=False)
+class ErrorReceived:
+    """ERROR: our call or listen on ``channel`` failed; ``error`` is the error map."""
+
+    channel: int
+    error: dict[str, Any]
+
+
+@attrs.define(eq=True)
+class Cancelled:
+    """CANCEL: the caller no longer waits for our answer on ``channel``."""
+
+    channel: int
+    reason: Any = None
+
+
+@attrs.define(eq=True)
+class Undeliverable:
+    """UNDELIVERABLE: our message ``number`` reached the process but no mailbox."""
+
+    number: int
+    to: int | str | None
+    error: dict[str, Any]
+
+
+@attrs.define(eq=True)
+class HandlesAcknowledged:
+    """HANDLE_ACK: our frames with handles up to number ``upto`` arrived, except ``lost``."""
+
+    upto: int
+    lost: tuple[int, ...]
+
+
+@attrs.define(eq=True)
+class Listen:
+    """LISTEN: the worker wants a shared port; answer on ``channel``."""
+
+    channel: int
+    request: dict[str, Any]
+
+
+@attrs.define(eq=False)
+class Listening:
+    """LISTENING: the port is bound. ``handle`` is the shared socket, None in handoff mode."""
+
+    channel: int
+    mode: str
+    address: Any
+    data: Any
+    handle: Any
+
+
+@attrs.define(eq=False)
+class Connections:
+    """CONN: accepted connections, numbered from ``first`` upward on this listener."""
+
+    channel: int
+    first: int
+    handles: tuple[Any, ...]
+    meta: dict[str, Any]
+
+
+@attrs.define(eq=True)
+class ConnReply:
+    """CONN_REPLY: connections up to ``upto`` are taken, except ``rejected``."""
+
+    channel: int
+    upto: int
+    rejected: tuple[int, ...]
+
+
+@attrs.define(eq=True)
+class ConnCredit:
+    """CONN_CREDIT: the worker takes ``count`` more connections on this listener."""
+
+    channel: int
+    count: int
+
+
+@attrs.define(eq=True)
+class ListenClosed:
+    """LISTEN_CLOSE: this side of the listener channel is done."""
+
+    channel: int
+
+
+@attrs.define(eq=True)
+class ExitInfo:
+    """EXIT_INFO: why the worker is about to end."""
+
+    info: dict[str, Any]
+
+
+@attrs.define(eq=True)
+class Log:
+    """LOG: one record of the worker's log. ``time`` in seconds since the epoch."""
+
+    level: int
+    time: float
+    logger: str
+    message: str
+    attributes: dict[str, Any]
+
+
+Event = (
+    Hello
+    | Welcome
+    | Ready
+    | Serving
+    | Stop
+    | Leave
+    | Goodbye
+    | Aborted
+    | Pong
+    | SettingsChanged
+    | CreditGranted
+    | Acknowledged
+    | Unimplemented
+    | TellReceived
+    | CallReceived
+    | ReplyReceived
+    | ErrorReceived
+    | Cancelled
+    | Undeliverable
+    | HandlesAcknowledged
+    | Listen
+    | Listening
+    | Connections
+    | ConnReply
+    | ConnCredit
+    | ListenClosed
+    | ExitInfo
+    | Log
+)

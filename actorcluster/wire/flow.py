@@ -1,0 +1,119 @@
+"""Credit, acknowledgements of messages and of handles: what is owed to the peer, and by it.
+
+Runs in: both
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ._generated import AbortCode, Kind
+from .events import Acknowledged, CreditGranted, HandlesAcknowledged
+from .fields import read_envelope
+from .frames import Frame, encode_frame
+from .session import NIL, Session
+
+__all__ = ["Flow"]
+
+_ACK: Final = int(Kind.ACK)
+_CREDIT: Final = int(Kind.CREDIT)
+
+
+class Flow(Session):
+    """The layer of the books; the arithmetic is in `credit`."""
+
+    # ---- out ------------------------------------------------------------------------------
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many of our messages the peer has not reported as handled."""
+        return self._deliveries.sent - self._deliveries.acknowledged
+
+    @property
+    def available(self) -> int:
+        """Credit: how many bytes of mail may be sent now. Can be negative."""
+        return self._window.available
+
+    def has_room(self, charge: int) -> bool:
+        """Whether a message that costs ``charge`` may be sent now."""
+        return charge <= self._window.available
+
+    def grant(self, charge: int) -> None:
+        """Give credit back for a message that left its mailbox, or was bounced.
+
+        A CREDIT frame is queued when a good part of the window has come together; otherwise
+        `due` is true and the shell calls `flush_grants` soon.
+        """
+        if self._inbound_window.give_back(charge):
+            self._send_credit()
+
+    def arrived(self, number: int) -> None:
+        """Note that messages 1..number are in a mailbox, bounced, or answered.
+
+        To be called in the order of the numbers; several may be noted by the last of them.
+        """
+        if self._arrivals.handle(number):
+            self._send_ack()
+
+    def due(self) -> bool:
+        """Whether an acknowledgement or credit waits to be sent."""
+        sendable, arrivals = self._machine.sendable, self._arrivals
+        if self._inbound_window.owed and _CREDIT in sendable:
+            return True
+        return arrivals.handled > arrivals.acknowledged and _ACK in sendable
+
+    def flush_grants(self) -> None:
+        """Queue ACK and CREDIT for whatever is due."""
+        self._send_ack()
+        self._send_credit()
+
+    def _send_credit(self) -> None:
+        if _CREDIT in self._machine.sendable and (grant := self._inbound_window.collect()):
+            self._outbox.put_urgent(encode_frame(_CREDIT, 0, self._pack([grant]), NIL))
+
+    def _send_ack(self) -> None:
+        if _ACK in self._machine.sendable and (upto := self._arrivals.collect()):
+            self._outbox.put_urgent(encode_frame(_ACK, 0, self._pack([upto]), NIL))
+
+    # ---- in -------------------------------------------------------------------------------
+
+    def _on_credit(self, frame: Frame) -> None:
+        (count,) = read_envelope(_CREDIT, frame.envelope)
+        if frame.channel:
+            return  # of streams, which are reserved
+        if not self._window.credit(count):
+            text = f"{count} bytes of credit are more than was spent"
+            raise self._violation("AWP-FC-6", text, AbortCode.FLOW_VIOLATION)
+        self._events.append(CreditGranted(self._window.available))
+
+    def _on_ack(self, frame: Frame) -> None:
+        (upto,) = read_envelope(_ACK, frame.envelope)
+        if not self._deliveries.acknowledge(upto):
+            text = f"message {upto} is acknowledged, {self._deliveries.sent} were sent"
+            raise self._violation("AWP-MS-8", text)
+        self._events.append(Acknowledged(upto))
+
+    def _on_handle_ack(self, frame: Frame) -> None:
+        upto, lost = read_envelope(frame.kind, frame.envelope)
+        if not self._outbox.acknowledge(upto):
+            text = f"frame {upto} with handles is acknowledged, it was not sent"
+            raise self._violation("AWP-HA-4", text)
+        self._events.append(HandlesAcknowledged(upto, tuple(lost or ())))
+
+    def _claim(self, frame: Frame) -> None:
+        """Give a frame its descriptors, or note that they were lost."""
+        self._fds = self._descriptors.take(frame.nfds)
+        self._handle_frames += 1
+        if self._fds is None:
+            self._handle_frames_lost.append(self._handle_frames)
+
+    def _acknowledge_handles(self) -> None:
+        """Acknowledge all frames with handles that arrived since the last time."""
+        upto = self._handle_frames
+        if upto == self._handle_frames_acknowledged:
+            return
+        lost, self._handle_frames_lost = self._handle_frames_lost, []
+        self._handle_frames_acknowledged = upto
+        if Kind.HANDLE_ACK in self._machine.sendable:
+            envelope = self._pack([upto, lost] if lost else [upto])
+            self._outbox.put_urgent(encode_frame(Kind.HANDLE_ACK, 0, envelope, NIL))

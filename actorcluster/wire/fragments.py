@@ -1,0 +1,173 @@
+"""Messages that arrive in pieces, put together within bounds.
+
+Runs in: both
+
+The first fragment brings the envelope and the descriptors, every fragment a piece of the encoded
+payload, and fragments of different channels may be interleaved at will (AWP-LG-1, AWP-LG-2).
+
+Two limits bound what lies here (AWP-LG-3): ``max_message`` one payload, ``max_partial`` all
+unfinished messages together. A message that exceeds one is not cut off in the middle, because
+its sender numbers and charges it as it was sent: its pieces are counted and dropped as they
+come, and with the last one it is bounced as ``too_large``. The same holds for everything else
+that can be wrong with it, so that a faulty message needs no memory, and numbers and charges
+stay the same on both sides.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+import attrs
+
+from ..errors import RemoteProtocolError
+from ._generated import FLAG_MORE, AbortCode, ErrorCode
+from .frames import Frame
+
+__all__ = ["MINIMUM_SIZE", "Partial", "Reassembly"]
+
+#: Up to this size envelopes are not counted; how many messages may be open is.
+MINIMUM_SIZE: Final = 256
+
+
+@attrs.define(eq=False)
+class Partial:
+    """One message in pieces.
+
+    Attributes:
+        kind: TELL, CALL or REPLY.
+        channel: its fragments' channel.
+        envelope: as decoded, of the first fragment.
+        envelope_size: encoded bytes of the envelope.
+        nfds: how many descriptors it has.
+        fds: those, or none when they were lost.
+        fault: error code of what is wrong with it, and a text; None while all is well.
+        data: the pieces so far, unless there is a fault.
+        held: what it counts for in `Reassembly.held`.
+        size: bytes of the pieces so far, faulty ones included.
+    """
+
+    kind: int
+    channel: int
+    envelope: Any
+    envelope_size: int
+    nfds: int
+    fds: list[int]
+    fault: tuple[ErrorCode, str] | None = None
+    data: bytearray = attrs.Factory(bytearray)
+    held: int = 0
+    size: int = 0
+
+    @property
+    def envelope_cost(self) -> int:
+        """What the envelope counts for against ``max_partial``."""
+        return max(0, self.envelope_size - MINIMUM_SIZE)
+
+    @property
+    def length(self) -> int:
+        """What the header's ``length`` would be, had the message come in one frame."""
+        return self.envelope_size + self.size
+
+
+@final
+class Reassembly:
+    """All unfinished messages of one connection.
+
+    Attributes:
+        max_message: our limit of that name.
+        max_partial: our limit of that name.
+        held: bytes that are kept, of all messages.
+    """
+
+    def __init__(self, max_message: int, max_partial: int) -> None:
+        self.max_message = max_message
+        self.max_partial = max_partial
+        self.held = 0
+        self._partials: dict[int, Partial] = {}
+
+    def __len__(self) -> int:
+        return len(self._partials)
+
+    def get(self, channel: int) -> Partial | None:
+        """Look up the unfinished message of a channel."""
+        return self._partials.get(channel)
+
+    def begin(self, frame: Frame, fds: list[int]) -> Partial:
+        """Open a message with its first fragment; the fragment itself goes to `add`.
+
+        Raises:
+            RemoteProtocolError: too many are open, whatever their size.
+        """
+        if len(self) >= self.max_partial // MINIMUM_SIZE:
+            raise RemoteProtocolError(
+                f"{len(self)} messages in fragments are open at once",
+                requirement="AWP-LG-3",
+                code=AbortCode.LIMIT_EXCEEDED,
+            )
+        piece = frame.payload if isinstance(frame.payload, bytes) else b""
+        partial = Partial(
+            frame.kind,
+            frame.channel,
+            frame.envelope,
+            frame.length - _bin_size(len(piece)),
+            frame.nfds,
+            fds,
+        )
+        self._partials[frame.channel] = partial
+        self._hold(partial, partial.envelope_cost)
+        return partial
+
+    def add(self, partial: Partial, frame: Frame) -> bool:
+        """Append a fragment's piece; True with the last one, which also takes it out of here."""
+        if not isinstance(frame.payload, bytes):
+            self.spoil(partial, ErrorCode.BAD_PAYLOAD, frame.error or "a fragment must be bin")
+        else:
+            self._append(partial, frame.payload)
+        if frame.flags & FLAG_MORE:
+            return False
+        self.drop(partial)
+        return True
+
+    def _append(self, partial: Partial, piece: bytes) -> None:
+        partial.size += len(piece)
+        if partial.size > self.max_message:
+            self.spoil(partial, ErrorCode.TOO_LARGE, f"over max_message ({self.max_message})")
+        self._hold(partial, len(piece))
+        if partial.fault is None:
+            partial.data += piece
+
+    def _hold(self, partial: Partial, size: int) -> None:
+        """Make room for more of a message, unless it is spoilt; it may be, for lack of room."""
+        if partial.fault is None:
+            partial.held += size
+            self.held += size
+            if self.held > self.max_partial:
+                self.spoil(partial, ErrorCode.TOO_LARGE, f"over max_partial ({self.max_partial})")
+
+    def spoil(self, partial: Partial, code: ErrorCode, text: str) -> None:
+        """Note what is wrong with a message and free its memory. The first fault counts."""
+        if partial.fault is None:
+            partial.fault = (code, text)
+            partial.data = bytearray()
+            self.held -= partial.held
+            partial.held = 0
+
+    def drop(self, partial: Partial) -> None:
+        """Take a message out of here: complete, or abandoned by its sender."""
+        del self._partials[partial.channel]
+        self.held -= partial.held
+
+    def drop_all(self) -> list[Partial]:
+        """Take out everything, at the end of the connection."""
+        partials = list(self._partials.values())
+        self._partials.clear()
+        self.held = 0
+        return partials
+
+
+def _bin_size(size: int) -> int:
+    """How many bytes msgpack needs for a bin of ``size`` bytes."""
+    if size < 2**8:
+        return 2 + size
+    if size < 2**16:
+        return 3 + size
+    return 5 + size

@@ -1,0 +1,341 @@
+"""Frames: the 16-byte header, and a reader for any split of the stream.
+
+Runs in: both
+
+Theory of operation
+===================
+
+::
+
+     95   CE length:u32   CE kind:u8 flags:u8 nfds:u8 0   CE channel:u32   envelope   payload
+     0    1    2..5       6      7      8      9     10   11   12..15      16..
+
+A frame is at once a header with a length and a msgpack array of five, so there are two ways to
+read it, and `FrameReader` uses both:
+
+- *By headers* it finds where each complete frame ends and checks what a header can get wrong.
+  This is the authority. The bytes of an unfinished frame wait until it is complete.
+- *By decoder* it gives a run of complete frames to one ``msgpack.Unpacker``, which decodes them
+  all at C speed. After each the decoder must stand exactly where the header says.
+
+Where the two differ, or the decoder stumbles, `decode_frame` takes that one frame by itself and
+finds out what is wrong: if the envelope and the payload do not fill the frame exactly, the peer's
+framing is broken and so is the connection (AWP-FR-3); if what they hold breaks the rules of
+`values`, only this message is bad (AWP-FR-6). The decoder, confused by now, is replaced by a new
+one at the next header. Whatever fails, and however the stream was split, the frames are the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from typing import Any, Final, final
+
+import attrs
+import msgpack
+
+from ..errors import RemoteProtocolError
+from ._generated import FLAG_FRAG, AbortCode, Kind
+from .values import SHORT, UNPACK_ERRORS, Values, may_be_deep, measure, too_deep
+
+__all__ = ["HEADER_SIZE", "Frame", "FrameReader", "decode_frame", "encode_frame", "encode_head"]
+
+HEADER_SIZE: Final = 16
+
+_HEAD: Final = struct.Struct(">HIBIBI")  # 95CE, length, CE, word, CE, channel
+_SIGNATURE: Final = struct.Struct(">HIB4xB4x")  # the same without word and channel
+_FRAG: Final = FLAG_FRAG << 16  # in the word
+#: Their bodies are also kept as bytes: PONG repeats PING's to the letter.
+_ECHOES: Final = frozenset({int(Kind.PING), int(Kind.PONG)})
+
+#: Frames are decoded in runs of about this many bytes. One that is longer alone goes by itself,
+#: without a copy into the decoder.
+_RUN: Final = 32768
+
+
+def encode_frame(
+    kind: int, channel: int, envelope: bytes, payload: bytes, *, flags: int = 0, nfds: int = 0
+) -> bytes:
+    """A whole frame. Copies the payload: for a large one see `encode_head`."""
+    word = kind << 24 | flags << 16 | nfds << 8
+    length = len(envelope) + len(payload)
+    return _HEAD.pack(0x95CE, length, 0xCE, word, 0xCE, channel) + envelope + payload
+
+
+def encode_head(kind: int, channel: int, length: int, *, flags: int = 0, nfds: int = 0) -> bytes:
+    """The header alone; `length` bytes of envelope and payload must follow it."""
+    word = kind << 24 | flags << 16 | nfds << 8
+    return _HEAD.pack(0x95CE, length, 0xCE, word, 0xCE, channel)
+
+
+@attrs.define(eq=True)
+class Frame:
+    """One frame as it arrived; nothing is checked that depends on its kind.
+
+    Attributes:
+        kind: its code, known or not.
+        flags: FLAG_MORE and so on.
+        nfds: how many descriptors belong to it.
+        channel: 0 for the connection.
+        length: bytes of envelope and payload, as in the header.
+        envelope: decoded.
+        payload: decoded, with `HandleIndex` below `nfds`; with FLAG_FRAG the piece's bytes.
+        body: for PING and PONG envelope and payload as they came; else None.
+        error: None, or why the message is a ``bad_payload``. Then `payload` is None, and so is
+            `envelope` if the fault lies there.
+    """
+
+    kind: int
+    flags: int
+    nfds: int
+    channel: int
+    length: int
+    envelope: Any
+    payload: Any
+    body: bytes | None = None
+    error: str | None = None
+
+
+@final
+class FrameReader:
+    """Cuts a byte stream into frames and decodes them."""
+
+    def __init__(self, values: Values, *, max_frame: int) -> None:
+        self.max_frame = max_frame
+        self._values = values
+        self._unpacker = values.unpacker(_RUN)
+        self._begun = bytearray()  # the frame that is not complete yet
+        self._need = 0  # its size, once its header is complete
+        self._frames: list[Frame] = []
+        self._fault: RemoteProtocolError | None = None
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
+        """The frames that `data` completes. Keeps nothing of `data` itself.
+
+        Raises:
+            RemoteProtocolError: the stream is broken here, for good: AWP-FR-3, AWP-FR-4 or
+                AWP-FR-5. What this call had decoded before that is in `take_frames`.
+        """
+        if self._fault is not None:
+            raise self._fault
+        view = memoryview(data)
+        try:
+            if self._begun:
+                view = self._finish(view)
+            if view:
+                self._read(view)
+        except RemoteProtocolError as exc:
+            self._fault = exc
+            self._begun = bytearray()
+            raise
+        return self.take_frames()
+
+    def take_frames(self) -> list[Frame]:
+        """What `feed` had decoded before it raised."""
+        frames = self._frames
+        self._frames = []
+        return frames
+
+    def buffered(self) -> int:
+        """How many bytes of an unfinished frame are held."""
+        return len(self._begun)
+
+    def _finish(self, view: memoryview) -> memoryview:
+        """Go on with the frame that is not complete yet; what is left of `view` then."""
+        begun = self._begun
+        if not self._need:
+            missing = HEADER_SIZE - len(begun)
+            begun += view[:missing]
+            view = view[missing:]
+            if len(begun) < HEADER_SIZE:
+                return view
+            if (fault := _fault_in(begun, self.max_frame)) is not None:
+                raise fault
+            self._need = HEADER_SIZE + _length_at(begun, 0)
+        missing = self._need - len(begun)
+        begun += view[:missing]
+        if len(begun) == self._need:
+            self._begun = bytearray()  # a new one: tracebacks and views may still hold the other
+            self._need = 0
+            self._frames.append(decode_frame(self._values, begun))
+        return view[missing:]
+
+    def _read(self, view: memoryview) -> None:
+        """Decode the frames that are complete in `view`, which begins with one; keep the rest."""
+        runs, fault = self._cut(view)
+        for start, stop in itertools.pairwise(runs):
+            self._decode(view, start, stop)
+        if fault is not None:
+            raise fault
+        self._begun += view[runs[-1] :]
+
+    def _cut(self, view: memoryview) -> tuple[list[int], RemoteProtocolError | None]:
+        """Where to divide the complete frames into runs, and what is wrong with the next header.
+
+        A frame of `_RUN` bytes or more is a run of its own.
+        """
+        size = len(view)
+        limit = self.max_frame
+        signature_at = _SIGNATURE.unpack_from
+        runs = [0]
+        end = 0
+        cut = _RUN
+        fault = None
+        while size - end >= HEADER_SIZE:
+            first, length, second, third = signature_at(view, end)
+            if first != 0x95CE or second != 0xCE or third != 0xCE or length > limit:
+                fault = _fault_in(view[end:], limit)
+                break
+            start = end
+            end += HEADER_SIZE + length
+            if end > size:
+                self._need = end - start
+                end = start
+                break
+            if end >= cut:
+                if runs[-1] != start:
+                    runs.append(start)
+                if end - start >= _RUN:
+                    runs.append(end)
+                cut = runs[-1] + _RUN
+        if runs[-1] != end:
+            runs.append(end)
+        return runs, fault
+
+    def _decode(self, view: memoryview, start: int, stop: int) -> None:
+        """Append the frames of one run."""
+        while start < stop:
+            if stop - start < _RUN:
+                start = self._decode_good(view, start, stop)
+                if start == stop:
+                    return
+                self._unpacker = self._values.unpacker(_RUN)  # the old one has lost its way
+            end = start + HEADER_SIZE + _length_at(view, start)
+            self._frames.append(decode_frame(self._values, view[start:end]))
+            start = end
+
+    def _decode_good(self, view: memoryview, start: int, stop: int) -> int:
+        """Append the frames of a run up to the first that is not all well.
+
+        Returns where that one starts, or `stop`.
+        """
+        values = self._values
+        indexes = values.indexes
+        indexes.clear()
+        limit = values.max_depth
+        unpacker = self._unpacker
+        unpacker.feed(view[start:stop])
+        tell = unpacker.tell
+        base = tell() - start
+        append = self._frames.append
+        try:
+            # Where one ends as its header says, the next one starts with a good header, so its
+            # first three elements are the header's numbers.
+            for length, word, channel, envelope, payload in unpacker:
+                body = start + HEADER_SIZE
+                end = body + length
+                if tell() - base != end:
+                    break
+                deep = length > limit and (
+                    length > SHORT or may_be_deep(bytes(view[body:end]), limit)
+                )
+                if deep or indexes or word & _FRAG:
+                    if not _is_sound(values, word, envelope, payload):
+                        break
+                    indexes.clear()
+                kind = word >> 24
+                flags = word >> 16 & 0xFF
+                nfds = word >> 8 & 0xFF
+                echo = bytes(view[body:end]) if kind in _ECHOES else None
+                append(Frame(kind, flags, nfds, channel, length, envelope, payload, echo))
+                start = end
+        except UNPACK_ERRORS:
+            pass  # whatever it is, `decode_frame` finds it again
+        return start
+
+
+def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
+    """Decode one complete frame by itself; its header must be a good one.
+
+    Raises:
+        RemoteProtocolError: AWP-FR-3, envelope and payload do not end where the header says.
+    """
+    _, length, _, word, _, channel = _HEAD.unpack_from(data)
+    frame = Frame(word >> 24, word >> 16 & 0xFF, word >> 8 & 0xFF, channel, length, None, None)
+    if frame.kind in _ECHOES:
+        frame.body = bytes(data[HEADER_SIZE:])
+    values.indexes.clear()
+    try:
+        _, _, _, envelope, payload = values.unpack(data)
+        if not _is_sound(values, word, envelope, payload):
+            raise ValueError
+        frame.envelope = envelope
+        frame.payload = payload
+    except UNPACK_ERRORS:
+        _decode_parts(values, frame, bytes(data[HEADER_SIZE:]))
+    values.indexes.clear()
+    return frame
+
+
+def _is_sound(values: Values, word: int, envelope: Any, payload: Any) -> bool:
+    """What the decoder does not check itself; `values.indexes` are those of this frame."""
+    if too_deep(envelope, values.max_depth) or too_deep(payload, values.max_depth):
+        return False
+    if word & _FRAG and type(payload) is not bytes:
+        return False
+    return not values.indexes or max(values.indexes) < (word >> 8 & 0xFF)
+
+
+def _decode_parts(values: Values, frame: Frame, body: bytes) -> None:
+    """Find out what is wrong with a frame: its length, its envelope, or its payload."""
+    ends: list[int] = []
+    try:
+        measure(body, 2, ends)
+        exact = ends[-1] == len(body)
+    except msgpack.OutOfData:
+        exact = False
+    except msgpack.UnpackException:
+        exact = True  # the end of what is not msgpack is where the header says
+    if not exact:
+        raise RemoteProtocolError(
+            f"envelope and payload do not fill the {len(body)} bytes of the frame",
+            requirement="AWP-FR-3",
+            code=AbortCode.BAD_LENGTH,
+        )
+    middle = ends[0] if ends else len(body)
+    try:
+        frame.envelope = _decode_part(values, frame, body[:middle])
+        _decode_part(values, frame, body[middle:])
+    except ValueError as exc:
+        frame.error = str(exc)
+    else:
+        frame.error = "the payload of a fragment is not bin"  # nothing else is left
+
+
+def _decode_part(values: Values, frame: Frame, data: bytes) -> Any:
+    value = values.read(data)
+    if values.indexes and max(values.indexes) >= frame.nfds:
+        raise ValueError(f"handle {max(values.indexes)} of {frame.nfds}")
+    return value
+
+
+def _length_at(data: bytearray | memoryview, start: int) -> int:
+    length: int = _SIGNATURE.unpack_from(data, start)[1]
+    return length
+
+
+def _fault_in(data: bytearray | memoryview, limit: int) -> RemoteProtocolError | None:
+    first, length, second, third = _SIGNATURE.unpack_from(data)
+    if (first, second, third) != (0x95CE, 0xCE, 0xCE):
+        return RemoteProtocolError(
+            f"no frame begins with {bytes(data[:HEADER_SIZE]).hex(' ')}",
+            requirement="AWP-FR-4",
+            code=AbortCode.BAD_SIGNATURE,
+        )
+    if length > limit:
+        return RemoteProtocolError(
+            f"frame of {length} bytes exceeds max_frame of {limit} bytes",
+            requirement="AWP-FR-5",
+            code=AbortCode.FRAME_TOO_LARGE,
+        )
+    return None

@@ -1,0 +1,349 @@
+"""Messages, calls and answers on their way in: whole or in fragments, good or bounced.
+
+Runs in: both
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+import attrs
+import msgpack
+
+from ._generated import FLAG_FRAG, AbortCode, Capability, ErrorCode, Kind
+from .events import (
+    CallReceived,
+    Cancelled,
+    ErrorReceived,
+    Event,
+    ReplyReceived,
+    TellReceived,
+    Undeliverable,
+)
+from .fields import Malformed, handle_entries, read_envelope, read_error
+from .fragments import Partial
+from .frames import Frame, encode_frame
+from .sending import Sending
+from .session import error_map
+
+__all__ = ["Receiving"]
+
+_TELL: Final = int(Kind.TELL)
+_CALL: Final = int(Kind.CALL)
+_REPLY: Final = int(Kind.REPLY)
+_LONGEST_NAME: Final = 1024
+#: The envelope of a message from main actor to main actor.
+_PLAIN: Final = [None]
+
+
+@final
+@attrs.define(eq=False)
+class _Letter:
+    """A complete message or answer before it is opened.
+
+    Attributes:
+        kind: TELL, CALL or REPLY.
+        channel: of the call, 0 for a TELL.
+        length: envelope and payload in one frame.
+        envelope: decoded, unchecked.
+        body: decoded; handles not in place yet.
+        nfds: how many descriptors it has.
+        fault: error code and text of what is wrong with it.
+    """
+
+    kind: int
+    channel: int
+    length: int
+    envelope: Any
+    body: Any
+    nfds: int
+    fault: tuple[ErrorCode, str] | None = None
+
+
+@final
+@attrs.define(eq=False)
+class _Opened:
+    """What a good letter holds."""
+
+    to: int | str | None
+    sender: int | None
+    body: Any
+    handles: tuple[Any, ...]
+    meta: dict[str, Any]
+
+
+class Receiving(Sending):
+    """The layer of incoming mail."""
+
+    # ---- TELL, CALL, REPLY ----------------------------------------------------------------
+
+    def _on_tell(self, frame: Frame) -> None:
+        """Take a message in one frame without handles: the hot path."""
+        length = frame.length
+        if (
+            frame.envelope != _PLAIN
+            or frame.error is not None
+            or frame.channel
+            or frame.nfds
+            or frame.flags & FLAG_FRAG
+            or length > self.limits["max_message"]
+        ):
+            self._on_mail(frame, None)
+            return
+        charge = self._inbound_window.take(length)
+        if charge < 0:
+            raise self._overrun(length)
+        arrivals = self._arrivals
+        arrivals.received = number = arrivals.received + 1
+        self._events.append(TellReceived(None, None, frame.payload, (), {}, charge, number))
+
+    def _on_call(self, frame: Frame) -> None:
+        self._on_mail(frame, None)
+
+    def _on_reply(self, frame: Frame) -> None:
+        self._on_mail(frame, None)
+
+    def _on_mail(self, frame: Frame, fault: tuple[ErrorCode, str] | None) -> None:
+        """Take a TELL, CALL or REPLY in one frame, or the first of its fragments.
+
+        Args:
+            fault: what the state machine has against it.
+        """
+        if not self._check_channel(frame):
+            return
+        if frame.flags & FLAG_FRAG:
+            self._begin(frame, fault)
+            return
+        if self._fds is None:
+            fault = fault or (ErrorCode.HANDLE_LOST, "its descriptors did not arrive")
+        if frame.error is not None:
+            fault = fault or (ErrorCode.BAD_PAYLOAD, frame.error)
+        envelope, body = frame.envelope, frame.payload
+        letter = _Letter(frame.kind, frame.channel, frame.length, envelope, body, frame.nfds, fault)
+        self._deliver(letter)
+
+    def _check_channel(self, frame: Frame) -> bool:
+        """Check a frame's channel; False if it is to be ignored."""
+        kind, channel = frame.kind, frame.channel
+        if self._reassembly.get(channel) is not None:
+            raise self._violation("AWP-LG-7", f"channel {channel} has an unfinished message")
+        if kind == _REPLY:
+            return bool(self._calls.get(channel))
+        if kind == _CALL or frame.flags & FLAG_FRAG:
+            self._check_opens(frame)
+        elif channel:
+            raise self._violation("AWP-CH-2", f"TELL in one frame on channel {channel}")
+        return True
+
+    def _begin(self, frame: Frame, fault: tuple[ErrorCode, str] | None) -> None:
+        if Capability.FRAG not in self.capabilities:
+            raise self._violation("AWP-HS-3", "a fragment, and frag is not in force")
+        lost = self._fds is None
+        partial = self._reassembly.begin(frame, self._take_fds())
+        if lost:
+            fault = fault or (ErrorCode.HANDLE_LOST, "its descriptors did not arrive")
+        if fault is not None:
+            self._reassembly.spoil(partial, *fault)
+        self._on_fragment(partial, frame)
+
+    def _on_fragment(self, partial: Partial, frame: Frame) -> None:
+        """Take the next fragment, the first one included."""
+        if not self._reassembly.add(partial, frame):
+            return
+        self._fds = partial.fds
+        body = None
+        fault = partial.fault
+        if fault is None:
+            try:
+                body = self._read(partial)
+            except ValueError as exc:
+                fault = (ErrorCode.BAD_PAYLOAD, str(exc))
+        self._deliver(
+            _Letter(
+                partial.kind,
+                partial.channel,
+                partial.length,
+                partial.envelope,
+                body,
+                partial.nfds,
+                fault,
+            )
+        )
+
+    def _read(self, partial: Partial) -> Any:
+        values = self._values
+        body = values.read(partial.data)
+        if values.indexes:
+            highest = max(values.indexes)
+            values.indexes.clear()
+            if highest >= partial.nfds:
+                raise Malformed(f"handle {highest} of {partial.nfds}")
+        return body
+
+    def _deliver(self, letter: _Letter) -> None:
+        """Open a letter and report it, or bounce it."""
+        charge = number = 0
+        if letter.kind != _REPLY:
+            charge = self._inbound_window.take(letter.length)
+            if charge < 0:
+                raise self._overrun(letter.length)
+            self._arrivals.received = number = self._arrivals.received + 1
+        try:
+            opened = self._open(letter)
+        except _Fault as exc:
+            self._bounce(letter, charge, number, exc.code, exc.text)
+            return
+        self._events.append(self._event(letter, opened, charge, number))
+
+    def _open(self, letter: _Letter) -> _Opened:
+        """Check everything about a letter, and only then build its handles."""
+        try:
+            values = read_envelope(letter.kind, letter.envelope)
+        except Malformed as exc:
+            raise _Fault(*(letter.fault or (ErrorCode.BAD_PAYLOAD, str(exc)))) from None
+        to, sender, entries, meta = values if letter.kind != _REPLY else (None, None, *values)
+        self._check_sender(sender)
+        if letter.fault is not None:
+            raise _Fault(*letter.fault)
+        self._check_size(letter)
+        if letter.kind == _CALL and len(self._inbound_calls) >= self.limits["max_calls"]:
+            raise _Fault(ErrorCode.REFUSED, f"over max_calls ({self.limits['max_calls']})")
+        try:
+            handles = self._build(handle_entries(entries, letter.nfds))
+        except Malformed as exc:
+            raise _Fault(ErrorCode.BAD_PAYLOAD, str(exc)) from None
+        body = self._values.place(letter.body, handles) if handles else letter.body
+        return _Opened(to, sender, body, handles, meta or {})
+
+    def _check_size(self, letter: _Letter) -> None:
+        max_message, max_meta = self.limits["max_message"], self.limits["max_meta"]
+        if letter.length <= min(max_message, max_meta):
+            return
+        size = len(msgpack.packb(letter.envelope, default=repr, datetime=True))
+        if size > max_meta:
+            raise _Fault(ErrorCode.TOO_LARGE, f"its envelope is over max_meta ({max_meta})")
+        if letter.length - size > max_message:
+            raise _Fault(ErrorCode.TOO_LARGE, f"over max_message ({max_message})")
+
+    def _check_sender(self, sender: int | None) -> None:
+        if sender is not None and self.role == "primary" and sender >> 32 != self._worker_id:
+            text = f"worker {self._worker_id} sent a message from actor {sender}"
+            raise self._violation("AWP-MS-1", text, AbortCode.SPOOFED_SENDER)
+
+    def _build(self, entries: list[tuple[int, dict[str, Any]]]) -> tuple[Any, ...]:
+        """Turn the descriptors of the frame at hand into handles."""
+        for kind, _ in entries:
+            if kind not in self._handle_kinds:
+                raise _Fault(ErrorCode.UNSUPPORTED_HANDLE, f"handles of kind {kind} are not taken")
+        build = self._handles.build
+        fds = self._take_fds()
+        return tuple(build(fd, kind, meta) for fd, (kind, meta) in zip(fds, entries, strict=True))
+
+    def _overrun(self, length: int) -> Exception:
+        text = f"a message of {length} bytes, {self._inbound_window.available} bytes of credit"
+        return self._violation("AWP-FC-6", text, AbortCode.FLOW_VIOLATION)
+
+    # ---- what becomes of them -------------------------------------------------------------
+
+    def _event(self, letter: _Letter, mail: _Opened, charge: int, number: int) -> Event:
+        channel = letter.channel
+        if letter.kind == _REPLY:
+            self._answered(channel)
+            return ReplyReceived(channel, mail.body, mail.handles, mail.meta)
+        facts = (mail.to, mail.sender, mail.body, mail.handles, mail.meta, charge, number)
+        if letter.kind == _TELL:
+            return TellReceived(*facts)
+        self._inbound_calls[channel] = number
+        return CallReceived(*facts, channel)
+
+    def _bounce(
+        self, letter: _Letter, charge: int, number: int, code: ErrorCode, text: str
+    ) -> None:
+        """Answer a letter that nobody can take."""
+        error = error_map(code, text)
+        if letter.kind == _REPLY:
+            self._answered(letter.channel)
+            self._events.append(ErrorReceived(letter.channel, error))
+            return
+        if letter.kind == _CALL:
+            self._fail_call(letter.channel, number, error)
+        else:
+            self._bounce_tell(letter, number, error)
+        self.grant(charge)
+
+    def _bounce_tell(self, letter: _Letter, number: int, error: dict[str, Any]) -> None:
+        self.arrived(number)
+        if Kind.UNDELIVERABLE not in self._machine.sendable:
+            return
+        try:
+            to = read_envelope(_TELL, letter.envelope)[0]
+        except Malformed:
+            to = None
+        if isinstance(to, str) and len(to) > _LONGEST_NAME:
+            to = None  # whatever it is, the answer has to fit into a frame of the peer's
+        envelope, payload = self._pack([number, to]), self._encode_error(error)
+        self._answer(encode_frame(Kind.UNDELIVERABLE, 0, envelope, payload))
+
+    def _fail_call(self, channel: int, number: int, error: dict[str, Any]) -> None:
+        """Answer a CALL, or something like it, without having reported it."""
+        self._arrivals.answer(number)
+        if Kind.ERROR in self._machine.sendable:
+            self._answer(self._error_frame(channel, error))
+
+    def _answered(self, channel: int) -> None:
+        """Close our call: its answer acknowledges it and all before it (AWP-MS-7)."""
+        self._deliveries.acknowledge(self._calls.pop(channel))
+
+    # ---- ERROR, CANCEL, UNDELIVERABLE -----------------------------------------------------
+
+    def _on_error(self, frame: Frame) -> None:
+        if frame.channel not in self._calls:
+            return
+        try:
+            error = read_error(frame.payload)
+        except Malformed as exc:
+            error = error_map(ErrorCode.BAD_PAYLOAD, frame.error or str(exc))
+        self._abandon(frame.channel)
+        self._answered(frame.channel)
+        self._events.append(ErrorReceived(frame.channel, error))
+
+    def _on_cancel(self, frame: Frame) -> None:
+        (reason,) = read_envelope(frame.kind, frame.envelope)
+        channel = frame.channel
+        partial = self._reassembly.get(channel)
+        if partial is not None and partial.kind != _REPLY:
+            self._abandon(channel)
+            if partial.kind == _CALL and Kind.ERROR in self._machine.sendable:
+                error = error_map(ErrorCode.CANCELLED, "abandoned by its sender")
+                self._answer(self._error_frame(channel, error))
+        elif self._inbound_calls.get(channel):
+            self._events.append(Cancelled(channel, reason))
+
+    def _abandon(self, channel: int) -> None:
+        """Drop an unfinished message, if there is one."""
+        partial = self._reassembly.get(channel)
+        if partial is not None:
+            self._reassembly.drop(partial)
+            self._descriptors.discard(partial.fds)
+
+    def _on_undeliverable(self, frame: Frame) -> None:
+        try:
+            number, to = read_envelope(frame.kind, frame.envelope)
+        except Malformed:
+            return  # broken beyond knowing which message it speaks of
+        if not 0 < number <= self._deliveries.sent:
+            raise self._violation("AWP-MS-6", f"message {number} is bounced, it was never sent")
+        try:
+            error = read_error(frame.payload)
+        except Malformed as exc:
+            error = error_map(ErrorCode.BAD_PAYLOAD, frame.error or str(exc))
+        self._events.append(Undeliverable(number, to, error))
+
+
+class _Fault(Exception):
+    """Something is wrong with one letter."""
+
+    def __init__(self, code: ErrorCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text

@@ -1,0 +1,245 @@
+"""Messages, calls and answers on their way out.
+
+Runs in: both
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ..errors import HandleError, LocalProtocolError, MessageTooLarge
+from ._generated import Capability, Kind, State
+from .batches import SMALL
+from .flow import Flow
+from .frames import encode_frame
+from .session import NIL
+from .values import Encoded
+
+__all__ = ["Sending"]
+
+_TELL: Final = int(Kind.TELL)
+_CALL: Final = int(Kind.CALL)
+#: The envelope of a message from main actor to main actor: [nil].
+_PLAIN: Final = b"\x91\xc0"
+#: Room that every frame leaves for its envelope.
+_ENVELOPE_SHARE: Final = 2
+
+
+class Sending(Flow):
+    """The layer of outgoing mail."""
+
+    def encode(self, body: Any, handle: Any = None) -> Encoded:
+        """Encode a body. Has no effect on anything, whatever it raises.
+
+        Raises:
+            TypeError: something in it is no body value; the text names the place.
+            MessageTooLarge: it exceeds what the peer takes.
+            HandleError: the peer takes no such handle, or not so many.
+        """
+        encoded = self._values.encode(body, handle)
+        size = len(encoded.payload)
+        limit = min(self.peer_limits["max_message"], self.peer_limits["max_partial"])
+        if Capability.FRAG not in self.capabilities:
+            limit = min(limit, self.peer_limits["max_frame"] // _ENVELOPE_SHARE)
+        if size > limit:
+            raise MessageTooLarge(size, limit)
+        if encoded.handles:
+            self._describe(encoded.handles)
+        return encoded
+
+    def charge(
+        self,
+        encoded: Encoded,
+        *,
+        to: int | str | None = None,
+        sender: int | None = None,
+        meta: Mapping[str, Any] | None = None,
+        ttl: float | None = None,
+    ) -> int:
+        """What `send_tell` or `send_call` with the same arguments will cost, see `has_room`."""
+        envelope = self._address(encoded, to, sender, meta, ttl)
+        return self._window.charge(len(envelope) + len(encoded.payload))
+
+    def send_tell(
+        self,
+        encoded: Encoded,
+        *,
+        to: int | str | None = None,
+        sender: int | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Queue a message.
+
+        Returns:
+            its number, as in `Acknowledged` and `Undeliverable`.
+
+        Raises:
+            LocalProtocolError: not now, or no room: see `has_room`.
+        """
+        if _TELL not in self._machine.sendable:
+            self._check_sendable(_TELL)
+        payload, handles = encoded.payload, encoded.handles
+        if to is None and sender is None and not meta and not handles:
+            envelope = _PLAIN
+        else:
+            envelope = self._address(encoded, to, sender, meta, None)
+        length = len(envelope) + len(payload)
+        channel = self._new_channel() if self._outbox.is_large(length) else 0
+        if not self._window.spend(length):
+            raise self._no_room(length)
+        if length <= SMALL and not handles:
+            self._outbox.put(encode_frame(_TELL, 0, envelope, payload))
+        else:
+            self._outbox.put_message(_TELL, channel, envelope, payload, handles)
+        deliveries = self._deliveries
+        deliveries.sent = number = deliveries.sent + 1
+        return number
+
+    def send_call(
+        self,
+        encoded: Encoded,
+        *,
+        to: int | str | None = None,
+        sender: int | None = None,
+        meta: Mapping[str, Any] | None = None,
+        ttl: float | None = None,
+    ) -> int:
+        """Queue a message that wants an answer within ``ttl`` seconds.
+
+        Returns:
+            the channel of the answer.
+
+        Raises:
+            LocalProtocolError: not now, or no room: see `has_room`.
+        """
+        self._check_sendable(_CALL)
+        envelope = self._address(encoded, to, sender, meta, ttl)
+        payload = encoded.payload
+        length = len(envelope) + len(payload)
+        channel = self._new_channel()
+        if not self._window.spend(length):
+            raise self._no_room(length)
+        self._outbox.put_message(_CALL, channel, envelope, payload, encoded.handles)
+        deliveries = self._deliveries
+        deliveries.sent = self._calls[channel] = deliveries.sent + 1
+        return channel
+
+    def _no_room(self, length: int) -> LocalProtocolError:
+        return LocalProtocolError(
+            f"no room: the message costs {self._window.charge(length)}, "
+            f"{self._window.available} bytes of credit are left"
+        )
+
+    def send_cancel(self, channel: int, reason: Any = None) -> None:
+        """Tell the peer that nobody waits for the answer on ``channel`` any more.
+
+        Nothing happens when that call is over, or the connection is.
+        """
+        if channel not in self._calls or Kind.CANCEL not in self._machine.sendable:
+            return
+        envelope = NIL if reason is None else self._pack([reason])
+        frame = encode_frame(Kind.CANCEL, channel, envelope, NIL)
+        if self._outbox.has_mail:  # maybe with that very call: it must not be overtaken
+            self._outbox.put(frame)
+        else:
+            self._outbox.put_urgent(frame)
+
+    def send_reply(
+        self, channel: int, encoded: Encoded, *, meta: Mapping[str, Any] | None = None
+    ) -> None:
+        """Answer the peer's call on ``channel``.
+
+        When the connection is over, the answer and its handles become `take_unsent_handles`.
+
+        Raises:
+            LocalProtocolError: there is no such call, or it was answered.
+        """
+        number = self._close_inbound(channel)
+        if Kind.REPLY not in self._machine.sendable:
+            self._unsent.extend(encoded.handles)
+            return
+        if encoded.handles or meta:
+            entries = self._describe(encoded.handles)
+            envelope = self._envelope([entries or None, dict(meta) if meta else None])
+        else:
+            envelope = NIL
+        self._arrivals.answer(number)
+        self._outbox.put_message(Kind.REPLY, channel, envelope, encoded.payload, encoded.handles)
+
+    def send_error(self, channel: int, error: Mapping[str, Any]) -> None:
+        """Fail the peer's call or listen on ``channel`` with an error map.
+
+        Nothing is sent when the connection is over. An error map that is too large for one frame
+        is cut down to its code and a short text.
+
+        Raises:
+            LocalProtocolError: there is no such call, or it was answered.
+        """
+        frame = self._error_frame(channel, error)
+        number = self._close_inbound(channel)
+        if Kind.ERROR in self._machine.sendable:
+            self._arrivals.answer(number)
+            self._outbox.put(frame)
+
+    def _close_inbound(self, channel: int) -> int:
+        """Take a call of the peer's off the books; returns its number."""
+        number = self._inbound_calls.pop(channel, None)
+        if number is None:
+            if self.state in (State.CLOSING, State.CLOSED):
+                return 0
+            raise LocalProtocolError(f"nobody waits for an answer on channel {channel}")
+        return number
+
+    def send_undeliverable(
+        self, number: int, to: int | str | None, error: Mapping[str, Any]
+    ) -> None:
+        """Bounce the peer's message ``number``, which found no mailbox.
+
+        It counts as arrived; its credit is for the shell to `grant`. Nothing is sent when the
+        connection is over.
+        """
+        payload = self._encode_error(error)
+        self.arrived(number)
+        if Kind.UNDELIVERABLE in self._machine.sendable:
+            envelope = self._pack([number, to])
+            self._outbox.put(encode_frame(Kind.UNDELIVERABLE, 0, envelope, payload))
+
+    # ---- envelopes ------------------------------------------------------------------------
+
+    def _address(
+        self,
+        encoded: Encoded,
+        to: int | str | None,
+        sender: int | None,
+        meta: Mapping[str, Any] | None,
+        ttl: float | None,
+    ) -> bytes:
+        """Encode the envelope of a message."""
+        handles = encoded.handles
+        if to is None and sender is None and not meta and ttl is None and not handles:
+            return _PLAIN
+        extra = dict(meta) if meta else {}
+        if ttl is not None and ttl != math.inf:
+            extra["ttl"] = float(ttl) * 1000.0  # always a float: its size is part of the charge
+        elements = [to, sender, self._describe(handles) or None, extra or None]
+        return self._envelope(elements)
+
+    def _envelope(self, elements: list[Any]) -> bytes:
+        while len(elements) > 1 and elements[-1] is None:
+            elements.pop()
+        envelope = self._pack(elements)
+        limit = min(self.peer_limits["max_meta"], self.peer_limits["max_frame"] // _ENVELOPE_SHARE)
+        if len(envelope) > limit:
+            raise MessageTooLarge(len(envelope), limit)
+        return envelope
+
+    def _describe(self, handles: Sequence[Any]) -> list[tuple[int, dict[str, Any]]]:
+        """Make the entries of an envelope's ``handles``, if the peer takes such handles."""
+        if not handles:
+            return []
+        needed = Capability.HANDLE_SEND if self.role == "worker" else Capability.HANDLE
+        if needed not in self.capabilities:
+            raise HandleError(f"the peer takes no handles: {needed} is not in force")
+        return self._handle_entries(handles)

@@ -1,0 +1,165 @@
+"""Reassembly: whole messages out of interleaved pieces, within bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actorcluster.errors import RemoteProtocolError
+from actorcluster.wire._generated import FLAG_FRAG, FLAG_MORE, AbortCode, ErrorCode, Kind
+from actorcluster.wire.fragments import MINIMUM_SIZE, Partial, Reassembly
+from actorcluster.wire.frames import Frame
+
+ENVELOPE = [None]
+
+
+def fragment(
+    piece: Any, *, more: bool, channel: int = 2, envelope: Any = ENVELOPE, nfds: int = 0
+) -> Frame:
+    """A decoded fragment."""
+    flags = FLAG_FRAG | (FLAG_MORE if more else 0)
+    length = len(msgpack.packb(envelope)) + len(msgpack.packb(piece))
+    return Frame(Kind.TELL, flags, nfds, channel, length, envelope, piece)
+
+
+def feed(reassembly: Reassembly, frame: Frame) -> Partial | None:
+    """The message that this fragment completes."""
+    partial = reassembly.get(frame.channel) or reassembly.begin(frame, [])
+    return partial if reassembly.add(partial, frame) else None
+
+
+@pytest.mark.parametrize("size", [0, 255, 256, 65535, 65536, 300_000])
+def test_the_length_is_that_of_the_message_in_one_frame(size: int) -> None:
+    reassembly = Reassembly(max_message=1 << 20, max_partial=1 << 20)
+    assert feed(reassembly, fragment(bytes(size), more=True)) is None
+    message = feed(reassembly, fragment(bytes(size), more=False, envelope=None))
+    assert message is not None
+    assert bytes(2 * size) == message.data
+    assert len(msgpack.packb(ENVELOPE)) + 2 * size == message.length
+    assert 0 == reassembly.held == len(reassembly)
+
+
+def test_one_fragment_may_be_all() -> None:
+    message = feed(Reassembly(100, 65536), fragment(b"abc", more=False))
+    assert message is not None
+    assert (b"abc", None) == (message.data, message.fault)
+
+
+def test_envelope_and_descriptors_come_with_the_first() -> None:
+    reassembly = Reassembly(max_message=100, max_partial=65536)
+    frame = fragment(b"a", more=True, envelope=["name"], nfds=2)
+    partial = reassembly.begin(frame, [7, 8])
+    assert not reassembly.add(partial, frame)
+    assert (["name"], 2, [7, 8]) == (partial.envelope, partial.nfds, partial.fds)
+    assert partial is reassembly.get(2)
+
+
+def test_a_message_that_grows_too_large_is_counted_and_dropped() -> None:
+    reassembly = Reassembly(max_message=10, max_partial=65536)
+    feed(reassembly, fragment(b"12345", more=True))
+    assert 5 == reassembly.held
+    feed(reassembly, fragment(b"123456", more=True))
+    assert 0 == reassembly.held
+    message = feed(reassembly, fragment(b"x" * 100, more=False))
+    assert message is not None
+    assert (ErrorCode.TOO_LARGE, "over max_message (10)") == message.fault
+    assert len(msgpack.packb(ENVELOPE)) + 111 == message.length
+    assert b"" == message.data
+
+
+def test_all_unfinished_messages_share_one_bound() -> None:
+    reassembly = Reassembly(max_message=50_000, max_partial=65_536)
+    feed(reassembly, fragment(bytes(40_000), more=True, channel=2))
+    feed(reassembly, fragment(bytes(40_000), more=True, channel=4))
+    assert 40_000 == reassembly.held
+    good = feed(reassembly, fragment(b"", more=False, channel=2))
+    bad = feed(reassembly, fragment(b"", more=False, channel=4))
+    assert good is not None
+    assert bad is not None
+    assert good.fault is None
+    assert (ErrorCode.TOO_LARGE, "over max_partial (65536)") == bad.fault
+
+
+def test_large_envelopes_count() -> None:
+    reassembly = Reassembly(max_message=50_000, max_partial=65_536)
+    feed(reassembly, fragment(b"", more=True, envelope=["x" * 60_000], channel=2))
+    assert 60_004 - MINIMUM_SIZE == reassembly.held
+    feed(reassembly, fragment(bytes(10_000), more=True, channel=4))
+    partial = reassembly.get(4)
+    assert partial is not None
+    assert partial.fault is not None
+    feed(reassembly, fragment(b"", more=False, channel=2))
+    assert 0 == reassembly.held
+
+
+def test_so_many_may_be_open_and_not_one_more() -> None:
+    reassembly = Reassembly(max_message=50_000, max_partial=65_536)
+    for number in range(65_536 // MINIMUM_SIZE):
+        feed(reassembly, fragment(b"", more=True, channel=2 + 2 * number))
+    with pytest.raises(RemoteProtocolError) as caught:
+        feed(reassembly, fragment(b"", more=True, channel=100_000))
+    assert ("AWP-LG-3", AbortCode.LIMIT_EXCEEDED) == (caught.value.requirement, caught.value.code)
+
+
+def test_a_piece_that_is_no_bin_spoils_its_message_only() -> None:
+    reassembly = Reassembly(max_message=100, max_partial=65536)
+    feed(reassembly, fragment(b"12345", more=True))
+    broken = fragment(None, more=True)
+    broken.error = "torn"
+    feed(reassembly, broken)
+    message = feed(reassembly, fragment(b"6", more=False))
+    assert message is not None
+    assert (ErrorCode.BAD_PAYLOAD, "torn") == message.fault
+    first = feed(reassembly, fragment("text", more=False))
+    assert first is not None
+    assert (ErrorCode.BAD_PAYLOAD, "a fragment must be bin") == first.fault
+
+
+def test_the_first_fault_counts() -> None:
+    reassembly = Reassembly(max_message=10, max_partial=65536)
+    frame = fragment(b"1", more=True)
+    partial = reassembly.begin(frame, [])
+    reassembly.spoil(partial, ErrorCode.REFUSED, "stopping")
+    reassembly.add(partial, frame)
+    reassembly.add(partial, fragment(bytes(100), more=True))
+    assert (ErrorCode.REFUSED, "stopping") == partial.fault
+
+
+def test_what_is_dropped_frees_its_memory() -> None:
+    reassembly = Reassembly(max_message=100, max_partial=65536)
+    feed(reassembly, fragment(b"12345", more=True, channel=2))
+    feed(reassembly, fragment(b"123", more=True, channel=4))
+    partial = reassembly.get(2)
+    assert partial is not None
+    reassembly.drop(partial)
+    assert 3 == reassembly.held
+    assert [4] == [rest.channel for rest in reassembly.drop_all()]
+    assert 0 == reassembly.held == len(reassembly)
+
+
+@given(
+    st.lists(st.binary(max_size=60), min_size=1, max_size=6),
+    st.integers(1, 40),
+    st.randoms(use_true_random=False),
+)
+def test_interleaved_messages_come_out_as_they_went_in(
+    bodies: list[bytes], size: int, dice: Any
+) -> None:
+    reassembly = Reassembly(max_message=100, max_partial=65536)
+    rest = {2 + 2 * index: body for index, body in enumerate(bodies)}
+    whole: dict[int, bytes] = {}
+    while rest:
+        channel = dice.choice(list(rest))
+        piece, rest[channel] = rest[channel][:size], rest[channel][size:]
+        more = bool(rest[channel])
+        message = feed(reassembly, fragment(piece, more=more, channel=channel))
+        if not more:
+            del rest[channel]
+            assert message is not None
+            whole[channel] = bytes(message.data)
+    assert bodies == [whole[channel] for channel in sorted(whole)]
+    assert 0 == reassembly.held
