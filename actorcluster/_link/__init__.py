@@ -1,0 +1,4 @@
+"""One pipe: frames over a socket, handles, mail.
+
+Runs in: both
+"""

@@ -1,0 +1,105 @@
+"""A failed ask as data: exception -> error map at the callee, error map -> exception at the asker.
+
+Runs in: both
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from ..errors import HandleError, NoSuchActor, NotHandled, PeerClosed, RemoteError
+from ..wire._generated import ErrorCode
+
+__all__ = ["failure_map", "os_error", "raise_failure", "remote_details"]
+
+#: A longer traceback is cut in the middle, so that a recursion error stays a small message.
+_TRACEBACK_LIMIT: Final = 16_384
+
+_OS_PREFIX: Final = "os."
+
+#: Codes that mean "nobody took the ask": the peer is leaving, or has left.
+_PEER_CLOSED: Final = frozenset({ErrorCode.REFUSED, ErrorCode.STOPPING, ErrorCode.CONNECTION_LOST})
+
+
+def type_name(exc: BaseException) -> str:
+    """Name an exception's class: bare for builtins, dotted otherwise."""
+    kind = type(exc)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def remote_details(exc: BaseException) -> dict[str, Any]:
+    """Describe an exception for the other side: class name, language, traceback text."""
+    text = "".join(traceback.format_exception(exc))
+    if len(text) > _TRACEBACK_LIMIT:
+        half = _TRACEBACK_LIMIT // 2
+        text = f"{text[:half]}\n  [...]\n{text[-half:]}"
+    return {"type": type_name(exc), "lang": "python", "stack": _clean(text).splitlines()}
+
+
+def failure_map(exc: BaseException) -> dict[str, Any]:
+    """Turn an exception into the error map of the wire.
+
+    Returns:
+        ``code``, ``message`` and ``remote``; an ``OSError`` travels as ``os.<ERRNO>``. A
+        `RemoteError` that is passed on keeps its code.
+    """
+    if isinstance(exc, OSError) and exc.errno is not None and exc.errno in errno.errorcode:
+        code = _OS_PREFIX + errno.errorcode[exc.errno]
+    elif isinstance(exc, RemoteError):
+        code = exc.code
+    else:
+        code = str(ErrorCode.APP)
+    return {"code": code, "message": _clean(str(exc)), "remote": remote_details(exc)}
+
+
+def raise_failure(error: Mapping[str, Any], closed: Callable[[str], PeerClosed]) -> NoReturn:
+    """Raise what an error map means to the asker.
+
+    Args:
+        error: as received; every key may be missing or of a wrong type.
+        closed: makes the `PeerClosed` of this peer from a text.
+    """
+    code = str(error.get("code", ErrorCode.INTERNAL))
+    text = str(error.get("message", ""))
+    if code in _PEER_CLOSED:
+        raise closed(text or code)
+    if code in (ErrorCode.HANDLE_LOST, ErrorCode.UNSUPPORTED_HANDLE):
+        raise HandleError(text or code)
+    remote = error.get("remote")
+    remote = remote if isinstance(remote, dict) else {}
+    kind: type[RemoteError] = RemoteError
+    if code == ErrorCode.NOT_HANDLED:
+        kind = NotHandled
+    elif code == ErrorCode.NO_SUCH_ACTOR:
+        kind = NoSuchActor
+    raise kind(
+        text,
+        code=code,
+        type=remote.get("type") if isinstance(remote.get("type"), str) else None,
+        traceback=traceback_text(remote),
+        path=tuple(hop for hop in error.get("path") or () if isinstance(hop, int)),
+    )
+
+
+def traceback_text(remote: Mapping[str, Any]) -> str | None:
+    """Join the lines of a remote traceback, or None when there is none."""
+    stack = remote.get("stack")
+    return "\n".join(map(str, stack)) if isinstance(stack, list) else None
+
+
+def os_error(error: Mapping[str, Any], what: str) -> OSError | None:
+    """Make the ``OSError`` that an ``os.<ERRNO>`` error map stands for, or None."""
+    code = str(error.get("code", ""))
+    number = getattr(errno, code.removeprefix(_OS_PREFIX), None)
+    if not code.startswith(_OS_PREFIX) or not isinstance(number, int):
+        return None
+    return OSError(number, os.strerror(number), what)
+
+
+def _clean(text: str) -> str:
+    """Replace lone surrogates, which UTF-8 cannot carry."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,321 @@
+"""FdSocket: bytes and descriptors over one Unix stream socket, without ever waiting halfway.
+
+Runs in: both
+
+This is the only file that calls ``sendmsg`` and ``recvmsg``. Writing and reading are plain calls
+that do what can be done now; waiting is separate. So no cancellation can cut a frame in half, and
+whoever reads decides itself when to wait.
+
+*Groups.* The descriptors of one ``send_now`` leave together with the first of its bytes, and the
+kernel never merges two sends that carry descriptors (AWP-FD-1). Where only part of the bytes was
+taken the descriptors are gone already; the rest follows without them (AWP-FD-2). Bytes without
+descriptors may follow in the same system call.
+
+*Ownership.* Descriptors to send are borrowed: they must stay open until `groups_sent` has counted
+their group. Received ones belong to the caller from the moment `receive_now` returns.
+
+*ETOOMANYREFS* (too many descriptors in flight, counted per user) says nothing about this socket:
+it is writable, and trying at once again would spin. It sets `stalled`; the caller pauses
+(AWP-FD-8). A receiver without room for descriptors gets fewer of them and ``MSG_CTRUNC``,
+reported as ``truncated``: a group that is lost, not an error of the stream.
+
+Measured, 60-byte frames (Linux 6.18, CPython 3.11): ``send`` 1.15 us, ``sendmsg`` 1.44; 64 buffers
+by ``sendmsg`` 6.7 us, joined first 3.2; above 8 KiB a buffer joining costs as much as it saves.
+``recvmsg_into`` a reused buffer 2.4 us for 60 bytes and 14 for 200 kB; ``recvmsg`` the same and 16.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import socket
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final, TypeAlias, final
+
+import attrs
+import trio
+
+from .handles import close_descriptors
+
+__all__ = ["Buffer", "FdSocket"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+_RECEIVE_SIZE: Final = 256 * 1024
+#: A Linux limit of 253 (SCM_MAX_FD) per call; one more is EINVAL.
+_MAX_FDS: Final = 253
+_ANCILLARY_SIZE: Final = socket.CMSG_SPACE(_MAX_FDS * array.array("i").itemsize)
+#: Linux' UIO_MAXIOV; more buffers in one call are EMSGSIZE.
+_MAX_BUFFERS: Final = 1024
+#: Buffers smaller than this on average are joined: cheaper than handing each to the kernel.
+_JOIN_BELOW: Final = 4096
+
+#: The kernel's way to say that the peer is gone (AWP-TR-6).
+_GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
+#: Passing shortages; not of buffer space, which is EAGAIN.
+_SHORTAGE: Final = frozenset({errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM})
+
+# Without it a program that restored SIGPIPE's default action would die of a dead worker.
+_SEND_FLAGS: Final = int(socket.MSG_NOSIGNAL)
+_RECEIVE_FLAGS: Final = int(socket.MSG_CMSG_CLOEXEC)
+_TRUNCATED: Final = int(socket.MSG_CTRUNC)  # `&` with the enum member costs 0.6 us
+_NOT_NOW: Final = -1
+
+
+@attrs.define(eq=False)
+class _Group:
+    """What leaves together: bytes, and the descriptors that go with the first of them."""
+
+    buffers: deque[Buffer]
+    fds: Sequence[int]
+
+
+@final
+class FdSocket:
+    """One end of a pipe that carries bytes and descriptors.
+
+    Args:
+        sock: a connected ``AF_UNIX`` stream socket, owned from now on; made non-blocking.
+
+    Attributes:
+        stalled: descriptors could not be sent for want of a resource that is not this socket's;
+            pause, then `send_now` again.
+        is_full_read: the last `receive_now` probably left something behind.
+        sends: system calls that tried to write.
+        receives: system calls that tried to read.
+        groups_sent: groups of descriptors that have left.
+        unsent: bytes kept for later.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_buffers",
+        "_queue",
+        "_sock",
+        "groups_sent",
+        "is_full_read",
+        "receives",
+        "sends",
+        "stalled",
+        "unsent",
+    )
+
+    def __init__(self, sock: socket.socket) -> None:
+        if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+            raise ValueError("a link needs an AF_UNIX stream socket")
+        sock.setblocking(False)
+        self._sock = sock
+        self._queue: deque[_Group] = deque()
+        self._buffer = memoryview(bytearray(_RECEIVE_SIZE))
+        self._buffers = [self._buffer]
+        self.stalled = False
+        self.is_full_read = False
+        self.sends = 0
+        self.receives = 0
+        self.groups_sent = 0
+        self.unsent = 0
+
+    # ---- writing --------------------------------------------------------------------------
+
+    # Ctrl-C between the kernel's taking and our noting it would send bytes twice.
+    @trio.lowlevel.enable_ki_protection
+    def send_now(self, buffers: Sequence[Buffer], fds: Sequence[int] = ()) -> bool:
+        """Write what the socket takes now, and keep the rest for later. Never waits.
+
+        While a rest is kept, what is given is put behind it, untried: the socket was full a
+        moment ago. ``send_now(())`` writes on.
+
+        Args:
+            buffers: bytes in order; kept as they are, so they must not change afterwards.
+            fds: 0 to 253 descriptors that go with the first byte; borrowed.
+
+        Returns:
+            True when nothing is left to write.
+
+        Raises:
+            trio.BrokenResourceError: the peer is gone; nothing is kept any more.
+            trio.ClosedResourceError: `close` was called.
+            OSError: a descriptor is not open, or the peer does not let any through. If this
+                concerns what was kept before the call, the stream cannot go on.
+            ValueError: descriptors without bytes, or more than 253; nothing was done.
+        """
+        size = sum(map(len, buffers))
+        if size == 0 and fds:  # the kernel would lose them without a word
+            raise ValueError("descriptors need at least one byte to go with")
+        if len(fds) > _MAX_FDS:
+            raise ValueError(f"{len(fds)} descriptors, but {_MAX_FDS} can go at once")
+        if size <= len(buffers) * _JOIN_BELOW and len(buffers) > 1:
+            buffers = (b"".join(buffers),)
+        if self._queue:
+            if size == 0:
+                return self._write_on()
+            self._keep(buffers, fds, size)
+            return False
+        sent = self._send(buffers[:_MAX_BUFFERS], fds) if size else 0
+        if sent == size:
+            return True
+        if sent == _NOT_NOW:
+            self._keep(buffers, fds, size)
+            return False
+        self._keep(buffers, (), size)
+        self._forget(self._queue[0], sent)
+        return len(buffers) > _MAX_BUFFERS and self._write_on()
+
+    def _send(self, buffers: Sequence[Buffer], fds: Sequence[int]) -> int:
+        """Try one system call; returns the bytes taken, or _NOT_NOW."""
+        sock = self._sock
+        self.sends += 1
+        self.stalled = False
+        try:
+            if fds:
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+                sent = sock.sendmsg(buffers, (rights,), _SEND_FLAGS)
+                self.groups_sent += 1
+                return sent
+            if len(buffers) == 1:
+                return sock.send(buffers[0], _SEND_FLAGS)
+            return sock.sendmsg(buffers, (), _SEND_FLAGS)
+        except BlockingIOError:
+            return _NOT_NOW
+        except OSError as exc:
+            self._raise_unless_shortage(exc)
+            self.stalled = True
+            return _NOT_NOW
+
+    def _raise_unless_shortage(self, exc: OSError) -> None:
+        if self._sock.fileno() < 0:
+            raise trio.ClosedResourceError("this end of the link is closed") from exc
+        if exc.errno in _GONE:
+            self._queue.clear()
+            self.unsent = 0
+            raise trio.BrokenResourceError("the other end of the link is closed") from exc
+        if exc.errno not in _SHORTAGE:
+            raise exc
+
+    def _write_on(self) -> bool:
+        queue = self._queue
+        while queue:
+            group = queue[0]
+            buffers = list(islice(group.buffers, _MAX_BUFFERS))
+            sent = self._send(buffers, group.fds)
+            if sent == _NOT_NOW:
+                return False
+            group.fds = ()
+            self._forget(group, sent)
+            if sent < sum(map(len, buffers)):  # full; another try would only say so again
+                return False
+        return True
+
+    def _keep(self, buffers: Sequence[Buffer], fds: Sequence[int], size: int) -> None:
+        self._queue.append(_Group(deque(filter(len, buffers)), fds))
+        self.unsent += size
+
+    def _forget(self, group: _Group, sent: int) -> None:
+        """Drop what was sent from the group, which is the first; nothing is copied."""
+        self.unsent -= sent
+        buffers = group.buffers
+        while sent:
+            first = buffers.popleft()
+            if len(first) > sent:
+                buffers.appendleft(memoryview(first)[sent:])
+                return
+            sent -= len(first)
+        if not buffers:
+            self._queue.popleft()
+
+    async def wait_writable(self) -> None:
+        """Wait until the socket takes bytes again.
+
+        Raises:
+            trio.ClosedResourceError: `close` was called, before or meanwhile.
+        """
+        self._raise_if_closed()
+        await trio.lowlevel.wait_writable(self._sock)
+
+    def shutdown_write(self) -> None:
+        """Give the peer its end of file, behind what was written. Nothing happens if it is gone.
+
+        Raises:
+            trio.ClosedResourceError: `close` was called.
+        """
+        self._raise_if_closed()
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as exc:  # macOS says so when the peer is gone; Linux says nothing
+            if exc.errno not in _GONE:
+                raise
+
+    # ---- reading --------------------------------------------------------------------------
+
+    # Ctrl-C between the kernel's giving and ours would lose descriptors.
+    @trio.lowlevel.enable_ki_protection
+    def receive_now(self) -> tuple[memoryview, list[int], bool] | None:
+        """Read what is there. Never waits.
+
+        Returns:
+            None when nothing is there; else the bytes (valid until the next call, empty at the
+            end of the stream), the descriptors, owned by the caller, and whether some of these
+            were lost on the way.
+
+        Raises:
+            trio.ClosedResourceError: `close` was called.
+        """
+        self.receives += 1
+        self.is_full_read = False
+        try:
+            size, ancillary, flags, _ = self._sock.recvmsg_into(
+                self._buffers, _ANCILLARY_SIZE, _RECEIVE_FLAGS
+            )
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            self._raise_if_closed()
+            if exc.errno in _GONE:  # AWP-TR-6; all that the peer sent before has been read
+                return self._buffer[:0], [], False
+            raise
+        fds = _descriptors(ancillary) if ancillary else []
+        truncated = flags & _TRUNCATED != 0
+        # The kernel stops reading behind descriptors, whatever there is.
+        self.is_full_read = size == _RECEIVE_SIZE or bool(ancillary) or truncated
+        return self._buffer[:size], fds, truncated
+
+    async def wait_readable(self) -> None:
+        """Wait until there is something to read, the end of the stream included.
+
+        Raises:
+            trio.ClosedResourceError: `close` was called, before or meanwhile.
+        """
+        self._raise_if_closed()
+        await trio.lowlevel.wait_readable(self._sock)
+
+    # ---- the end --------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the socket; what was kept for later is gone. May be called again."""
+        if self._sock.fileno() < 0:
+            return
+        if trio.lowlevel.in_trio_run():
+            trio.lowlevel.notify_closing(self._sock)
+        self._sock.close()
+        self._queue.clear()
+        self.unsent = 0
+        self.stalled = False
+
+    def _raise_if_closed(self) -> None:
+        if self._sock.fileno() < 0:
+            raise trio.ClosedResourceError("this end of the link is closed")
+
+
+def _descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """Take the descriptors out of every control message; all are closed if one is malformed."""
+    fds = array.array("i")
+    try:
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    except BaseException:
+        close_descriptors(fds)
+        raise
+    return fds.tolist()
