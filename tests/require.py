@@ -16,6 +16,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,19 @@ def _root(_: str) -> str | None:
     return None if os.geteuid() == 0 else "not run as root"
 
 
+def _other_user(_: str) -> str | None:
+    """Workers with another uid: they have to reach the interpreter, the package and the tests."""
+    if lack := _root(_):
+        return lack
+    nobody = 65534
+    done = subprocess.run(
+        [sys.executable, "-c", "import actorcluster, tests"],
+        user=nobody, group=nobody, extra_groups=[], cwd=Path(__file__).parents[1],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    return f"other users cannot run {sys.executable}" if done.returncode else None
+
+
 def _ipv6(_: str) -> str | None:
     try:
         with socket.socket(socket.AF_INET6) as sock:
@@ -117,7 +131,14 @@ def _python(name: str) -> str | None:
     return None if interpreter(name) else f"no {name} runs"
 
 
-_PROBES = {"node": _node, "root": _root, "ipv6": _ipv6, "pty": _pty, "namespaces": _namespaces}
+_PROBES = {
+    "ipv6": _ipv6,
+    "namespaces": _namespaces,
+    "node": _node,
+    "other-user": _other_user,
+    "pty": _pty,
+    "root": _root,
+}
 
 
 def _probe_of(name: str) -> Callable[[str], str | None]:

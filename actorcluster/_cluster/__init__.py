@@ -1,0 +1,4 @@
+"""Many workers: the primary, its events and its shared ports.
+
+Runs in: primary
+"""

@@ -1,0 +1,207 @@
+"""What happens to workers, as the primary's users see it, and how they subscribe to it.
+
+Runs in: primary
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, final
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from .._worker.exit import ExitStatus
+    from .._worker.settings import Settings
+    from .._worker.worker import Worker
+
+__all__ = [
+    "Disconnect",
+    "Draining",
+    "Error",
+    "Event",
+    "Exit",
+    "Fork",
+    "Listening",
+    "Online",
+    "Setup",
+    "Subscription",
+]
+
+#: Unread events a subscriber may have before it is cut off.
+_MAX_UNREAD: Final = 10_000
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Base of all events.
+
+    Attributes:
+        worker: whom it happened to; None for `Setup`.
+    """
+
+    worker: Worker
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Setup(Event):
+    """``setup_primary`` was called; ``settings`` are those in force since."""
+
+    worker: None = None  # type: ignore[assignment]  # a setup concerns no worker
+    settings: Settings
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Fork(Event):
+    """A worker is being started."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Online(Event):
+    """The worker's runtime is up."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Listening(Event):
+    """The worker uses a shared port.
+
+    Attributes:
+        address: (host, port), or a path.
+    """
+
+    address: tuple[str, int] | str
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Draining(Event):
+    """The worker was told to stop."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Disconnect(Event):
+    """The channel to the worker has ended; its last words are in the mailbox."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Exit(Event):
+    """The process has ended and was reaped.
+
+    Attributes:
+        status: how.
+    """
+
+    status: ExitStatus
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Error(Event):
+    """Something went wrong with a worker that is not its end: a broken protocol, a lost message.
+
+    Attributes:
+        error: what.
+    """
+
+    error: Exception
+
+
+def check_kind(kind: object) -> None:
+    """Raise TypeError unless it is an event class."""
+    if not (isinstance(kind, type) and issubclass(kind, Event)):
+        raise TypeError(f"not an event class: {kind!r}")
+
+
+@final
+class Subscription(AsyncIterator[Event]):
+    """Events from entering the block on; iterate it.
+
+    Ends when the primary has closed. With 10,000 events unread it is cut off: the next iteration
+    raises ``trio.BrokenResourceError``, never a silent gap.
+    """
+
+    def __init__(
+        self, hub: EventHub, kinds: tuple[type[Event], ...], worker: Worker | None
+    ) -> None:
+        self._hub = hub
+        self._kinds = kinds or (Event,)
+        self._worker = worker
+        self._unread: deque[Event] = deque()
+        self._overrun = False
+        self._ended = False
+        self._news = trio.Event()
+
+    def __enter__(self) -> Subscription:
+        if self._hub.closed:
+            raise trio.ClosedResourceError("the primary has closed")
+        self._hub.subscriptions.append(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self in self._hub.subscriptions:
+            self._hub.subscriptions.remove(self)
+        self.end()
+
+    def put(self, event: Event) -> None:
+        """Take an event if it is wanted here."""
+        if not isinstance(event, self._kinds) or self._overrun:
+            return
+        if self._worker is not None and event.worker is not self._worker:
+            return
+        if len(self._unread) >= _MAX_UNREAD:
+            self._overrun = True
+        else:
+            self._unread.append(event)
+        self._news.set()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._ended = True
+        self._news.set()
+
+    async def __anext__(self) -> Event:
+        await trio.lowlevel.checkpoint()
+        while True:
+            # What was read before the overrun is gone, so the gap is told first of all.
+            if self._overrun:
+                raise trio.BrokenResourceError(f"{_MAX_UNREAD} events were left unread")
+            if self._unread:
+                return self._unread.popleft()
+            if self._ended:
+                raise StopAsyncIteration
+            self._news = trio.Event()
+            await self._news.wait()
+
+
+@final
+class EventHub:
+    """Deals events out to subscribers."""
+
+    def __init__(self) -> None:
+        self.subscriptions: list[Subscription] = []
+        self.closed = False
+
+    def emit(self, event: Event) -> None:
+        """Give an event to everybody who wants it. Never waits."""
+        for subscription in list(self.subscriptions):
+            subscription.put(event)
+
+    def close(self) -> None:
+        """End every subscription."""
+        self.closed = True
+        for subscription in self.subscriptions:
+            subscription.end()

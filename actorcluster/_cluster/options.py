@@ -1,0 +1,58 @@
+"""What a fork may say about one worker, checked.
+
+Runs in: primary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+__all__ = ["ChildOptions", "Ready", "checked_options"]
+
+Ready = Literal["online", "listening", "called"]
+
+
+class ChildOptions(TypedDict, total=False):
+    """Keywords of `Primary.fork` beside name and restart.
+
+    Attributes:
+        ready: what counts as ready: ``"online"`` (default) runtime up and target found,
+            ``"listening"`` first shared port, ``"called"`` `Actor.ready`.
+        start_timeout: seconds until it must be ready, default 30, ``inf`` for no limit.
+        shutdown: seconds from Stop to cancelling main, default 5, ``inf``, or ``"brutal_kill"``.
+        exec: overrides `Settings.exec`.
+        env: merged over `Settings.env`.
+        settings: fields of `Settings` for this worker alone.
+    """
+
+    ready: Ready
+    start_timeout: float
+    shutdown: float | Literal["brutal_kill"]
+    exec: str | tuple[str, ...] | None
+    env: Mapping[str, str | None]
+    settings: Mapping[str, Any]
+
+
+def checked_options(restart: str, given: ChildOptions) -> dict[str, Any]:
+    """Check what a fork says about the life; returns the fields of `LifeOptions` it names."""
+    unknown = set(given) - set(ChildOptions.__annotations__)
+    if unknown:
+        raise TypeError(f"no such option of fork: {', '.join(sorted(unknown))}")
+    if restart != "temporary":
+        raise ValueError(f"restart must be 'temporary', not {restart!r}")
+    ready = given.get("ready", "online")
+    if ready not in ("online", "listening", "called"):
+        raise ValueError(f"ready must be 'online', 'listening' or 'called', not {ready!r}")
+    _check_seconds("start_timeout", given.get("start_timeout", 30.0))
+    if given.get("shutdown") != "brutal_kill":
+        _check_seconds("shutdown", given.get("shutdown", 5.0))
+    names = ("ready", "start_timeout", "shutdown")
+    return {name: value for name, value in given.items() if name in names}
+
+
+def _check_seconds(field: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{field} must be a number of seconds, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{field} must not be negative, not {value!r}")

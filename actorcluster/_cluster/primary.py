@@ -1,0 +1,425 @@
+"""The primary: forks workers, hears what happens to them, stops them all when it is left.
+
+Runs in: primary
+
+Each worker's life is one task in the nursery of `open_primary`; this file keeps the books.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, Unpack, final
+
+import attrs
+import trio
+
+from .._worker.exit import ExitStatus
+from .._worker.life import Life, LifeOptions
+from .._worker.mailbox import MailboxStatistics, MergedMailbox
+from .._worker.ref import Ref
+from .._worker.settings import Settings
+from .._worker.start import Starter
+from .._worker.targets import check_target
+from .._worker.worker import Worker, WorkerStatistics
+from ..errors import PeerClosed, WorkerStartError
+from . import events
+from .options import ChildOptions, checked_options
+from .ports import Ports, PortStatistics
+from .seat import Seat
+
+__all__ = ["Primary", "PrimaryStatistics"]
+
+log = logging.getLogger("actorcluster.primary")
+
+E = TypeVar("E", bound=events.Event)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class PrimaryStatistics:
+    """A snapshot of a primary.
+
+    Attributes:
+        workers: by id.
+        mailbox: what waits for the primary, all workers together.
+        ports: one entry for each shared port.
+    """
+
+    workers: Mapping[int, WorkerStatistics]
+    mailbox: MailboxStatistics
+    ports: tuple[PortStatistics, ...]
+
+
+@final
+class Primary:
+    """Supervisor of worker processes; made by `open_primary`."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        *,
+        settings: Settings,
+        policy: str,
+        shutdown_timeout: float | None,
+    ) -> None:
+        self.mailbox = MergedMailbox()
+        self._settings = settings
+        self._nursery = nursery
+        self._shutdown_timeout = shutdown_timeout
+        self.scope = trio.CancelScope()
+        self._hub = events.EventHub()
+        self._seats: dict[int, Seat] = {}
+        self._all_seats: weakref.WeakKeyDictionary[Worker, Seat] = weakref.WeakKeyDictionary()
+        self._incarnations: dict[str, int] = {}
+        self._next_id = 1
+        self._closing = False
+        self._changed = trio.Event()
+        self._cluster = os.urandom(16)
+        self._token = trio.lowlevel.current_trio_token()
+        self._starter = Starter(nursery)
+        self._ports = Ports(nursery, policy=policy)
+
+    # ---- settings -------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the next fork."""
+        return self._settings
+
+    def setup_primary(self, **settings: Any) -> None:
+        """Change the settings of later forks, as Node's ``setupPrimary``.
+
+        Cumulative: what is not named stays. Emits one `events.Setup`.
+
+        Args:
+            settings: fields of `Settings`.
+
+        Raises:
+            TypeError: there is no such setting, or it has a wrong type.
+            ValueError: a value is not allowed.
+        """
+        self._settings = self._settings.merged(**settings)
+        self._hub.emit(events.Setup(settings=self._settings))
+
+    # ---- forking --------------------------------------------------------------------------
+
+    async def fork(
+        self,
+        target: Any = None,
+        *args: Any,
+        name: str | None = None,
+        restart: Literal["temporary"] = "temporary",
+        **child_options: Unpack[ChildOptions],
+    ) -> Worker:
+        """Start a worker and wait until it is ready.
+
+        Args:
+            target: an async function ``main(actor, *args)`` that can be imported by name,
+                ``"package.module:function"``, or None for the script `Settings.exec` names.
+            args: body values without handles, passed to main.
+            name: the place in the tree, unique among the living; default ``worker-<id>``.
+            restart: ``"temporary"``: never restarted.
+            child_options: see `ChildOptions`.
+
+        Returns:
+            The worker, ready. From now on it belongs to the primary, not to the caller's scope.
+
+        Raises:
+            TypeError, ValueError: a bad target, argument or setting; no process was started.
+            RuntimeError: the script lacks the ``if __name__ == "__main__"`` guard.
+            WorkerStartError: it ended, or was silent for too long, before it was ready.
+            trio.ClosedResourceError: the primary has closed.
+
+        Cancellation:
+            The process is killed and reaped.
+        """
+        worker = self.fork_soon(target, *args, name=name, restart=restart, **child_options)
+        life = self._all_seats[worker].life
+        try:
+            await life.settled.wait()
+        except BaseException:
+            life.brutal_kill()
+            with trio.CancelScope(shield=True):
+                await life.dead.wait()
+            raise
+        if not life.was_ready:
+            await life.dead.wait()
+            self._raise_if_closing()
+            raise _start_error(worker, life.status, life.options.start_timeout)
+        return worker
+
+    def fork_soon(
+        self,
+        target: Any = None,
+        *args: Any,
+        name: str | None = None,
+        restart: Literal["temporary"] = "temporary",
+        **child_options: Unpack[ChildOptions],
+    ) -> Worker:
+        """Start a worker without waiting; see `fork` for the arguments.
+
+        A start that fails is an `events.Exit` and the result of `Worker.wait`.
+
+        Returns:
+            The worker, in state ``none``.
+
+        Raises:
+            TypeError, ValueError: a bad target, argument or setting; no process was started.
+            RuntimeError: the script lacks the ``if __name__ == "__main__"`` guard.
+            trio.ClosedResourceError: the primary has closed.
+        """
+        self._raise_if_closing()
+        options = checked_options(restart, child_options)
+        own = self._own_settings(child_options)
+        plan = self._starter.plan(check_target(target, args, own), args, own)
+        name = self._name(name)
+        worker_id, self._next_id = self._next_id, self._next_id + 1
+        incarnation = self._incarnations[name] = self._incarnations.get(name, 0) + 1
+        life_options = LifeOptions(
+            worker_id=worker_id,
+            name=name,
+            config={**plan.config, "incarnation": incarnation},
+            cluster=self._cluster,
+            limits={"window": own.mailbox_size, "max_message": own.max_message},
+            **options,
+        )
+        return self._seat(life_options, incarnation, own, plan)
+
+    def _own_settings(self, options: ChildOptions) -> Settings:
+        """Give the settings of one fork: the primary's, with what the fork says for itself."""
+        own = self._settings.merged(**options.get("settings", {}))
+        if "exec" in options:
+            own = own.merged(exec=options["exec"])
+        if "env" in options:
+            own = own.merged(env={**own.env, **options["env"]})
+        return own
+
+    def _seat(
+        self, options: LifeOptions, incarnation: int, settings: Settings, plan: Any
+    ) -> Worker:
+        seat = Seat(self._hub, self._ports, self._forget)
+
+        async def start() -> Any:
+            return await self._starter.start(plan, options.worker_id)
+
+        seat.life = Life(options, start, seat, self.mailbox)
+        seat.worker = Worker(
+            worker_id=options.worker_id,
+            incarnation=incarnation,
+            settings=settings,
+            life=seat.life,
+        )
+        seat.life.sender = Ref(options.name, seat.worker)
+        self._seats[options.worker_id] = seat
+        self._all_seats[seat.worker] = seat
+        self._nursery.start_soon(seat.life.run)
+        return seat.worker
+
+    def _name(self, name: object) -> str:
+        if name is None:
+            name = f"worker-{self._next_id}"
+        if not isinstance(name, str) or not name or name == "primary":
+            raise ValueError(f"name must be a non-empty str other than 'primary', not {name!r}")
+        if any(seat.worker.name == name for seat in self._seats.values()):
+            raise ValueError(f"name {name!r} is taken by a living worker")
+        return name
+
+    def _forget(self, seat: Seat) -> None:
+        self._seats.pop(seat.worker.id, None)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _raise_if_closing(self) -> None:
+        if self._closing:
+            raise trio.ClosedResourceError("the primary has closed")
+
+    # ---- facts ----------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> Mapping[int, Worker]:
+        """The workers that are not both disconnected and gone, by id; an immutable snapshot."""
+        return MappingProxyType({number: seat.worker for number, seat in self._seats.items()})
+
+    def statistics(self) -> PrimaryStatistics:
+        """Count what waits, everywhere. Never waits itself."""
+        return PrimaryStatistics(
+            workers={number: seat.worker.statistics() for number, seat in self._seats.items()},
+            mailbox=self.mailbox.statistics(),
+            ports=self._ports.statistics(),
+        )
+
+    # ---- events ---------------------------------------------------------------------------
+
+    def events(
+        self, *kinds: type[events.Event], worker: Worker | None = None
+    ) -> events.Subscription:
+        """Subscribe: ``with primary.events(events.Exit) as exits: async for event in exits``.
+
+        Args:
+            kinds: event classes; none for all.
+            worker: only what happens to this one.
+        """
+        for kind in kinds:
+            events.check_kind(kind)
+        return events.Subscription(self._hub, kinds, worker)
+
+    async def wait_for(self, kind: type[E], worker: Worker) -> E:
+        """Wait for an event of a worker; returns at once if the worker already had it.
+
+        Args:
+            kind: an event class.
+            worker: of this primary.
+
+        Raises:
+            PeerClosed: it can no longer happen.
+            trio.ClosedResourceError: the primary has closed.
+        """
+        seat = self._all_seats.get(worker)
+        if seat is None:
+            raise ValueError(f"{worker!r} is not a worker of this primary")
+        await trio.lowlevel.checkpoint()
+        while True:
+            event = seat.history.get(kind)
+            if isinstance(event, kind):
+                return event
+            if events.Exit in seat.history:
+                raise seat.life.closed(f"it is gone and had no {kind.__name__}")
+            self._raise_if_closing()
+            await seat.happened.wait()
+
+    # ---- mail for many --------------------------------------------------------------------
+
+    async def broadcast(self, body: Any) -> frozenset[int]:
+        """Send to all workers that are not told to stop, concurrently.
+
+        Args:
+            body: see `Worker.send`; handles are duplicated for each receiver.
+
+        Returns:
+            Ids of the workers it was queued for.
+
+        Cancellation:
+            What was queued stays queued.
+        """
+        queued: set[int] = set()
+
+        async def send(seat: Seat) -> None:
+            with contextlib.suppress(PeerClosed):
+                await seat.worker.send(body, keep_open=True)
+                queued.add(seat.worker.id)
+
+        await self._for_all(send)
+        return frozenset(queued)
+
+    async def gather(self, body: Any, *, timeout: float) -> dict[int, Any]:
+        """Ask all workers that are not told to stop, concurrently.
+
+        Args:
+            body: see `Worker.send`.
+            timeout: seconds; who has not answered by then is ``trio.TooSlowError``.
+
+        Returns:
+            By id, the reply or the exception.
+
+        Cancellation:
+            The asks are cancelled at the workers.
+        """
+        answers: dict[int, Any] = {}
+
+        async def ask(seat: Seat) -> None:
+            try:
+                with trio.fail_after(timeout):
+                    answers[seat.worker.id] = await seat.worker.ask(body, keep_open=True)
+            except Exception as exc:  # noqa: BLE001  (part of the result)
+                answers[seat.worker.id] = exc
+
+        await self._for_all(ask)
+        return answers
+
+    async def _for_all(self, act: Callable[[Seat], Awaitable[None]]) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                for seat in list(self._seats.values()):
+                    if not seat.life.told_to_stop and seat.life.status is None:
+                        nursery.start_soon(act, seat)
+        except BaseExceptionGroup as group:
+            # The same body fails the same way everywhere, e.g. TypeError: one is enough.
+            first = group.exceptions[0]
+            raise first from first.__cause__
+
+    # ---- the end --------------------------------------------------------------------------
+
+    async def disconnect(self, timeout: float | None = None) -> None:
+        """Tell all workers to drain and leave; returns when every one is gone.
+
+        One may fork again afterwards.
+
+        Args:
+            timeout: as for `Worker.disconnect`.
+
+        Cancellation:
+            The workers stay told.
+        """
+        seats = list(self._seats.values())
+        for seat in reversed(seats):
+            seat.life.stop(timeout)
+        for seat in seats:
+            await seat.life.dead.wait()
+        await trio.lowlevel.checkpoint()
+
+    async def wait(self) -> None:
+        """Wait until no worker lives."""
+        await trio.lowlevel.checkpoint()
+        while self._seats:
+            await self._changed.wait()
+
+    def stop_soon(self) -> None:
+        """Begin the stop of the whole block; for the signal handlers of `run`.
+
+        May be called from a signal handler or another thread.
+        """
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self.scope.cancel, idempotent=True)
+
+    def kill_all(self) -> None:
+        """Kill every worker now. Safe in a signal handler."""
+        for seat in list(self._seats.values()):
+            seat.life.brutal_kill()
+
+    async def shut_down(self) -> None:
+        """Stop every worker, last started first; returns when every process is reaped."""
+        self._closing = True
+        limit = self._shutdown_timeout
+        for seat in reversed(list(self._seats.values())):
+            life = seat.life
+            seconds = life.options.shutdown
+            if seconds == "brutal_kill":
+                life.brutal_kill()
+            else:
+                life.stop(seconds if limit is None else min(seconds, limit))
+        with trio.move_on_after(math.inf if limit is None else limit):
+            await self.wait()
+        self.kill_all()
+        await self.wait()
+        self._ports.close()
+        await self._starter.aclose()
+        self.mailbox.end()
+        self._hub.close()
+
+
+def _start_error(
+    worker: Worker, status: ExitStatus | None, start_timeout: float
+) -> WorkerStartError:
+    if status is not None and status.reason == "start_timeout":
+        text = f"worker {worker.name} was not ready within {start_timeout} seconds"
+        return WorkerStartError(text, status=status, timeout=start_timeout)
+    text = f"worker {worker.name} ended before it was ready: {status}"
+    if status is not None and status.error is not None and status.error.traceback:
+        text = f"{text}\n{status.error.traceback}"
+    return WorkerStartError(text, status=status)

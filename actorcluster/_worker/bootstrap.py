@@ -1,0 +1,234 @@
+"""What comes first inside a worker process: who am I, which signals count, how long do I live.
+
+Runs in: worker
+
+Importing this module takes the identity out of the environment, so that nothing which the worker
+starts later can mistake itself for the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import MutableMapping
+from typing import Final, final
+
+import attrs
+
+from .process import IDENTITY
+
+__all__ = [
+    "Identity",
+    "Lifeline",
+    "identity",
+    "is_worker",
+    "prepare_signals",
+    "set_identity",
+    "take_identity",
+]
+
+
+_UCRED: Final = struct.Struct("3i")  # what SO_PEERCRED gives: pid, uid, gid
+
+
+@final
+@attrs.frozen
+class Identity:
+    """What makes this process a worker.
+
+    Attributes:
+        channel_fd: its end of the channel to its primary.
+        worker_id: its number there.
+    """
+
+    channel_fd: int
+    worker_id: int
+
+
+LIMITS: Final = "ACTORCLUSTER_LIMITS"
+"""Environment variable: limits that the primary's settings want this worker to announce."""
+
+
+class _Self:
+    """What this process knows of itself; the one place where it is kept."""
+
+    limits: str | None = None
+
+    identity: Identity | None = None
+    error: str | None = None  # why the environment names an identity that cannot be used
+    taken = False
+
+
+def _read_environment(environ: MutableMapping[str, str]) -> None:
+    _Self.limits = environ.pop(LIMITS, None)
+    channel, number, _ = (environ.pop(name, None) for name in IDENTITY)
+    if channel is None:
+        return
+    try:
+        scheme, _, rest = channel.partition(":")
+        if scheme != "fd":
+            raise ValueError("only fd:N is known")
+        fd = int(rest)
+        _check_channel(fd)
+        _Self.identity = Identity(fd, int(number or ""))
+    except (OSError, ValueError) as exc:
+        # Raised when asked for, not at import. It must be raised: a worker that took itself for
+        # a primary would start workers of its own, and so would they.
+        _Self.error = f"ACTORCLUSTER_CHANNEL={channel} ACTORCLUSTER_WORKER_ID={number}: {exc}"
+
+
+def _check_channel(fd: int) -> None:
+    sock = socket.socket(fileno=fd)
+    try:
+        if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+            raise ValueError(f"descriptor {fd} is not a stream socket of family AF_UNIX")
+        sock.set_inheritable(False)
+    finally:
+        sock.detach()
+
+
+def identity() -> Identity | None:
+    """This worker's identity; None if this process is not a worker.
+
+    Raises:
+        RuntimeError: the environment names a channel that is not there.
+    """
+    if _Self.error is not None:
+        raise RuntimeError(f"this process was started as a worker, but: {_Self.error}")
+    return _Self.identity
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker; see `identity`."""
+    return identity() is not None
+
+
+def take_limits() -> dict[str, int]:
+    """Take what the primary's settings want this worker to announce in HELLO.
+
+    Raises:
+        RuntimeError: the variable is not of the form ``name=bytes name=bytes``.
+    """
+    text = os.environ.pop(LIMITS, None) or _Self.limits or ""
+    try:
+        return {
+            name: int(value) for name, _, value in (word.partition("=") for word in text.split())
+        }
+    except ValueError:
+        raise RuntimeError(f"{LIMITS}={text!r} is not a list of name=bytes") from None
+
+
+def set_identity(new: Identity) -> None:
+    """Say who this process is, when it did not come from the environment: a forked worker."""
+    _Self.identity = new
+    _Self.error = None
+    _Self.taken = False
+
+
+def take_identity() -> Identity:
+    """Like `identity`, for the one who takes over the channel.
+
+    Raises:
+        RuntimeError: this process is not a worker, or its channel was taken before.
+    """
+    mine = identity()
+    if mine is None:
+        raise RuntimeError(
+            "this process is not a worker: ask actorcluster.is_worker() before run_worker()"
+        )
+    if _Self.taken:
+        raise RuntimeError("this worker runs, or ran, already: run_worker() can be called once")
+    _Self.taken = True
+    return mine
+
+
+def prepare_signals() -> None:
+    """Ignore SIGINT, and only then lift the block it was started with.
+
+    Ctrl-C reaches every process of the terminal's foreground group; the primary decides.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@final
+class Lifeline:
+    """Ends this process, exit code 0, when its primary is gone and it does not end by itself.
+
+    A thread of the operating system that sleeps in ``poll`` until the other end of the channel is
+    closed or the primary has ended; then the process has ``grace`` seconds. This covers code that
+    never comes back to its event loop. It does not cover code that never releases the interpreter,
+    nor a stopped process: those the fork server kills from outside, a little later.
+
+    It never reads, and keeps nothing alive. `disarm` it before the channel is closed: a thread that
+    polls a socket keeps it open, so the primary would not see the end of file.
+
+    Args:
+        channel_fd: the worker's end of the channel.
+        grace: seconds from the primary's end to this process's.
+    """
+
+    def __init__(self, channel_fd: int, grace: float = 1.5) -> None:
+        self._channel_fd = channel_fd
+        self._grace = grace
+        self._armed_by: int | None = os.getpid()
+        self._disarmed, self._disarm = os.pipe2(os.O_CLOEXEC)
+        self._primary = _pidfd_of_peer(channel_fd)
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(
+            target=self._watch, name="actorcluster lifeline", daemon=True
+        )
+        self._thread.start()
+
+    def disarm(self) -> None:
+        """Let this process live on. Any number of calls."""
+        with self._lock:
+            if self._armed_by != os.getpid():  # done already, or this is a forked copy without it
+                return
+            self._armed_by = None
+        os.write(self._disarm, b"!")  # not by closing: a forked copy would hold it open
+        self._thread.join()
+        os.close(self._disarm)
+        os.close(self._disarmed)
+        if self._primary >= 0:
+            os.close(self._primary)
+
+    def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._disarmed, select.POLLIN)
+        poll.register(self._channel_fd, select.POLLRDHUP)
+        if self._primary >= 0:
+            poll.register(self._primary, select.POLLIN)
+        if self._disarmed in dict(poll.poll()):
+            return
+        patience = select.poll()
+        patience.register(self._disarmed, select.POLLIN)
+        if not patience.poll(self._grace * 1000):
+            os._exit(0)
+
+
+def _pidfd_of_peer(channel_fd: int) -> int:
+    """A pidfd of the process that made the channel, or -1.
+
+    A copy of the primary, made by a fork without exec, would keep the channel's other end open.
+    """
+    if sys.platform != "linux":
+        return -1
+    sock = socket.socket(fileno=channel_fd)
+    try:
+        creds = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, _, _ = _UCRED.unpack(creds)
+        return os.pidfd_open(pid) if pid > 0 else -1
+    except OSError:  # it is gone, then the channel hangs up; or it lives where we cannot see it
+        return -1
+    finally:
+        sock.detach()
+
+
+_read_environment(os.environ)

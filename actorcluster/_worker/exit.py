@@ -1,0 +1,143 @@
+"""How a worker's life ended, in words: pure arithmetic on a wait status and what was known before.
+
+Runs in: primary
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any, Final, Literal, final
+
+import attrs
+
+__all__ = ["ExitStatus", "RemoteFailure", "Verdict", "exit_status"]
+
+Reason = Literal[
+    "normal",
+    "shutdown",
+    "error",
+    "exit",
+    "signal",
+    "killed",
+    "start_timeout",
+    "protocol",
+    "lost",
+]
+
+#: Why *we* ended a process; becomes the reason when that is what it died of.
+Verdict = Literal["killed", "start_timeout", "protocol", "lost"]
+
+_MAIN_RAISED: Final = 1
+
+
+@final
+@attrs.frozen(kw_only=True)
+class RemoteFailure:
+    """What a worker's main function raised, as data.
+
+    Attributes:
+        type: qualified name of the exception's class. To show, never to import.
+        text: its message.
+        traceback: the traceback as text, or None.
+    """
+
+    type: str
+    text: str
+    traceback: str | None = None
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ExitStatus:
+    """How one worker process ended.
+
+    Attributes:
+        code: exit code, or None when a signal ended it or the status is unknown.
+        signal: name of the signal that ended it, e.g. ``"SIGKILL"``, else None.
+        reason: ``normal`` main returned; ``shutdown`` told to stop, gone in time; ``error`` main
+            raised; ``exit`` another non-zero code; ``signal`` a signal that was not ours,
+            ``worker.kill()`` included; ``killed`` ended by us past the deadline;
+            ``start_timeout``, ``protocol`` ended by us for that; ``lost`` the channel ended but
+            the process lived, or its status is unknown.
+        voluntary: the worker was told to leave, or asked to.
+        error: what main raised, or why no process came into being; else None.
+        rusage: ``resource.struct_rusage`` of the process, or None.
+        report: None; crash reports come with supervision.
+    """
+
+    code: int | None
+    signal: str | None
+    reason: Reason
+    voluntary: bool = False
+    error: RemoteFailure | None = None
+    rusage: Any = attrs.field(default=None, repr=False)
+    report: None = None
+
+    def __str__(self) -> str:
+        """Say it in a few words, e.g. ``signal SIGKILL`` or ``exit 3``."""
+        if self.reason == "error" and self.error is not None:
+            return f"error {self.error.type}: {self.error.text}"
+        if self.signal is not None:
+            return f"{self.reason} {self.signal}" if self.reason != "signal" else self.signal
+        if self.reason == "exit":
+            return f"exit {self.code}"
+        return self.reason
+
+
+def signal_name(number: int) -> str:
+    """Give the name of a signal number, also of real-time signals that have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"
+
+
+def exit_status(
+    waitstatus: int | None,
+    *,
+    told_to_stop: bool,
+    verdict: Verdict | None = None,
+    error: RemoteFailure | None = None,
+    rusage: Any = None,
+) -> ExitStatus:
+    """Judge a life by its wait status and by what was known before.
+
+    Args:
+        waitstatus: as ``os.wait4`` gives it; None when somebody else took it.
+        told_to_stop: a Stop was sent, by our wish or the worker's.
+        verdict: why we ended the process, when we did.
+        error: the worker's last words, when it had some.
+        rusage: resource usage from ``os.wait4``.
+
+    Returns:
+        The status; exactly one reason, see `ExitStatus`.
+    """
+    code, signum = split(waitstatus)
+    if signum is not None:
+        # A verdict counts only when the process died of the signal: one that ended by itself in
+        # the same instant keeps its own exit code.
+        reason: Reason = verdict or "signal"
+    elif code is None:
+        reason = verdict or "lost"
+    elif code == 0:
+        reason = verdict if verdict == "protocol" else ("shutdown" if told_to_stop else "normal")
+    elif code == _MAIN_RAISED and error is not None:
+        reason = "error"
+    else:
+        reason = "exit"
+    return ExitStatus(
+        code=code,
+        signal=None if signum is None else signal_name(signum),
+        reason=reason,
+        voluntary=told_to_stop,
+        error=error,
+        rusage=rusage,
+    )
+
+
+def split(waitstatus: int | None) -> tuple[int | None, int | None]:
+    """Split a wait status into (exit code, signal number); one of them, or both, is None."""
+    if waitstatus is None:
+        return None, None
+    low = waitstatus & 0x7F
+    return (None, low) if low else (waitstatus >> 8 & 0xFF, None)

@@ -1,0 +1,285 @@
+"""The fork server of a primary: workers made in milliseconds, and none lost when it is killed.
+
+Runs in: primary
+
+The workers are children of the primary, not of the server. Whatever happens to the server, their
+exit status comes here. The next start finds a new server, which has to learn only the pidfds of
+those that live, to kill them when the primary dies without a word; see `template`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import os
+import sys
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, final
+
+import trio
+
+from .clone import available
+from .commands import import_path
+from .forkprocess import MAX_FDS, SLOT, CannotFork, ServerProcess
+from .process import Launch, Process, channel_pair, without_identity
+
+__all__ = ["CannotFork", "ForkServer", "available"]
+
+log = logging.getLogger("actorcluster.forkserver")
+
+_ENTRY: Final = "actorcluster._worker.actor:run_worker"
+_ATTEMPTS: Final = 3
+_IN_FLIGHT: Final = 64
+_BOOT_PATIENCE: Final = 60.0
+_EXIT_PATIENCE: Final = 1.0
+_LONG_LIFE: Final = 5.0
+"""Seconds; a server that lived so long did not die of itself."""
+
+
+@final
+class ForkServer:
+    """Starts workers by forking a process that has everything imported already.
+
+    The process behind it is started by the first `start`, or by `run`, and again whenever it is
+    needed and has died.
+
+    Args:
+        preload: modules to import beside trio and actorcluster.
+        entry: ``"module:function"``, what a worker without a script calls.
+
+    Raises:
+        CannotFork: not on this machine.
+    """
+
+    def __init__(self, preload: Sequence[str] = (), *, entry: str = _ENTRY) -> None:
+        possible, why = available()
+        if not possible:
+            raise CannotFork(why)
+        self._preload = tuple(preload)
+        self._entry = entry
+        self._server: ServerProcess | None = None
+        self._launching = trio.Lock()
+        self._closed = False
+        self._obstacle: str | None = None
+        self._guarded: weakref.WeakSet[Process] = weakref.WeakSet()
+        self._slots = list(range(_IN_FLIGHT))
+        self._free_slots = trio.Semaphore(_IN_FLIGHT)
+        self._page_fd = os.memfd_create("actorcluster-pids", os.MFD_CLOEXEC)
+        os.ftruncate(self._page_fd, _IN_FLIGHT * SLOT.size)
+        self._page = mmap.mmap(self._page_fd, 0)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server that runs, None if none does."""
+        server = self._server
+        return None if server is None or server.process.poll() else server.process.pid
+
+    async def start(self, launch: Launch) -> Process:
+        """Start a worker process.
+
+        Returns:
+            The process, set up as `launch` says.
+
+        Raises:
+            CannotFork: use exec instead; the reason is in the text.
+            OSError: it cannot be set up: no such directory, no right to change the user ...
+            RuntimeError: a module of ``preload`` cannot be imported, or the server dies each time.
+            trio.ClosedResourceError: this fork server was closed.
+
+        Cancellation:
+            If a process was made, it has been killed and reaped.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError("this fork server was closed")
+        async with self._free_slots:
+            slot = self._slots.pop()
+            try:
+                return await self._start(launch, slot)
+            finally:
+                self._slots.append(slot)
+                self._release()
+
+    async def _start(self, launch: Launch, slot: int) -> Process:
+        ours, theirs = channel_pair()
+        with theirs:
+            try:
+                request, fds = _describe(launch, theirs.fileno())
+                for _ in range(_ATTEMPTS):
+                    server = await self._running()
+                    process = await server.fork(request, fds, slot, ours)
+                    if process is not None:
+                        self._guarded.add(process)
+                        return process
+                    await server.kill()  # it is dead, or dying
+                raise RuntimeError(f"the fork server died {_ATTEMPTS} times in a row")
+            except BaseException:
+                ours.close()
+                raise
+
+    async def guard(self, process: Process) -> None:
+        """Have a process that came into being otherwise killed too when this process dies.
+
+        Raises:
+            CannotFork, OSError, RuntimeError, trio.ClosedResourceError: as `start`.
+
+        Cancellation:
+            It may be guarded or not; call it again.
+        """
+        self._guarded.add(process)
+        await self._guard(await self._running(), [process])
+
+    async def take_over(self, other: ForkServer) -> None:
+        """Guard the workers of another fork server, and close that one: a reload with new code.
+
+        Raises:
+            CannotFork, OSError, RuntimeError, trio.ClosedResourceError: as `start`; then the
+                other one goes on.
+
+        Cancellation:
+            The other one goes on.
+        """
+        server = await self._running()
+        self._guarded.update(other._guarded)
+        await self._guard(server, other._guarded)
+        await other.aclose()
+
+    async def _guard(self, server: ServerProcess, processes: Iterable[Process]) -> None:
+        with contextlib.ExitStack() as stack:
+            fds = []  # duplicates, for a process may be reaped and closed while we wait
+            for process in processes:
+                if process.poll() is None:
+                    fds.append(os.dup(process.pidfd))
+                    stack.callback(os.close, fds[-1])
+            for begin in range(0, len(fds), MAX_FDS):
+                await server.send({"do": "guard"}, fds[begin : begin + MAX_FDS])
+
+    async def run(self) -> None:
+        """Keep a server running, without waiting for the next start.
+
+        A first start then finds it warm, one that dies is reaped and replaced at once, and the
+        workers stay guarded. Returns when that is no longer possible; `start` says why.
+        """
+        pause = 0.0
+        while True:
+            try:
+                server = await self._running()
+            except (OSError, RuntimeError, trio.ClosedResourceError):
+                return
+            since = trio.current_time()
+            await server.process.wait()
+            pause = 0.0 if trio.current_time() - since > _LONG_LIFE else 2 * pause + 0.1
+            await trio.sleep(min(pause, _LONG_LIFE))
+
+    async def _running(self) -> ServerProcess:
+        """The server, booted; a new one if there is none."""
+        async with self._launching:
+            for _ in range(_ATTEMPTS):
+                server = self._server
+                if server is not None and server.process.poll() is not None:
+                    server.close()
+                    server = self._server = None
+                if server is None:
+                    server = await self._launch()
+                with trio.move_on_after(_BOOT_PATIENCE) as patience:
+                    if await self._has_booted(server):
+                        return server
+                await server.kill()
+            how = f"was silent for {_BOOT_PATIENCE} s" if patience.cancelled_caught else "died"
+            raise RuntimeError(f"the fork server {how} while it started, {_ATTEMPTS} times")
+
+    async def _launch(self) -> ServerProcess:
+        if self._closed:
+            raise trio.ClosedResourceError("this fork server was closed")
+        if self._obstacle is not None:
+            raise CannotFork(self._obstacle)
+        server = ServerProcess.spawn(self._entry, self._preload, self._page, self._page_fd)
+        self._server = server
+        await self._guard(server, self._guarded)
+        return server
+
+    async def _has_booted(self, server: ServerProcess) -> bool:
+        try:
+            return await server.booted()
+        except RuntimeError as exc:
+            await server.kill()
+            if isinstance(exc, CannotFork):
+                self._obstacle = str(exc)
+                log.warning("%s", exc)
+            raise
+
+    # ---- the end --------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """End the server, within about a second, and reap it. The workers live on, unguarded."""
+        self._closed = True
+        with trio.CancelScope(shield=True):
+            server = self._server
+            if server is not None:
+                with trio.move_on_after(_EXIT_PATIENCE):
+                    await server.send({"do": "exit"}, [])
+                    await server.process.wait()
+                await server.kill()
+                server.close()
+                self._server = None
+        self._release()
+
+    def _release(self) -> None:
+        """Close the page once it is closed, and nobody reads slots any more."""
+        if (
+            self._closed
+            and len(self._slots) == _IN_FLIGHT
+            and self._page_fd >= 0
+            and not self._server
+        ):
+            self._page.close()
+            os.close(self._page_fd)
+            self._page_fd = -1
+
+
+def _describe(launch: Launch, channel: int) -> tuple[dict[str, Any], list[int]]:
+    """The request for a worker, and the descriptors that go with it, the answer's left out."""
+    stdio = {
+        number: number if fd is None else fd
+        for number, fd in enumerate(launch.stdio)
+        if fd is not None or _is_open(number)
+    }
+    request = {
+        "script": launch.script,
+        "program": sys.argv[0] if sys.argv else "",
+        "args": launch.args,
+        "env": without_identity(launch.env),
+        "cwd": launch.cwd or _working_directory(),
+        "umask": _umask(),
+        "uid": launch.uid,
+        "gid": launch.gid,
+        "worker_id": launch.worker_id,
+        "path": import_path(),
+        "stdio": list(stdio),
+    }
+    return request, [channel, *stdio.values()]
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed: the worker stays where the server is
+        return None
+
+
+def _umask() -> int | None:
+    """Our umask; os.umask() could only tell it by changing it for a moment, for all threads."""
+    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
+    return None

@@ -1,0 +1,291 @@
+"""One worker process as its primary holds it: started by exec, signalled and reaped by pidfd.
+
+Runs in: primary
+
+The primary is the parent of every worker, however it was started, and waits for exactly its own:
+never for "any child", and without a SIGCHLD handler, so that other libraries in the same process
+may have children too. If one of them takes our worker's status all the same, the status is None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, final
+
+import attrs
+import trio
+
+__all__ = [
+    "IDENTITY",
+    "Launch",
+    "Process",
+    "Status",
+    "channel_pair",
+    "spawn",
+    "start_exec",
+    "without_identity",
+]
+
+_STDIO: Final = 3
+"""Descriptors 0, 1 and 2 are a worker's standard streams; those we make for it lie above."""
+
+IDENTITY: Final = ("ACTORCLUSTER_CHANNEL", "ACTORCLUSTER_WORKER_ID", "ACTORCLUSTER_TOKEN")
+"""Environment variables that name a worker's channel; nobody inherits somebody else's."""
+
+Status = tuple[int | None, resource.struct_rusage | None]
+"""As `os.wait4` gives them: wait status, resource usage. None when somebody else took them."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Launch:
+    """What a new worker process is to be.
+
+    Attributes:
+        worker_id: never reused within a primary.
+        argv: command line, for `start_exec` only; see `worker_argv`.
+        script: Python script to run as ``__main__``; None runs what WELCOME will name. For the
+            fork server only.
+        args: the worker's ``sys.argv[1:]``. For the fork server only.
+        env: the whole environment.
+        cwd: working directory; None means the primary's.
+        uid: user id to change to, after dropping all supplementary groups; None leaves it.
+        gid: group id to change to; None leaves it.
+        stdio: descriptors of the primary that become 0, 1 and 2; None means the primary's own.
+    """
+
+    worker_id: int
+    argv: tuple[str, ...] = ()
+    script: str | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = attrs.Factory(lambda: dict(os.environ))
+    cwd: str | None = None
+    uid: int | None = None
+    gid: int | None = None
+    stdio: tuple[int | None, int | None, int | None] = (None, None, None)
+
+
+@final
+class Process:
+    """A child of this process, from its start until it is reaped.
+
+    Attributes:
+        pid: process id.
+        pidfd: readable once it has ended; -1 after `close`.
+        start_method: how it came into being.
+        channel: our end of its channel, non-blocking; whoever takes it over closes it.
+        stdin: for the maker of the pipes to keep our ends in; None when there is none.
+        stdout: as stdin.
+        stderr: as stdin.
+    """
+
+    def __init__(
+        self, pid: int, start_method: Literal["forkserver", "exec"], channel: socket.socket
+    ) -> None:
+        self.pid = pid
+        self.pidfd = -1
+        self.start_method = start_method
+        self.channel = channel
+        self.stdin: trio.abc.SendStream | None = None
+        self.stdout: trio.abc.ReceiveStream | None = None
+        self.stderr: trio.abc.ReceiveStream | None = None
+        self._status: Status | None = None
+        self._waiting = trio.Lock()
+        try:
+            self.pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:  # somebody else reaped it already
+            self._status = (None, None)
+        except OSError:  # no room for a descriptor; a process that nobody holds must not live
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        else:
+            self.poll()  # if it is not our child, the number was reused: then never signal it
+
+    def __repr__(self) -> str:
+        return f"<Process {self.pid} {self.start_method} status={self._status and self._status[0]}>"
+
+    def poll(self) -> Status | None:
+        """Reap it if it has ended.
+
+        Returns:
+            The status, also when asked again; None while it lives.
+        """
+        if self._status is None:
+            try:
+                # By pidfd first: a number may have been reused, if somebody else reaped ours.
+                flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+                if os.waitid(os.P_PIDFD, self.pidfd, flags) is not None:
+                    _, status, rusage = os.wait4(self.pid, 0)
+                    self._status = status, rusage
+            except ChildProcessError:
+                self._status = None, None
+        return self._status
+
+    async def wait(self) -> Status:
+        """Wait until it has ended, and reap it. Any number of tasks may wait.
+
+        Cancellation:
+            Nothing is lost; wait again.
+        """
+        async with self._waiting:  # one descriptor can be waited for by one task only
+            while (status := self.poll()) is None:
+                with contextlib.suppress(trio.ClosedResourceError):  # reaped and closed by another
+                    await trio.lowlevel.wait_readable(self.pidfd)
+        return status
+
+    def send_signal(self, signum: int) -> bool:
+        """Send a signal; never to another process that has got the same number.
+
+        Returns:
+            False if it has been reaped, so that no signal was sent.
+        """
+        if self._status is not None:
+            return False
+        try:
+            signal.pidfd_send_signal(self.pidfd, signum)
+        except ProcessLookupError:  # it ended, and somebody else reaped it
+            return False
+        return True
+
+    def kill_now(self) -> bool:
+        """Send SIGKILL, as `send_signal`."""
+        return self.send_signal(signal.SIGKILL)
+
+    async def destroy(self) -> Status:
+        """Kill it, reap it and close everything of it, shielded from cancellation."""
+        with trio.CancelScope(shield=True):
+            self.kill_now()
+            status = await self.wait()
+        self.channel.close()
+        self.close()
+        return status
+
+    def close(self) -> None:
+        """Close the pidfd, not the channel. It must have been reaped, else it would be a zombie.
+
+        Raises:
+            RuntimeError: it has not.
+        """
+        if self.poll() is None:
+            raise RuntimeError(f"process {self.pid} must be waited for before it is closed")
+        if self.pidfd >= 0:
+            trio.lowlevel.notify_closing(self.pidfd)
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+# ---- starting one ---------------------------------------------------------------------------
+
+
+async def start_exec(launch: Launch) -> Process:
+    """Start a program with one end of a channel.
+
+    The program begins with SIGINT blocked: a Ctrl-C is its primary's to handle, and an interpreter
+    that is still starting could only answer it with a traceback. Workers in Python ignore it and
+    then lift the block; a program in another language is free to lift it, or leave it.
+
+    Raises:
+        OSError: the program cannot be started; names it, or the working directory.
+
+    Cancellation:
+        Nothing was started.
+    """
+    await trio.lowlevel.checkpoint()
+    ours, theirs = channel_pair()
+    with theirs:
+        try:
+            env = without_identity(launch.env) | {
+                "ACTORCLUSTER_CHANNEL": f"fd:{theirs.fileno()}",
+                "ACTORCLUSTER_WORKER_ID": str(launch.worker_id),
+            }
+            pid = spawn(
+                launch.argv,
+                env=env,
+                cwd=launch.cwd,
+                stdio=launch.stdio,
+                pass_fds=[theirs.fileno()],
+                uid=launch.uid,
+                gid=launch.gid,
+            )
+            return Process(pid, "exec", ours)
+        except BaseException:
+            ours.close()
+            raise
+
+
+def channel_pair() -> tuple[socket.socket, socket.socket]:
+    """Our end of a new channel, non-blocking, and the worker's end, numbered 3 or higher."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    if theirs.fileno() < _STDIO:  # this process runs without some of its standard streams
+        with theirs as low:
+            theirs = socket.socket(fileno=_above_stdio(low.fileno()))
+    return ours, theirs
+
+
+def without_identity(env: Mapping[str, str]) -> dict[str, str]:
+    """A copy of ``env`` that makes nobody a worker."""
+    return {name: value for name, value in env.items() if name not in IDENTITY}
+
+
+@trio.lowlevel.enable_ki_protection
+def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str | None = None,
+    stdio: Sequence[int | None] = (None, None, None),
+    pass_fds: Sequence[int] = (),
+    uid: int | None = None,
+    gid: int | None = None,
+) -> int:
+    """Start a program from this very thread, with SIGINT blocked; returns once it executes.
+
+    Whoever calls this reaps the process: to ``subprocess`` it is as good as ended.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        popen = subprocess.Popen(
+            argv,
+            stdin=stdio[0],
+            stdout=stdio[1],
+            stderr=stdio[2],
+            env=env,
+            cwd=cwd,
+            pass_fds=pass_fds,
+            user=uid,
+            group=gid,
+            extra_groups=_groups(uid, gid),
+        )
+    except OSError as exc:
+        if exc.filename is not None:
+            raise
+        raise OSError(exc.errno, _explain(exc, uid, gid), argv[0]) from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    popen.returncode = 0  # else its destructor would reap the process before we can
+    return popen.pid
+
+
+def _groups(uid: int | None, gid: int | None) -> list[int] | None:
+    """No supplementary groups for a changed identity. Without privileges there is none to drop."""
+    return [] if os.geteuid() == 0 and (uid is not None or gid is not None) else None
+
+
+def _explain(exc: OSError, uid: int | None, gid: int | None) -> str:
+    changes = [
+        f"{name}={value}" for name, value in (("uid", uid), ("gid", gid)) if value is not None
+    ]
+    return f"{exc.strerror} ({', '.join(changes)})" if changes else str(exc.strerror)
+
+
+def _above_stdio(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDIO)

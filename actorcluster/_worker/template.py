@@ -1,0 +1,286 @@
+"""The fork server: a process with everything imported, of which workers are made by forking.
+
+Runs in: worker
+
+Theory of operation
+===================
+
+One thread, no Trio loop, nothing of the application but the modules of ``preload``. It reads
+requests from its control socket and never writes to it. Each request that wants an answer brings
+the writing end of a pipe of its own, so answers cannot be mixed up, and whoever holds the pipe
+last has decided: the server when there is no child, else the child once it is what was asked for.
+
+`serve` returns in two kinds of process. In the server it returns None when the primary is gone or
+said so. In each forked child it returns a `Job`, up to the top level of the program: a worker ends
+by a normal interpreter exit, with atexit functions, and nothing of the server on its stack.
+
+When the primary ends without a word, the server is the one who stays behind for a moment: workers
+that have not ended after `ORPHAN_SECONDS`, be they stopped or caught in C code, it kills. It knows
+them by pidfd.
+
+A worker inherits what its interpreter decided at start: hash seed, encoding and whatever else comes
+from PYTHON* variables or flags are the server's. So are the resource limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import mmap
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn, final
+
+import msgpack
+
+from . import bootstrap
+from .clone import clone_sibling, thread_count
+from .forked import Job, Model
+from .forkprocess import FAILED, HEADER, MAX_FDS, NO_FORK, READY
+
+__all__ = ["main"]
+
+ORPHAN_SECONDS: Final = 1.75
+"""From the primary's death to SIGKILL: a little more than `bootstrap.Lifeline` gives."""
+
+_STDIO: Final = 3
+_LONGEST_TEXT: Final = 10_000
+_EXIT_SECONDS: Final = 2
+
+
+def main(control_fd: int, entry: str) -> int:
+    """Be a fork server, and in its children be a worker.
+
+    Args:
+        control_fd: our end of the control socket.
+        entry: ``"module:function"``, what a worker without a script calls.
+
+    Returns:
+        The exit code of whichever process this is by then.
+    """
+    bootstrap.prepare_signals()
+    _fill_stdio()
+    job = _Server(socket.socket(fileno=control_fd), entry).serve()
+    if job is not None:
+        return job.run()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_EXIT_SECONDS)  # an atexit function of a preloaded module may hang
+    return 0
+
+
+def _fill_stdio() -> None:
+    """Let descriptors 0 to 2 be open, so that no other gets their numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) < _STDIO:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+@final
+class _Server:
+    def __init__(self, control: socket.socket, entry: str) -> None:
+        self._control = control
+        self._entry_name = entry
+        self._entry: Callable[[], int] | None = None
+        self._model: Model | None = None
+        self._page: mmap.mmap | None = None
+        self._guarded: set[int] = set()  # pidfds of workers
+        self._primary = os.pidfd_open(os.getppid())
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._poll.register(self._primary, select.POLLIN)
+
+    def serve(self) -> Job | None:
+        """Answer requests until there is nobody left to serve, or this is the child."""
+        while True:
+            ready = dict(self._poll.poll())
+            self._forget(ready)
+            if self._control.fileno() in ready:
+                request = self._receive()
+                if request is None:
+                    self._bury()
+                    return None
+                if request[0]["do"] == "exit":
+                    return None
+                job = self._obey(*request)
+                if job is not None:
+                    return job
+            elif self._primary in ready:
+                self._bury()
+                return None
+
+    def _obey(self, request: dict[str, Any], fds: list[int]) -> Job | None:
+        """Do what a request says; returns a job in the child."""
+        match request["do"]:
+            case "fork":
+                return self._fork(request, fds)
+            case "configure":
+                self._configure(request, *fds)
+            case "guard":
+                for pidfd in fds:
+                    self._guard(pidfd)
+        return None
+
+    # ---- requests -------------------------------------------------------------------------
+
+    def _receive(self) -> tuple[dict[str, Any], list[int]] | None:
+        """The next request and its descriptors; None when the primary is gone."""
+        try:
+            # The descriptors of a request come with its first byte.
+            data, fds, flags, _ = socket.recv_fds(self._control, HEADER.size, MAX_FDS)
+            for fd in fds:
+                os.set_inheritable(fd, False)
+            data += self._read(HEADER.size - len(data)) if data else b""
+            size, count = HEADER.unpack(data)
+            body = self._read(size)
+        except (ConnectionError, EOFError, struct.error):
+            return None
+        if len(fds) != count or flags & socket.MSG_CTRUNC:
+            # Some were lost, for want of room in our table. Who waits for them sees them closed.
+            _close_all(fds)
+            return {"do": "lost"}, []
+        request = msgpack.unpackb(body, unicode_errors="surrogateescape", strict_map_key=False)
+        return request, fds
+
+    def _read(self, size: int) -> bytes:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            received = self._control.recv_into(view)
+            if not received:
+                raise EOFError
+            view = view[received:]
+        return bytes(data)
+
+    def _configure(self, request: dict[str, Any], answer: int, page: int) -> None:
+        """Import everything, then freeze it: pages that nobody writes stay shared."""
+        self._page = mmap.mmap(page, 0)
+        os.close(page)
+        name = ""
+        try:
+            for name in ("trio", "actorcluster", *request["preload"]):
+                importlib.import_module(name)
+            module, _, function = self._entry_name.partition(":")
+            self._entry = getattr(importlib.import_module(module), function)
+        except BaseException as exc:  # noqa: BLE001  (a module may raise anything, SystemExit too)
+            text = "".join(traceback.format_exception(exc))
+            _answer(answer, FAILED, f"preloading {name} failed:\n{text}")
+        else:
+            if (threads := thread_count()) > 1:
+                _answer(answer, NO_FORK, f"{threads} threads after preloading")
+            else:
+                self._model = Model()
+                gc.collect()
+                gc.freeze()
+                gc.disable()
+                _answer(answer, READY)
+        os.close(answer)
+
+    def _fork(self, request: dict[str, Any], fds: list[int]) -> Job | None:
+        assert self._page is not None
+        _flush()
+        slot = ctypes.c_int.from_buffer(self._page, request["slot"] * ctypes.sizeof(ctypes.c_int))
+        slot.value = 0
+        try:
+            if (threads := thread_count()) > 1:
+                _answer(fds[0], NO_FORK, f"{threads} threads in the fork server")
+                _close_all(fds)
+                return None
+            pid = clone_sibling(ctypes.addressof(slot))
+            if pid == 0:
+                del slot
+                return self._become(request, fds)
+            # The primary does not learn the pid before we answer, so nobody can have reaped it.
+            with contextlib.suppress(OSError):  # no room for one more descriptor: unguarded
+                self._guard(os.pidfd_open(pid))
+        except OSError as exc:
+            _answer(fds[0], FAILED, str(exc.strerror), exc.errno or 0)
+        _close_all(fds)
+        return None
+
+    # ---- in the child ---------------------------------------------------------------------
+
+    def _become(self, request: dict[str, Any], fds: list[int]) -> Job:
+        """Turn into what was asked for, and say so; or say why not, and end."""
+        answer = fds[0]
+        try:
+            self._close()
+            assert self._model is not None
+            self._model.settle(request, *fds[1:])
+            assert self._entry is not None
+            job = Job(request["script"], self._entry)
+            gc.enable()
+            _answer(answer, READY)
+        except BaseException as exc:  # noqa: BLE001  (the primary will raise it)
+            _fail(answer, exc)
+        os.close(answer)
+        return job
+
+    def _close(self) -> None:
+        """Let go of everything that is the server's."""
+        self._control.close()
+        for fd in (self._primary, *self._guarded):
+            os.close(fd)
+        assert self._page is not None
+        self._page.close()
+
+    # ---- after the primary ----------------------------------------------------------------
+
+    def _guard(self, pidfd: int) -> None:
+        self._guarded.add(pidfd)
+        self._poll.register(pidfd, select.POLLIN)
+
+    def _forget(self, ready: dict[int, int]) -> None:
+        """Close the pidfds of workers that have ended."""
+        for pidfd in self._guarded.intersection(ready):
+            self._poll.unregister(pidfd)
+            self._guarded.discard(pidfd)
+            os.close(pidfd)
+
+    def _bury(self) -> None:
+        """The primary is gone: kill the workers that do not see it themselves."""
+        for fd in (self._control, self._primary):
+            self._poll.unregister(fd)
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while self._guarded and (left := deadline - time.monotonic()) > 0:
+            self._forget(dict(self._poll.poll(left * 1000)))
+        for pidfd in self._guarded:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _answer(fd: int, verdict: bytes, text: str = "", errno: int = 0, file: Any = None) -> None:
+    """Answer a request; a text may be long, but is written in one piece."""
+    file = None if file is None else os.fsdecode(file)
+    details = b"" if verdict == READY else msgpack.packb((errno, text[-_LONGEST_TEXT:], file))
+    with contextlib.suppress(BrokenPipeError):  # the primary is gone, or waits no longer
+        os.write(fd, verdict + details)
+
+
+def _fail(answer: int, exc: BaseException) -> NoReturn:
+    """End a child that could not become what it should; no user code has run in it yet."""
+    if isinstance(exc, OSError):
+        _answer(answer, FAILED, str(exc.strerror), exc.errno or 0, exc.filename)
+    else:
+        _answer(answer, FAILED, f"{type(exc).__name__}: {exc}")
+    os._exit(1)
+
+
+def _flush() -> None:
+    """Leave nothing in the buffers that a child would write once more."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()

@@ -1,0 +1,251 @@
+"""The primary's view of one worker process.
+
+Runs in: primary
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from typing import Any, Literal, final
+
+import attrs
+import trio
+
+from .._link.channel import Channel, ChannelStatistics
+from .exit import ExitStatus
+from .life import Life, LifeState
+from .mailbox import Mailbox, MailboxStatistics
+from .settings import Settings
+
+__all__ = ["Worker", "WorkerStatistics"]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class WorkerStatistics:
+    """A snapshot of one worker as the primary sees it.
+
+    Attributes:
+        state: see `Worker.state`.
+        mailbox: what it sent and nobody has received yet.
+        channel: the pipe to it; None before it exists.
+    """
+
+    state: LifeState
+    mailbox: MailboxStatistics
+    channel: ChannelStatistics | None
+
+
+@final
+class Worker:
+    """One process life; a restart makes a new object with a new ``id`` and ``pid``.
+
+    Made by `Primary.fork`. It stays readable after its death; sending then raises `PeerClosed`.
+
+    Attributes:
+        id: 1, 2, 3 ..., never reused within a primary.
+        name: the place in the tree, by default ``worker-<id>``.
+        incarnation: counts the lives of that name from 1.
+        settings: the `Settings` it was forked with.
+    """
+
+    def __init__(self, *, worker_id: int, incarnation: int, settings: Settings, life: Life) -> None:
+        self.id = worker_id
+        self.name = life.options.name
+        self.incarnation = incarnation
+        self.settings = settings
+        self._life = life
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.id} {self.name!r} pid={self.pid} {self.state}>"
+
+    # ---- facts ----------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int | None:
+        """Process id; None before the process exists, and kept after its death."""
+        process = self._life.process
+        return None if process is None else process.pid
+
+    @property
+    def state(self) -> LifeState:
+        """One of ``none online listening disconnecting disconnected dead``."""
+        return self._life.state
+
+    @property
+    def start_method(self) -> Literal["forkserver", "exec"] | None:
+        """How the process was started; None before it exists."""
+        process = self._life.process
+        return None if process is None else process.start_method
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """This worker's mail. While a task waits here it goes here, else to `Primary.mailbox`."""
+        return self._life.mailbox
+
+    @property
+    def stdin(self) -> trio.abc.SendStream | None:
+        """Its standard input when ``stdio`` asked for a pipe, else None."""
+        process = self._life.process
+        return None if process is None else process.stdin
+
+    @property
+    def stdout(self) -> trio.abc.ReceiveStream | None:
+        """Its standard output when it is a pipe (``silent=True``), else None."""
+        process = self._life.process
+        return None if process is None else process.stdout
+
+    @property
+    def stderr(self) -> trio.abc.ReceiveStream | None:
+        """Its standard error when it is a pipe (``silent=True``), else None."""
+        process = self._life.process
+        return None if process is None else process.stderr
+
+    def is_connected(self) -> bool:
+        """Whether the channel to it is open."""
+        return self._life.state not in ("disconnected", "dead")
+
+    def is_dead(self) -> bool:
+        """Whether the process has ended and was reaped."""
+        return self._life.state == "dead"
+
+    @property
+    def exited_after_disconnect(self) -> bool | None:
+        """True when it ended because it was told to, or asked to; None while it lives."""
+        status = self._life.status
+        return None if status is None else self._life.told_to_stop
+
+    def statistics(self) -> WorkerStatistics:
+        """Count what waits, both ways. Never waits itself."""
+        channel = self._life.channel
+        return WorkerStatistics(
+            state=self.state,
+            mailbox=self.mailbox.statistics(),
+            channel=None if channel is None else channel.statistics(),
+        )
+
+    # ---- mail -----------------------------------------------------------------------------
+
+    async def send(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+        """Send a message.
+
+        Waits until the worker is online and its mailbox has room. Returned means: queued, in
+        order, your handles closed and the library holding them until receipt.
+
+        Args:
+            body: None, bool, int, float, str, bytes, list, dict with str keys, aware datetime,
+                `Handle`; nested to a depth of 64.
+            handle: anything `Handle.of` takes, delivered as ``message.handle``.
+            keep_open: keep your own copy of every handle of the message.
+
+        Raises:
+            PeerClosed: the worker is gone, or was told to stop.
+            TypeError: the body cannot be sent; the text names the place.
+            MessageTooLarge: it exceeds ``max_message``.
+
+        Cancellation:
+            Nothing was sent and the handles are still yours.
+        """
+        channel = await self._online()
+        await channel.send(body, handle, keep_open=keep_open)
+
+    def send_nowait(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+        """Like `send`, but never waits.
+
+        Raises:
+            trio.WouldBlock: `send` would wait.
+        """
+        if not self._life.sendable.is_set():
+            raise trio.WouldBlock
+        self._channel_or_raise().send_nowait(body, handle, keep_open=keep_open)
+
+    async def ask(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> Any:
+        """Send a message and wait for the answer.
+
+        The time left of the deadline in force travels along.
+
+        Args:
+            body: see `send`.
+            handle: see `send`.
+            keep_open: see `send`.
+
+        Returns:
+            The reply's body.
+
+        Raises:
+            PeerClosed: it is gone or stopping; the ask is never sent again.
+            NotHandled: it disposed of the message unanswered.
+            RemoteError: its handler failed.
+
+        Cancellation:
+            The worker is told to cancel the work; it may have run, and is not waited for.
+        """
+        channel = await self._online()
+        return await channel.ask(body, handle, keep_open=keep_open)
+
+    async def _online(self) -> Channel:
+        if not self._life.sendable.is_set():
+            await self._life.sendable.wait()
+        return self._channel_or_raise()
+
+    def _channel_or_raise(self) -> Channel:
+        channel = self._life.channel
+        if channel is None or self._life.status is not None:
+            raise self._life.closed("it is gone")
+        return channel
+
+    # ---- the end --------------------------------------------------------------------------
+
+    async def disconnect(self, timeout: float | None = None) -> ExitStatus:
+        """Tell the worker to drain and leave, and wait until it is gone.
+
+        Args:
+            timeout: seconds until its main is cancelled; two more until SIGTERM, two more until
+                SIGKILL. None: no limit, as in Node. A second call joins the first; it can only
+                shorten the time.
+
+        Returns:
+            How it ended.
+
+        Cancellation:
+            The worker stays told.
+        """
+        self._life.stop(timeout)
+        return await self.wait()
+
+    def kill(self, signal: str | int = "SIGTERM") -> None:
+        """Send a signal to the process now, without draining. Nothing when it is dead.
+
+        Args:
+            signal: name or number.
+
+        Raises:
+            ValueError: there is no such signal.
+        """
+        self._life.kill(signal_number(signal))
+
+    async def wait(self) -> ExitStatus:
+        """Wait until the process is gone.
+
+        Returns:
+            How it ended; the same object every time.
+        """
+        await self._life.dead.wait()
+        assert self._life.status is not None
+        return self._life.status
+
+
+def signal_number(signal: str | int) -> int:
+    """Read a signal name or number.
+
+    Raises:
+        ValueError: there is no such signal.
+    """
+    try:
+        if isinstance(signal, str):
+            return int(signals.Signals[signal])
+        if signal in signals.valid_signals():
+            return int(signal)
+    except KeyError:
+        pass
+    raise ValueError(f"no such signal: {signal!r}; give a name like 'SIGTERM' or a number")

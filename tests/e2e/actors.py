@@ -1,0 +1,99 @@
+"""Main functions that the end-to-end tests run in workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import trio
+
+from actorcluster import Actor
+
+
+async def idle(actor: Actor) -> None:
+    """Do nothing until told to stop."""
+    await trio.sleep_forever()
+
+
+async def returns(actor: Actor, value: Any = None) -> None:
+    """End at once."""
+
+
+async def echo(actor: Actor) -> None:
+    """Answer asks with their body, send plain messages back."""
+    async for message in actor.mailbox:
+        with message:
+            if message.is_ask:
+                await message.reply(message.body)
+            else:
+                await actor.send(message.body)
+
+
+async def tell_args(actor: Actor, *args: Any) -> None:
+    """Send what it was started with."""
+    await actor.send(
+        {
+            "args": list(args),
+            "argv": sys.argv,
+            "id": actor.id,
+            "name": actor.name,
+            "incarnation": actor.incarnation,
+            "pid": os.getpid(),
+            "ppid": os.getppid(),
+            "main": getattr(sys.modules["__main__"], "__name__", None),
+        }
+    )
+
+
+async def raises(actor: Actor, kind: str = "ValueError") -> None:
+    """Fail in one of several ways."""
+    if kind == "ValueError":
+        raise ValueError("broken on purpose")
+    if kind == "group":
+        raise ExceptionGroup("two at once", [ValueError("one"), KeyError("two")])
+    if kind == "SystemExit":
+        raise SystemExit(7)
+    if kind == "KeyboardInterrupt":
+        raise KeyboardInterrupt
+    if kind == "_exit":
+        os._exit(9)
+    if kind == "signal":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def stubborn(actor: Actor) -> None:
+    """Ignore every request to stop."""
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+
+async def deaf(actor: Actor) -> None:
+    """Ignore every request to stop, SIGTERM too."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    actor.ready()
+    await stubborn(actor)
+
+
+async def ready_when_asked(actor: Actor) -> None:
+    """Call itself ready after the first message."""
+    async for message in actor.mailbox:
+        with message:
+            actor.ready()
+
+
+async def never_ready(actor: Actor) -> None:
+    """Come up, and never call itself ready."""
+    await trio.sleep_forever()
+
+
+async def serve_pid(actor: Actor, port: int = 0, **options: Any) -> None:
+    """Serve a port: each client gets the worker's id and pid in a line."""
+    listeners = await actor.listen_tcp(port, host="127.0.0.1", **options)
+
+    async def handler(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.send_all(f"{actor.id} {os.getpid()}\n".encode())
+
+    await trio.serve_listeners(handler, listeners)

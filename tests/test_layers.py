@@ -1,0 +1,270 @@
+"""One rule holds the house together: a file imports only what stands above it in `ORDER`.
+
+Everything is read from the source with `ast`, so imports inside functions count as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+import actorcluster
+
+PACKAGE = Path(actorcluster.__file__).parent
+
+# A new file is entered here, as high as it can stand and as low as it must.
+ORDER = """
+    errors
+
+    wire._generated wire.state wire.credit wire.events wire.descriptors wire.fields wire.sendable
+    wire.values wire.frames wire.fragments wire.batches wire.outbox wire.listener wire.session
+    wire.flow wire.sending wire.receiving wire.ports wire.handshake wire.life wire.connection
+    wire.__init__
+
+    _link.__init__ _link.kinds _link.handles _link.fdsocket _link.failure _link.parcel _link.pipe
+    _link.channel
+
+    _worker.__init__ _worker.exit _worker.settings _worker.sources _worker.imports _worker.targets
+    _worker.mailbox _worker.accepting _worker.listeners _worker.listening _worker.clone
+    _worker.process _worker.commands _worker.forkprocess _worker.forkserver _worker.bootstrap
+    _worker.forked _worker.template _worker.start _worker.life _worker.worker _worker.ref
+    _worker.actor _worker.__main__
+
+    _cluster.__init__ _cluster.events _cluster.options _cluster.balance _cluster.binding
+    _cluster.ports _cluster.seat _cluster.primary _cluster.open _cluster.run
+
+    __init__
+""".split()
+RANK = {name: rank for rank, name in enumerate(ORDER)}
+
+ROOMS = ("_link", "_worker", "_cluster")
+"""Private: their `__init__` files import nothing, so importing one file imports no other."""
+
+DOORS = ("__main__", "cli", "testing")
+"""They stand below everything and use `import actorcluster` as any user would."""
+
+# What the type checker alone needs may stand below.
+FOR_TYPES_ONLY = {
+    ("errors", "_worker.exit"),  # WorkerStartError.status and PeerClosed.status
+}
+
+PURE = [name for name in ORDER if name.startswith("wire.")] + [
+    "_worker.exit",
+    "_worker.settings",
+    "_cluster.balance",
+]
+"""They decide or compute, with time and counts passed in."""
+
+# Neither waits, nor asks what time it is, nor talks to anybody.
+IMPURE = frozenset(
+    "asyncio concurrent logging multiprocessing random select selectors socket ssl subprocess"
+    " threading time trio".split()
+)
+# Beyond that the bytes know no operating system.
+IMPURE_FOR_WIRE = IMPURE | {"ctypes", "fcntl", "io", "os", "pathlib", "signal", "sys", "tempfile"}
+
+LIBRARIES = {"attrs", "msgpack", "trio"} | sys.stdlib_module_names
+LIBRARIES_OF_DOORS = LIBRARIES | {"click"}
+
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 60
+GENERATED = {"wire._generated"}
+
+
+@attrs.frozen
+class Import:
+    """One imported name: `target` is the file it comes from, or a foreign module."""
+
+    target: str
+    line: int
+    for_types: bool
+
+    @property
+    def library(self) -> str:
+        """The first part of a foreign module's name."""
+        return self.target.partition(".")[0]
+
+
+@functools.cache
+def modules() -> dict[str, ast.Module]:
+    """Every file of the package, by its name in `ORDER`."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def imports(name: str) -> Iterator[Import]:
+    """What the file imports, anywhere in it."""
+    tree = modules()[name]
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(name, node)
+            targets = [_file_or_module(base, alias.name) for alias in node.names]
+        else:
+            continue
+        for target in targets:
+            yield Import(_file(target) or target, node.lineno, id(node) in for_types)
+
+
+def _absolute(name: str, node: ast.ImportFrom) -> str:
+    if node.level == 0:
+        return node.module or ""
+    package = ["actorcluster", *name.split(".")][: -node.level]
+    return ".".join(package + ([node.module] if node.module else []))
+
+
+def _file_or_module(base: str, name: str) -> str:
+    """`from base import name`: is the name a file itself, or something inside `base`?"""
+    return f"{base}.{name}" if _file(f"{base}.{name}") else base
+
+
+def _file(module: str) -> str | None:
+    """The name in `ORDER` of a module of ours; None for others'."""
+    parts = module.split(".")
+    if parts[0] != "actorcluster":
+        return None
+    inside = ".".join(parts[1:])
+    candidates = [inside, f"{inside}.__init__".lstrip(".")]
+    return next((name for name in candidates if name in modules()), None)
+
+
+def house() -> list[str]:
+    """Every file but the doors'."""
+    return [name for name in modules() if not is_door(name)]
+
+
+def is_door(name: str) -> bool:
+    return name.partition(".")[0] in DOORS
+
+
+def test_every_file_has_its_place_in_the_order() -> None:
+    """A new file, or one that has gone: say so in ORDER above."""
+    assert sorted(ORDER) == sorted(house())
+
+
+def test_a_file_imports_only_what_stands_above_it() -> None:
+    assert [] == [
+        f"{name}:{found.line} imports {found.target}"
+        for name in house()
+        for found in imports(name)
+        if found.target in modules()
+        and not (found.for_types and (name, found.target) in FOR_TYPES_ONLY)
+        and RANK.get(found.target, len(ORDER)) >= RANK.get(name, 0)
+    ]
+
+
+def test_the_exceptions_for_types_are_in_use() -> None:
+    used = {(name, found.target) for name in house() for found in imports(name) if found.for_types}
+    assert set() == FOR_TYPES_ONLY - used
+
+
+def test_doors_use_the_package_as_any_user_would() -> None:
+    assert [] == [
+        f"{name}:{found.line} imports {found.target}"
+        for name in filter(is_door, modules())
+        for found in imports(name)
+        if found.target in modules() and found.target != "__init__" and not is_door(found.target)
+    ]
+
+
+def test_private_rooms_open_without_importing_anything() -> None:
+    assert [] == [room for room in ROOMS if [*imports(f"{room}.__init__")]]
+
+
+def test_pure_files_touch_no_clock_task_or_system() -> None:
+    assert [] == [
+        f"{name}:{found.line} imports {found.target}"
+        for name in PURE
+        for found in imports(name)
+        if found.library in (IMPURE_FOR_WIRE if name.startswith("wire.") else IMPURE)
+    ]
+
+
+def test_only_the_declared_libraries_are_imported() -> None:
+    assert [] == [
+        f"{name}:{found.line} imports {found.target}"
+        for name in modules()
+        for found in imports(name)
+        if found.target not in modules()
+        and found.library not in (LIBRARIES_OF_DOORS if is_door(name) else LIBRARIES)
+    ]
+
+
+def test_importing_the_package_loads_only_what_is_promised() -> None:
+    """Trio, attrs, msgpack with what they need, and the standard library: no click."""
+    code = "import sys, actorcluster; print(*{name.partition('.')[0] for name in sys.modules})"
+    # -S: no .pth file loads anything, -I: nothing from the environment does; hence the path.
+    path = f"import sys; sys.path[:] = {sys.path!r}; "
+    output = subprocess.check_output([sys.executable, "-IS", "-c", path + code], text=True)
+    trio_needs = {"idna", "outcome", "sniffio", "sortedcontainers"}
+    allowed = {"__main__", "actorcluster", "attr"} | trio_needs | LIBRARIES
+    loaded = {name for name in output.split() if "cython" not in name}  # msgpack is compiled
+    assert set() == loaded - allowed
+
+
+def test_private_names_of_trio_are_not_used() -> None:
+    assert [] == [
+        f"{name}:{node.lineno} {ast.unparse(node)}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and re.match(r"trio\..*\b_", ast.unparse(node)))
+        or (isinstance(node, ast.ImportFrom) and re.match(r"trio\b.*\b_", node.module or ""))
+    ]
+
+
+def test_one_file_moves_bytes_and_descriptors() -> None:
+    callers = {
+        name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and re.match("(send|recv)msg", node.attr)
+    }
+    assert {"_link.fdsocket"} == callers
+
+
+def test_every_file_says_what_it_is_and_where_it_runs() -> None:
+    form = re.compile(r"\S[^\n]*[.:]\n\n(.*\n)?Runs in: (primary|worker|both)(\n|$)", re.DOTALL)
+    assert [] == [
+        name
+        for name, tree in modules().items()
+        if tree.body and not form.match(ast.get_docstring(tree) or "")
+    ]
+
+
+def test_files_and_functions_are_short() -> None:
+    assert [] == [f"{name}: {length} lines" for name, length in _lengths() if name not in GENERATED]
+
+
+def _lengths() -> Iterator[tuple[str, int]]:
+    """What is too long."""
+    for name, tree in modules().items():
+        lines = max((node.end_lineno or 0 for node in tree.body), default=0)
+        if lines > LONGEST_FILE:
+            yield name, lines
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = _length_without_docstring(node)
+                if length > LONGEST_FUNCTION:
+                    yield f"{name}.{node.name}", length
+
+
+def _length_without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[1] if ast.get_docstring(node) and node.body[1:] else node.body[0]
+    return (node.end_lineno or 0) - first.lineno + 1

@@ -1,0 +1,483 @@
+"""Workers made by the fork server, and what becomes of them when it is killed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from actorcluster._worker import forkprocess
+from actorcluster._worker.clone import available
+from actorcluster._worker.commands import import_path
+from actorcluster._worker.forkserver import CannotFork, ForkServer
+from actorcluster._worker.process import Launch, Process, start_exec
+from tests.require import require
+
+from .helpers import entry_argv, finish, killable_primary, receive_facts, receive_line, started
+
+pytestmark = pytest.mark.skipif(not available()[0], reason="needs clone: not on this machine")
+
+
+def server_for(entry: str, **options: Any) -> ForkServer:
+    return ForkServer(entry=f"tests.worker.entries:{entry}", **options)
+
+
+@pytest.fixture
+async def facts_server() -> AsyncIterator[ForkServer]:
+    server = server_for("facts")
+    yield server
+    await server.aclose()
+
+
+@pytest.fixture
+async def wait_server() -> AsyncIterator[ForkServer]:
+    server = server_for("wait")
+    yield server
+    await server.aclose()
+
+
+async def run_to_the_end(entry: str, **launch: Any) -> int:
+    """Exit code of a worker with that entry."""
+    server = server_for(entry)
+    process = await server.start(Launch(worker_id=1, **launch))
+    status, usage = await process.wait()
+    assert status is not None
+    assert usage is not None
+    await finish(process)
+    await server.aclose()
+    return os.waitstatus_to_exitcode(status)
+
+
+# ---- a forked worker -------------------------------------------------------------------------
+
+
+async def test_a_worker_is_our_child_and_what_was_asked_for(
+    facts_server: ForkServer, tmp_path: Path
+) -> None:
+    env = {"PATH": "/bin", "MINE": "ä\udc80", "ACTORCLUSTER_TOKEN": "no", "TZ": "XYZ-3"}
+    process = await facts_server.start(
+        Launch(worker_id=23, env=env, cwd=str(tmp_path), args=("one", "two"))
+    )
+    facts = await receive_facts(process)
+    del env["ACTORCLUSTER_TOKEN"]
+    expected = {
+        "pid": process.pid,
+        "parent": os.getpid(),
+        "worker_id": 23,
+        "env": env,
+        "cwd": str(tmp_path),
+        "argv": [sys.argv[0], "one", "two"],
+        "path": import_path(),
+        "blocked": [],
+        "signals": {"SIGINT": "1", "SIGTERM": "0"},
+        "threads": 1,
+        "time": "XYZ",
+    }
+    assert expected == {name: facts[name] for name in expected}
+    assert "forkserver" == process.start_method
+    assert 0 == await finish(process)
+
+
+async def test_what_was_not_asked_for_is_as_in_the_primary(
+    facts_server: ForkServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await finish(
+        await facts_server.start(Launch(worker_id=1))
+    )  # the server runs before the changes
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHANGED", "yes")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = os.umask(0o027)
+    try:
+        process = await facts_server.start(Launch(worker_id=1))
+    finally:
+        os.umask(before)
+    facts = await receive_facts(process)
+    assert str(tmp_path) == facts["cwd"] == facts["path"][0]
+    assert dict(os.environ) == facts["env"]
+    assert 0o027 == facts["umask"]
+    assert [os.getresuid(), os.getresgid(), os.getgroups()] == [
+        *map(tuple, facts["ids"][:2]),
+        facts["ids"][2],
+    ]
+    assert 0 == await finish(process)
+
+
+async def test_two_workers_share_no_random_numbers_and_no_descriptors(
+    facts_server: ForkServer,
+) -> None:
+    one, other = [await facts_server.start(Launch(worker_id=number)) for number in range(2)]
+    facts = [await receive_facts(process) for process in (one, other)]
+    for mine in facts:
+        assert {"0", "1", "2", str(mine["channel"])} == mine["fds"].keys()
+        assert [0, 1, 2] == mine["inheritable"]
+    assert facts[0]["fds"][str(facts[0]["channel"])] != facts[1]["fds"][str(facts[1]["channel"])]
+    for number, same in zip(*(mine["random"] for mine in facts), strict=True):
+        assert number != same
+    assert [0, 0] == [await finish(one), await finish(other)]
+
+
+async def test_the_end_of_a_killed_one_is_seen_while_the_others_live(
+    wait_server: ForkServer,
+) -> None:
+    processes = [await wait_server.start(Launch(worker_id=number)) for number in range(8)]
+    for process in processes:
+        await started(process)
+        assert b"+" == process.channel.recv(10)
+    processes[3].kill_now()
+    assert b"" == await receive_line(processes[3])
+    assert [0] * 7 + [signal.SIGKILL] == sorted([await finish(p) or 0 for p in processes])
+
+
+async def test_standard_streams_are_those_given() -> None:
+    pipes = [os.pipe() for _ in range(3)]
+    os.write(pipes[0][1], b"text")
+    os.close(pipes[0][1])
+    stdio = (pipes[0][0], pipes[1][1], pipes[2][1])
+    assert 0 == await run_to_the_end("echo", stdio=stdio)
+    for fd in stdio:
+        os.close(fd)
+    assert [b"text", b"TEXT"] == [os.read(pipes[1][0], 100), os.read(pipes[2][0], 100)]
+    os.close(pipes[1][0])
+    os.close(pipes[2][0])
+
+
+@require("pty")
+async def test_a_stream_object_buffers_as_its_descriptor_demands(
+    facts_server: ForkServer,
+) -> None:
+    master, terminal = os.openpty()
+    process = await facts_server.start(Launch(worker_id=1, stdio=(None, terminal, None)))
+    assert [True, True] == (await receive_facts(process))["buffering"]
+    assert 0 == await finish(process)
+    reader, writer = os.pipe()
+    process = await facts_server.start(Launch(worker_id=1, stdio=(None, writer, None)))
+    assert [False, True] == (await receive_facts(process))["buffering"]
+    assert 0 == await finish(process)
+    for fd in (master, terminal, reader, writer):
+        os.close(fd)
+
+
+async def test_a_worker_ends_as_a_program_ends() -> None:
+    reader, writer = os.pipe()
+    assert 7 == await run_to_the_end("farewell", stdio=(None, writer, None))
+    os.close(writer)
+    with open(reader) as file:
+        assert "main\natexit\n" == file.read()
+    assert 9 == await run_to_the_end("leave")
+
+
+async def test_threads_signals_trio_and_programs_work_in_a_worker() -> None:
+    assert 0 == await run_to_the_end("signal_myself")
+    assert 0 == await run_to_the_end("use_trio")
+
+
+async def test_a_script_is_main_and_looks_beside_itself_first(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("NUMBER = 30\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, beside, __main__\n"
+        "assert __name__ == '__main__' and __main__.beside is beside\n"
+        "assert sys.argv == [__file__, 'a', 'b'], sys.argv\n"
+        "sys.exit(beside.NUMBER)\n"
+    )
+    assert 30 == await run_to_the_end("facts", script=str(script), args=("a", "b"))
+    script.write_text("pass\n")
+    assert 0 == await run_to_the_end("facts", script=str(script))
+
+
+@require("root")
+async def test_user_and_group_change_and_no_other_group_is_kept(facts_server: ForkServer) -> None:
+    process = await facts_server.start(Launch(worker_id=1, uid=65534, gid=65533))
+    assert [[65534] * 3, [65533] * 3, []] == (await receive_facts(process))["ids"]
+    assert process.send_signal(signal.SIGSTOP)
+    assert process.kill_now()
+    assert signal.SIGKILL == await finish(process)
+
+
+# ---- what cannot be ------------------------------------------------------------------------------
+
+
+async def test_a_working_directory_that_is_not_there_is_named(wait_server: ForkServer) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        await wait_server.start(Launch(worker_id=1, cwd="/nowhere"))
+    assert "/nowhere" == caught.value.filename
+
+
+@require("root")
+async def test_a_user_that_cannot_be_is_named(wait_server: ForkServer) -> None:
+    with pytest.raises(OSError, match=r"uid=4294967295") as caught:
+        await wait_server.start(Launch(worker_id=1, uid=2**32 - 1))
+    assert errno.EINVAL == caught.value.errno
+
+
+async def test_a_closed_descriptor_is_refused(wait_server: ForkServer) -> None:
+    with pytest.raises(OSError) as caught:
+        await wait_server.start(Launch(worker_id=1, stdio=(None, 1000, None)))
+    assert errno.EBADF == caught.value.errno
+
+
+async def test_a_module_that_cannot_be_preloaded_is_named() -> None:
+    server = ForkServer(["no_such_module"])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="preloading no_such_module failed"):
+            await server.start(Launch(worker_id=1))
+    await server.aclose()
+
+
+async def test_a_module_that_starts_threads_leaves_only_exec(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = "import threading, time\nthreading.Thread(target=time.sleep, args=[1000], daemon=True)"
+    (tmp_path / "threads.py").write_text(f"{code}.start()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    server = server_for("wait", preload=["threads"])
+    for _ in range(2):
+        with pytest.raises(CannotFork, match="cannot fork: 2 threads after preloading"):
+            await server.start(Launch(worker_id=1))
+    assert ["cannot fork: 2 threads after preloading"] == caplog.messages
+    await server.aclose()
+
+
+async def test_a_preloaded_module_is_there_before_the_fork() -> None:
+    server = server_for("facts", preload=["wave"])
+    process = await server.start(Launch(worker_id=1))
+    assert "wave" in (await receive_facts(process))["modules"]
+    assert 0 == await finish(process)
+    await server.aclose()
+
+
+async def test_nothing_starts_after_the_end(wait_server: ForkServer) -> None:
+    process = await wait_server.start(Launch(worker_id=1))
+    await wait_server.aclose()
+    assert wait_server.pid is None
+    with pytest.raises(trio.ClosedResourceError):
+        await wait_server.start(Launch(worker_id=1))
+    assert process.poll() is None  # it lives on
+    assert 0 == await finish(process)
+
+
+# ---- the server dies -----------------------------------------------------------------------------
+
+
+async def test_a_server_killed_while_idle_takes_no_worker_with_it(wait_server: ForkServer) -> None:
+    before = await wait_server.start(Launch(worker_id=1))
+    first = wait_server.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    after = await wait_server.start(Launch(worker_id=2))
+    assert first != wait_server.pid
+    assert before.send_signal(signal.SIGTERM)
+    assert signal.SIGTERM == await finish(before)
+    assert 0 == await finish(after)
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+async def test_a_server_killed_while_it_starts_fifty_loses_none(
+    wait_server: ForkServer, kills: int
+) -> None:
+    processes: list[Process] = []
+
+    async def start(number: int) -> None:
+        processes.append(await wait_server.start(Launch(worker_id=number)))
+
+    async def kill() -> None:
+        for share in range(kills):
+            while len(processes) < 10 * (share + 1):
+                await trio.lowlevel.checkpoint()
+            if wait_server.pid is not None:
+                os.kill(wait_server.pid, signal.SIGKILL)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(start, number)
+        nursery.start_soon(kill)
+    assert 50 == len({process.pid for process in processes})
+    for process in processes:
+        await started(process)
+        assert b"+" == process.channel.recv(10)
+    assert [0] * 50 == [await finish(process) for process in processes]
+
+
+async def test_a_server_killed_at_any_moment_of_a_start_loses_nothing(
+    wait_server: ForkServer,
+) -> None:
+    await finish(await wait_server.start(Launch(worker_id=1)))
+    for delay in range(10):  # spread over the 4 ms that a start takes
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_kill_after, wait_server, delay * 0.0004)
+            process = await wait_server.start(Launch(worker_id=1))
+        await started(process)
+        assert 0 == await finish(process)
+
+
+async def _kill_after(server: ForkServer, seconds: float) -> None:
+    end = trio.current_time() + seconds
+    while trio.current_time() < end:
+        await trio.lowlevel.checkpoint()
+    if server.pid is not None:
+        os.kill(server.pid, signal.SIGKILL)
+
+
+async def test_a_server_that_hangs_is_replaced(
+    wait_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forkprocess, "PATIENCE", 0.2)
+    monkeypatch.setattr(forkprocess, "_BRIEF_PATIENCE", 0.2)
+    await finish(await wait_server.start(Launch(worker_id=1)))
+    first = wait_server.pid
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    process = await wait_server.start(Launch(worker_id=1))
+    assert first != wait_server.pid
+    await started(process)
+    assert 0 == await finish(process)
+
+
+async def test_a_large_environment_and_a_server_that_hangs(
+    wait_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = {**os.environ, **{f"V{number}": "x" * 100_000 for number in range(15)}}
+    process = await wait_server.start(Launch(worker_id=1, env=env))
+    assert 0 == await finish(process)
+    monkeypatch.setattr(forkprocess, "PATIENCE", 0.2)
+    monkeypatch.setattr(forkprocess, "_BRIEF_PATIENCE", 0.2)
+    assert wait_server.pid is not None
+    os.kill(wait_server.pid, signal.SIGSTOP)
+    process = await wait_server.start(Launch(worker_id=1, env=env))
+    assert 0 == await finish(process)
+
+
+async def test_run_keeps_a_server_ready(wait_server: ForkServer) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_server.run)
+        while wait_server.pid is None:
+            await trio.lowlevel.checkpoint()
+        process = await wait_server.start(Launch(worker_id=1))
+        first = wait_server.pid
+        os.kill(first, signal.SIGKILL)
+        while wait_server.pid in (first, None):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert 0 == await finish(process)
+
+
+async def test_run_returns_when_no_server_can_be_had() -> None:
+    server = ForkServer(["no_such_module"])
+    await server.run()
+    await server.aclose()
+
+
+async def test_ctrl_c_does_not_reach_the_server(wait_server: ForkServer) -> None:
+    process = await wait_server.start(Launch(worker_id=1))
+    first = wait_server.pid
+    assert first is not None
+    os.kill(first, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    assert 0 == await finish(await wait_server.start(Launch(worker_id=2)))
+    assert first == wait_server.pid
+    assert 0 == await finish(process)
+
+
+async def test_another_server_takes_over(wait_server: ForkServer) -> None:
+    processes = [await wait_server.start(Launch(worker_id=1))]
+    new = server_for("wait")
+    await new.take_over(wait_server)
+    assert wait_server.pid is None
+    processes.append(await new.start(Launch(worker_id=2)))
+    assert [0, 0] == [await finish(process) for process in processes]
+    await new.aclose()
+
+
+# ---- the caller is cancelled ---------------------------------------------------------------------
+
+
+async def test_a_cancelled_start_leaves_no_process(wait_server: ForkServer) -> None:
+    await finish(await wait_server.start(Launch(worker_id=1)))
+    for moment in range(20):
+        process = None
+        with trio.move_on_after(moment * 0.0003):
+            process = await wait_server.start(Launch(worker_id=1))
+        if process is not None:
+            assert 0 == await finish(process)
+    assert [] == _children(but=wait_server.pid)
+
+
+async def test_start_cancelled_while_the_server_starts(wait_server: ForkServer) -> None:
+    with trio.move_on_after(0.01) as scope:
+        await wait_server.start(Launch(worker_id=1))
+    assert scope.cancelled_caught
+    server = wait_server.pid
+    assert 0 == await finish(await wait_server.start(Launch(worker_id=1)))
+    assert server == wait_server.pid  # nothing was thrown away
+
+
+async def test_start_cancelled_while_the_server_hangs(wait_server: ForkServer) -> None:
+    await finish(await wait_server.start(Launch(worker_id=1)))
+    assert wait_server.pid is not None
+    os.kill(wait_server.pid, signal.SIGSTOP)
+    began = trio.current_time()
+    with trio.move_on_after(0.01) as scope:
+        await wait_server.start(Launch(worker_id=1))
+    assert scope.cancelled_caught
+    assert trio.current_time() - began < 2
+    assert [] == _children(but=None)
+
+
+def _children(but: int | None) -> list[int]:
+    """Our children, the ended ones included."""
+    children = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parent = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == os.getpid() and int(name) != but:
+            children.append(int(name))
+    return children
+
+
+# ---- the primary dies ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_nobody_outlives_a_killed_primary(stopped: bool) -> None:
+    entries = ["wait", "spin", "hold_the_interpreter"]
+    async with killable_primary("with_both_methods", *entries) as (primary, pids):
+        assert 7 == len(pids)
+        pidfds = [os.pidfd_open(pid) for pid in pids]
+        if stopped:
+            for pid in pids[1:]:  # the first is the fork server
+                os.kill(pid, signal.SIGSTOP)
+        primary.kill_now()
+        with trio.fail_after(2.5):
+            for pidfd in pidfds:
+                await trio.lowlevel.wait_readable(pidfd)
+                os.close(pidfd)
+
+
+async def test_a_guarded_worker_may_end_before(wait_server: ForkServer) -> None:
+    process = await start_exec(Launch(worker_id=1, argv=entry_argv("wait")))
+    await wait_server.guard(process)
+    server = wait_server.pid
+    assert server is not None
+    while _open_pidfds(server) < 2:  # the primary's and the worker's
+        await trio.lowlevel.checkpoint()
+    assert 0 == await finish(process)
+    while _open_pidfds(server) > 1:
+        await trio.lowlevel.checkpoint()
+    await wait_server.guard(process)  # too late, and no harm
+
+
+def _open_pidfds(pid: int) -> int:
+    directory = f"/proc/{pid}/fd"
+    links = [os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory)]
+    return links.count("anon_inode:[pidfd]")
