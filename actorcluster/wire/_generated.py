@@ -637,10 +637,11 @@ PRIMARY_AFTER_SENDING: dict[int, State] = {
 # The testable sentences of protocol/SPEC.md.
 REQUIREMENTS: dict[str, str] = {
     "AWP-TR-1": "The primary MUST set `ACTORCLUSTER_CHANNEL` and `ACTORCLUSTER_WORKER_ID` in the worker's environment; the id is decimal, 1 or more, and never used twice in the life of a primary.",
-    "AWP-TR-2": "A worker MUST remove `ACTORCLUSTER_CHANNEL`, `ACTORCLUSTER_WORKER_ID` and `ACTORCLUSTER_TOKEN` from its environment, and set close-on-exec on its end of the connection, before it starts another program.",
+    "AWP-TR-2": "A worker MUST remove `ACTORCLUSTER_CHANNEL`, `ACTORCLUSTER_WORKER_ID`, `ACTORCLUSTER_LIMITS` and `ACTORCLUSTER_TOKEN` from its environment, and set close-on-exec on its end of the connection, before it starts another program.",
     "AWP-TR-3": "A program that finds no `ACTORCLUSTER_CHANNEL` is not a worker; it SHOULD run by itself, or print a message and exit with status 2.",
     "AWP-TR-6": "ECONNRESET and EPIPE on the connection MUST be treated as end of file, after all input received so far was processed.",
     "AWP-TR-7": "A primary MUST NOT let anybody but the worker keep the worker's end, nor let a worker inherit an end of another worker's connection: the death of either side shows at once as end of file.",
+    "AWP-TR-8": "A worker SHOULD announce in HELLO the limits that `ACTORCLUSTER_LIMITS` names, a list of `name=value` separated by spaces, e.g. `window=65536 max_message=1048576`: they are what the primary's user set for this worker. Without the variable it announces its own.",
     "AWP-FR-1": "A sender MUST write byte 0 as `95` and the three header integers in the five-byte `CE` form, however small they are, and byte 10 as 0; a receiver MUST ignore the value of byte 10.",
     "AWP-FR-2": "Envelope and payload MUST each be exactly one well-formed msgpack object, and together fill exactly `length` bytes.",
     "AWP-FR-3": "A receiver MAY find frames by offset, with a streaming msgpack decoder, or both; one that decodes a body MUST check that its two objects end exactly at 16 + `length`, and answer ABORT(`bad_length`) if they end before it or would end behind it.",
