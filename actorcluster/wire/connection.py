@@ -21,41 +21,19 @@ ABORT is queued by then, the connection is closed, and `take_events` has what wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, final
+from collections.abc import Sequence
+from typing import Any, final
 
 import attrs
 
 from ..errors import RemoteProtocolError
-from ._generated import (
-    FLAG_FRAG,
-    FLAG_MORE,
-    KINDS,
-    AbortCode,
-    Action,
-    Capability,
-    ErrorCode,
-    Kind,
-    State,
-)
+from ._generated import State
 from .batches import Batch
+from .dispatch import Dispatch
 from .events import Event
-from .fields import Malformed
 from .frames import Frame
-from .life import Life
 
 __all__ = ["Batch", "Connection", "ConnectionStatistics"]
-
-_UNUSUAL: Final = FLAG_FRAG | FLAG_MORE
-_TELL: Final = int(Kind.TELL)
-_MAIL: Final = frozenset({_TELL, int(Kind.CALL), int(Kind.REPLY)})
-_BEFORE_READY: Final = (State.HANDSHAKE, State.STARTING)
-
-#: Kinds that cannot be on channel 0, and kinds that can be nowhere else.
-_MISPLACED: Final = tuple(
-    frozenset(code for code, info in KINDS.items() if info.channel in channels)
-    for channels in (("opens", "uses"), ("zero",))
-)
 
 
 @final
@@ -89,7 +67,7 @@ class ConnectionStatistics:
 
 
 @final
-class Connection(Life):
+class Connection(Dispatch):
     """One end of the protocol.
 
     Args:
@@ -208,137 +186,3 @@ class Connection(Life):
             listeners=len(self._listeners),
             partial=self._reassembly.held,
         )
-
-    # ---- dispatch -------------------------------------------------------------------------
-
-    def _dispatch(self, frames: list[Frame]) -> None:
-        machine = self._machine
-        for frame in frames:
-            if frame.nfds or frame.flags & _UNUSUAL:
-                self._dispatch_unusual(frame)
-            elif frame.kind == _TELL and machine.takes_tells:
-                self._on_tell(frame)  # the shortest way for what comes most
-            else:
-                self._dispatch_plain(frame)
-                if machine.state is State.CLOSED:
-                    return
-
-    def _dispatch_plain(self, frame: Frame) -> None:
-        kind = frame.kind
-        action = self._machine.received(kind)
-        if action is Action.IGNORE:
-            return
-        if action is Action.ABORT:
-            raise self._not_now(kind)
-        handle = _ON.get(kind)
-        if handle is None:
-            self._on_unknown(frame)
-            return
-        if kind in _MISPLACED[frame.channel != 0]:
-            where = f"{KINDS[kind].name} on channel {frame.channel}"
-            raise self._violation("AWP-CH-2", where)
-        try:
-            if frame.error is not None and kind not in _FORGIVING:
-                raise Malformed(frame.error)
-            if action is Action.REFUSE:
-                self._refuse(frame)
-            else:
-                handle(self, frame)
-        except Malformed as exc:
-            raise self._violation("AWP-FR-6", f"{KINDS[kind].name}: {exc}") from None
-
-    def _refuse(self, frame: Frame) -> None:
-        """Say that something was not begun, because this side is stopping."""
-        text = "the process is stopping"
-        if frame.kind == Kind.LISTEN:
-            self._refuse_listen(frame, text)
-        elif frame.kind == Kind.CONN:
-            self._refuse_connections(frame)
-        else:
-            told = frame.kind == Kind.TELL
-            self._on_mail(frame, (ErrorCode.STOPPING if told else ErrorCode.REFUSED, text))
-
-    def _not_now(self, kind: int) -> RemoteProtocolError:
-        """The peer sent what it could not send now."""
-        machine = self._machine
-        name = KINDS[kind].name if kind in KINDS else f"kind {kind:#04x}"
-        if kind in machine.withheld and machine.state not in _BEFORE_READY:
-            text = f"{name} needs the capability {KINDS[kind].capability}, which is not in force"
-            return self._violation("AWP-HS-3", text)
-        text = f"{name} arrived while {machine.state.value}"
-        return self._violation("AWP-ST-8", text, AbortCode.STATE_VIOLATION)
-
-    def _dispatch_unusual(self, frame: Frame) -> None:
-        """Take a frame that has descriptors, or is a fragment."""
-        try:
-            if frame.nfds:
-                self._claim(frame)
-                self._check_may_have_handles(frame)
-            if frame.flags & _UNUSUAL and frame.kind in _ON:
-                self._dispatch_fragment(frame)
-            else:
-                self._dispatch_plain(frame)
-        finally:
-            self._descriptors.discard(self._take_fds())
-
-    def _dispatch_fragment(self, frame: Frame) -> None:
-        kind = frame.kind
-        if not frame.flags & FLAG_FRAG or kind not in _MAIL:
-            raise self._violation("AWP-LG-7", f"{Kind(kind).name} with flags {frame.flags:#04x}")
-        partial = self._reassembly.get(frame.channel)
-        if partial is None:
-            self._dispatch_plain(frame)  # the first: the state machine decides, for all of them
-        elif self._machine.state is State.CLOSING:
-            self._abandon(frame.channel)
-        elif kind != partial.kind or frame.nfds:
-            raise self._violation("AWP-LG-7", f"not the next fragment on channel {frame.channel}")
-        else:
-            self._on_fragment(partial, frame)
-
-    # ---- descriptors ----------------------------------------------------------------------
-
-    def _check_may_have_handles(self, frame: Frame) -> None:
-        kind = frame.kind
-        name = KINDS[kind].name if kind in KINDS else f"kind {kind:#04x}"
-        if self._machine.state in _BEFORE_READY:
-            problem = f"{name} with descriptors before READY"
-        elif kind in _ON and not KINDS[kind].handles:
-            problem = f"{name} with descriptors"
-        elif kind in _MAIL and self._handles_in not in self.capabilities:
-            problem = f"{name} with descriptors, and {self._handles_in} is not in force"
-        else:
-            return
-        raise self._violation("AWP-FD-6", problem, AbortCode.FD_VIOLATION)
-
-    @property
-    def _handles_in(self) -> Capability:
-        """The capability that the peer needs to send handles."""
-        return Capability.HANDLE if self.role == "worker" else Capability.HANDLE_SEND
-
-    def _check_descriptors(self) -> None:
-        """Check what no frame has claimed, now that all complete ones had their turn."""
-        if self._descriptors:
-            if self._machine.state in _BEFORE_READY:
-                text = "descriptors before READY"
-                raise self._violation("AWP-FD-6", text, AbortCode.FD_VIOLATION)
-            self._descriptors.check()
-
-
-_Handler = Callable[[Connection, Frame], None]
-
-#: kind -> the method of its name, for all that is not unknown.
-_ON: Final[dict[int, _Handler]] = {
-    code: getattr(Connection, f"_on_{info.name.lower()}")
-    for code, info in KINDS.items()
-    if info.status == "built"
-}
-
-#: Kinds whose broken body is the message's trouble, or nobody's; all others are control.
-_FORGIVING: Final = _MAIL | {
-    Kind.ERROR,
-    Kind.UNDELIVERABLE,
-    Kind.EXIT_INFO,
-    Kind.LOG,
-    Kind.PING,
-    Kind.PONG,
-}

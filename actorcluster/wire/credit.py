@@ -146,23 +146,41 @@ class ReceiveWindow:
 class Arrivals:
     """Messages of the peer, numbered 1, 2, 3 ... as they become complete.
 
+    The shell reports what it has put into a mailbox, in order. What is bounced before the shell
+    sees it counts as well, but only once everything before it does.
+
     Attributes:
         received: number of the latest complete message.
         handled: messages 1..handled are in a mailbox, bounced, or answered.
         acknowledged: the peer has been told, or is being told, that much.
     """
 
-    __slots__ = ("acknowledged", "handled", "received")
+    __slots__ = ("_bounced", "acknowledged", "handled", "received")
 
     def __init__(self) -> None:
         self.received = 0
         self.handled = 0
         self.acknowledged = 0
+        self._bounced: set[int] = set()
 
     def handle(self, number: int) -> bool:
         """Note that messages 1..number are handled; True when an ACK is due at once."""
-        self.handled = max(self.handled, number)
+        if number <= self.handled:
+            return False
+        self.handled = number
+        if self._bounced:
+            self._pass_bounced()
         return self.handled - self.acknowledged >= ACK_EVERY
+
+    def bounce(self, number: int) -> None:
+        """Note that message ``number`` was bounced; those before it may be on their way yet."""
+        self._bounced.add(number)
+        self._pass_bounced()
+
+    def _pass_bounced(self) -> None:
+        while self.handled + 1 in self._bounced:
+            self.handled += 1
+        self._bounced = {number for number in self._bounced if number > self.handled}
 
     def answer(self, number: int) -> None:
         """Note that message ``number`` is being answered, which acknowledges 1..number."""

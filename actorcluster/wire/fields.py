@@ -21,6 +21,7 @@ __all__ = [
     "Malformed",
     "check_limits",
     "handle_entries",
+    "is_version_array",
     "read_envelope",
     "read_error",
     "read_map",
@@ -100,12 +101,17 @@ def _is_version(value: Any) -> bool:
     return type(value) is list and len(value) >= 2 and all(map(_is_u64, value[:2]))
 
 
-def _is_version_array(value: Any) -> bool:
+def is_version_array(value: Any) -> bool:
+    """Whether this may be the ``versions`` of HELLO."""
     return type(value) is list and all(map(_is_version, value))
 
 
 def _is_cluster(value: Any) -> bool:
     return type(value) is bytes and len(value) == 16
+
+
+def _is_worker_id(value: Any) -> bool:
+    return type(value) is int and 0 < value < 1 << 20
 
 
 def _is_address(value: Any) -> bool:
@@ -192,7 +198,7 @@ FIELDS_OF_ENVELOPE: Final[dict[int, tuple[Field, ...]]] = {
 #: The keys of each kind's payload, for kinds whose payload is a map.
 FIELDS_OF_MAP: Final[dict[int, tuple[Field, ...]]] = {
     Kind.HELLO: (
-        Field("versions", "[[major, minor], ...]", _is_version_array, required=True),
+        Field("versions", "[[major, minor], ...]", is_version_array, required=True),
         _names("caps"),
         _names("require"),
         _map("limits"),
@@ -204,7 +210,7 @@ FIELDS_OF_MAP: Final[dict[int, tuple[Field, ...]]] = {
     ),
     Kind.WELCOME: (
         Field("version", "[major, minor]", _is_version, required=True),
-        _int("worker", required=True),
+        Field("worker", "a worker id", _is_worker_id, required=True),
         Field("cluster", "bin of 16 bytes", _is_cluster, required=True),
         _names("caps"),
         _map("limits"),
@@ -231,7 +237,7 @@ FIELDS_OF_MAP: Final[dict[int, tuple[Field, ...]]] = {
         _names("modes"),
         Field("credit", "an unsigned 32-bit integer", _is_unsigned(32)),
         _str("key"),
-        _str("name"),
+        Field("name", "a str or an integer", lambda value: type(value) in (str, int)),
     ),
     Kind.LISTENING: (_str("mode", required=True),),
     Kind.EXIT_INFO: (),

@@ -25,6 +25,11 @@ class Flow(Session):
     # ---- out ------------------------------------------------------------------------------
 
     @property
+    def sent(self) -> int:
+        """How many messages of ours were queued so far; the number of the latest."""
+        return self._deliveries.sent
+
+    @property
     def unacknowledged(self) -> int:
         """How many of our messages the peer has not reported as handled."""
         return self._deliveries.sent - self._deliveries.acknowledged
@@ -116,4 +121,4 @@ class Flow(Session):
         self._handle_frames_acknowledged = upto
         if Kind.HANDLE_ACK in self._machine.sendable:
             envelope = self._pack([upto, lost] if lost else [upto])
-            self._outbox.put_urgent(encode_frame(Kind.HANDLE_ACK, 0, envelope, NIL))
+            self._answer(encode_frame(Kind.HANDLE_ACK, 0, envelope, NIL), urgent=True)

@@ -87,6 +87,9 @@ class Reassembly:
     def __len__(self) -> int:
         return len(self._partials)
 
+    def __contains__(self, channel: int) -> bool:
+        return channel in self._partials
+
     def get(self, channel: int) -> Partial | None:
         """Look up the unfinished message of a channel."""
         return self._partials.get(channel)

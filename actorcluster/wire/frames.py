@@ -221,7 +221,6 @@ class FrameReader:
         """
         values = self._values
         indexes = values.indexes
-        indexes.clear()
         limit = values.max_depth
         unpacker = self._unpacker
         unpacker.feed(view[start:stop])

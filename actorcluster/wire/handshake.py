@@ -11,7 +11,7 @@ from typing import Any, Final
 from ..errors import LocalProtocolError
 from ._generated import LIMIT_DEFAULTS, MAJOR, MINOR, AbortCode, Kind, State
 from .events import Hello, Welcome
-from .fields import check_limits, read_map
+from .fields import check_limits, is_version_array, read_map
 from .frames import Frame
 from .ports import Ports
 from .session import FLOORS, kinds_of
@@ -54,8 +54,6 @@ class Handshake(Ports):
         if version[0] != MAJOR or version[1] > MINOR:
             raise self._violation("AWP-HS-2", f"version {version} was not offered")
         capabilities = frozenset(welcome.get("caps") or ())
-        if not self._introduced:
-            raise self._violation("AWP-HS-1", "WELCOME came before HELLO was sent")
         if not capabilities <= self._offered:
             extra = sorted(capabilities - self._offered)
             raise self._violation("AWP-HS-3", f"capabilities {extra} were not offered")
@@ -79,8 +77,7 @@ class Handshake(Ports):
     # ---- the primary ----------------------------------------------------------------------
 
     def _on_hello(self, frame: Frame) -> None:
-        if type(frame.payload) is dict:
-            self._choose_version(frame.payload.get("versions"))
+        self._check_versions(frame.payload)
         hello = read_map(frame.kind, frame.payload)
         self._offer = frozenset(hello.get("caps") or ())
         missing = frozenset(hello.get("require") or ()) - (self._offer & self._offered)
@@ -104,14 +101,14 @@ class Handshake(Ports):
             )
         )
 
-    def _choose_version(self, versions: Any) -> None:
-        """Check for a common major version before anything else: the rest may be different."""
-        try:
-            offered = [(pair[0], pair[1]) for pair in versions]
-        except (TypeError, LookupError):
+    def _check_versions(self, payload: Any) -> None:
+        """Check for a common version before anything else: with another the rest may differ."""
+        versions = payload.get("versions") if type(payload) is dict else None
+        if not isinstance(versions, list) or not is_version_array(versions):
             return  # `read_map` says what is wrong with it
-        if not any(major == MAJOR for major, _ in offered):
-            text = f"no common version: ours {_OURS}, the worker's {tuple(offered)}"
+        if all(pair[0] != MAJOR for pair in versions):
+            theirs = tuple((pair[0], pair[1]) for pair in versions)
+            text = f"no common version: ours {_OURS}, the worker's {theirs}"
             raise self._violation("AWP-HS-2", text, AbortCode.VERSION)
 
     def send_welcome(

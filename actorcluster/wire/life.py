@@ -19,7 +19,6 @@ from ._generated import (
 )
 from .events import (
     Aborted,
-    ErrorReceived,
     ExitInfo,
     Goodbye,
     Leave,
@@ -192,9 +191,8 @@ class Life(Handshake):
     # ---- in: what is answered here --------------------------------------------------------
 
     def _on_ping(self, frame: Frame) -> None:
-        if Kind.PONG in self._machine.sendable:
-            body = frame.body or b""
-            self._answer(encode_head(Kind.PONG, frame.channel, len(body)) + body, urgent=True)
+        body = frame.body or b""
+        self._answer(encode_head(Kind.PONG, frame.channel, len(body)) + body, urgent=True)
 
     def _on_pong(self, frame: Frame) -> None:
         self._events.append(Pong(frame.body or b""))
@@ -224,15 +222,14 @@ class Life(Handshake):
         self._reassembly.max_message = self.limits["max_message"]
         self._reassembly.max_partial = self.limits["max_partial"]
         self._descriptors.max_fds = self.limits["max_fds"]
+        self._plain_length = min(self.limits["max_message"], self.limits["max_meta"])
 
     def _on_unimplemented(self, frame: Frame) -> None:
         (kind,) = read_envelope(frame.kind, frame.envelope)
         channel = frame.channel
         if channel in self._calls:
-            self._answered(channel)
-            self._listeners.pop(channel, None)
             error = error_map(ErrorCode.UNIMPLEMENTED, f"the peer does not know kind {kind:#04x}")
-            self._events.append(ErrorReceived(channel, error))
+            self._fail(channel, error)
         else:
             self._events.append(Unimplemented(kind, channel))
 
@@ -243,9 +240,8 @@ class Life(Handshake):
         if self._unknown_kinds > _MAX_UNKNOWN:
             text = f"{self._unknown_kinds} frames of unknown kinds"
             raise self._violation("AWP-EV-2", text, AbortCode.LIMIT_EXCEEDED)
-        if Kind.UNIMPLEMENTED in self._machine.sendable:
-            envelope = self._pack([frame.kind])
-            self._answer(encode_frame(Kind.UNIMPLEMENTED, frame.channel, envelope, NIL))
+        envelope = self._pack([frame.kind])
+        self._answer(encode_frame(Kind.UNIMPLEMENTED, frame.channel, envelope, NIL))
 
     # ---- the end --------------------------------------------------------------------------
 

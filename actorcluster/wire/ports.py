@@ -38,7 +38,7 @@ class Ports(Receiving):
         channel = self._new_channel()
         self._outbox.put(self._map_frame(Kind.LISTEN, request, channel))
         self._calls[channel] = 0
-        self._listeners[channel] = Listener(request.get("credit") or 0)
+        self._listeners[channel] = Listener(_credit(request))
         return channel
 
     def send_conn_reply(self, channel: int, upto: int, rejected: Iterable[int] = ()) -> None:
@@ -157,14 +157,13 @@ class Ports(Receiving):
             self._refuse_listen(frame, f"over max_listeners ({self.limits['max_listeners']})")
             return
         self._inbound_calls[frame.channel] = 0
-        self._listeners[frame.channel] = Listener(request.get("credit") or 0)
+        self._listeners[frame.channel] = Listener(_credit(request))
         self._events.append(Listen(frame.channel, request))
 
     def _refuse_listen(self, frame: Frame, text: str) -> None:
         self._check_opens(frame)
-        if Kind.ERROR in self._machine.sendable:
-            error = error_map(ErrorCode.REFUSED, text)
-            self._answer(self._error_frame(frame.channel, error))
+        error = error_map(ErrorCode.REFUSED, text)
+        self._answer(self._error_frame(frame.channel, error))
 
     def _on_conn_reply(self, frame: Frame) -> None:
         upto, rejected = read_envelope(frame.kind, frame.envelope)
@@ -217,11 +216,15 @@ class Ports(Receiving):
             )
         )
 
-    def _on_conn(self, frame: Frame) -> None:
+    def _read_conn(self, frame: Frame) -> tuple[int, list[tuple[int, dict[str, Any]]], Any]:
         first, entries, meta = read_envelope(frame.kind, frame.envelope)
         checked = handle_entries(entries, frame.nfds)
         if not checked:
             raise self._violation("AWP-FR-6", "CONN without connections")
+        return first, checked, meta
+
+    def _on_conn(self, frame: Frame) -> None:
+        first, checked, meta = self._read_conn(frame)
         listener = self._listeners.get(frame.channel)
         if listener is None or frame.channel in self._calls:
             self._reject(frame.channel, first, len(checked))
@@ -229,19 +232,21 @@ class Ports(Receiving):
         self._book(listener, first, len(checked))
         if self._fds is None or any(kind not in self._handle_kinds for kind, _ in checked):
             self._give_back(frame.channel, listener, first, len(checked))
+            self.send_conn_credit(frame.channel, len(checked))  # the application never saw them
             return
         handles = self._build(checked)
         self._events.append(Connections(frame.channel, first, handles, meta or {}))
 
     def _refuse_connections(self, frame: Frame) -> None:
         """Reject what was handed over before the primary's STOP; it takes no more."""
-        first, entries, _ = read_envelope(frame.kind, frame.envelope)
+        first, checked, _ = self._read_conn(frame)
+        count = len(checked)
         listener = self._listeners.get(frame.channel)
         if listener is None:
-            self._reject(frame.channel, first, len(entries))
+            self._reject(frame.channel, first, count)
             return
-        self._book(listener, first, len(entries))
-        self._give_back(frame.channel, listener, first, len(entries))
+        self._book(listener, first, count)
+        self._give_back(frame.channel, listener, first, count)
 
     def _book(self, listener: Listener, first: int, count: int) -> None:
         allowed = count <= listener.credit
@@ -252,15 +257,20 @@ class Ports(Receiving):
 
     def _give_back(self, channel: int, listener: Listener, first: int, count: int) -> None:
         reply = listener.lose(first, count)
-        if reply is not None and Kind.CONN_REPLY in self._machine.sendable:
+        if reply is not None:
             self._reply_to_connections(channel, *reply)
 
     def _reject(self, channel: int, first: int, count: int) -> None:
         """Reject connections on a listener that this side does not have (any more)."""
-        if count and Kind.CONN_REPLY in self._machine.sendable:
-            upto = first + count - 1
-            self._reply_to_connections(channel, upto, list(range(first, upto + 1)))
+        upto = first + count - 1
+        self._reply_to_connections(channel, upto, list(range(first, upto + 1)))
 
     def _on_listen_close(self, frame: Frame) -> None:
         if self._close_listener(frame.channel):
             self._events.append(ListenClosed(frame.channel))
+
+
+def _credit(request: Mapping[str, Any]) -> int:
+    """The connections that may be handed over before the first CONN_CREDIT."""
+    credit = request.get("credit")
+    return 1 if credit is None else int(credit)

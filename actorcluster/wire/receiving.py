@@ -5,11 +5,11 @@ Runs in: both
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+from typing import Any, Final
 
-import attrs
 import msgpack
 
+from ..errors import RemoteProtocolError
 from ._generated import FLAG_FRAG, AbortCode, Capability, ErrorCode, Kind
 from .events import (
     CallReceived,
@@ -23,6 +23,7 @@ from .events import (
 from .fields import Malformed, handle_entries, read_envelope, read_error
 from .fragments import Partial
 from .frames import Frame, encode_frame
+from .letters import Fault, Letter, Opened
 from .sending import Sending
 from .session import error_map
 
@@ -34,42 +35,8 @@ _REPLY: Final = int(Kind.REPLY)
 _LONGEST_NAME: Final = 1024
 #: The envelope of a message from main actor to main actor.
 _PLAIN: Final = [None]
-
-
-@final
-@attrs.define(eq=False)
-class _Letter:
-    """A complete message or answer before it is opened.
-
-    Attributes:
-        kind: TELL, CALL or REPLY.
-        channel: of the call, 0 for a TELL.
-        length: envelope and payload in one frame.
-        envelope: decoded, unchecked.
-        body: decoded; handles not in place yet.
-        nfds: how many descriptors it has.
-        fault: error code and text of what is wrong with it.
-    """
-
-    kind: int
-    channel: int
-    length: int
-    envelope: Any
-    body: Any
-    nfds: int
-    fault: tuple[ErrorCode, str] | None = None
-
-
-@final
-@attrs.define(eq=False)
-class _Opened:
-    """What a good letter holds."""
-
-    to: int | str | None
-    sender: int | None
-    body: Any
-    handles: tuple[Any, ...]
-    meta: dict[str, Any]
+#: The same with a meta map, up to that.
+_PLAIN_WITH_META: Final = [None, None, None]
 
 
 class Receiving(Sending):
@@ -77,31 +44,69 @@ class Receiving(Sending):
 
     # ---- TELL, CALL, REPLY ----------------------------------------------------------------
 
+    # The first three are the short ways for what comes most: one frame, no handles, no address.
+
     def _on_tell(self, frame: Frame) -> None:
-        """Take a message in one frame without handles: the hot path."""
-        length = frame.length
+        meta = self._meta_of_plain(frame)
+        if meta is None or frame.channel:
+            self._on_mail(frame, None)
+            return
+        charge = self._inbound_window.take(frame.length)
+        if charge < 0:
+            raise self._overrun(frame.length)
+        arrivals = self._arrivals
+        arrivals.received = number = arrivals.received + 1
+        self._events.append(TellReceived(None, None, frame.payload, (), meta, charge, number))
+
+    def _on_call(self, frame: Frame) -> None:
+        meta = self._meta_of_plain(frame)
+        calls, channel = self._inbound_calls, frame.channel
+        full = len(calls) >= self.limits["max_calls"]
+        if meta is None or full or channel in self._reassembly:
+            self._on_mail(frame, None)
+            return
+        self._check_opens(frame)
+        charge = self._inbound_window.take(frame.length)
+        if charge < 0:
+            raise self._overrun(frame.length)
+        arrivals = self._arrivals
+        arrivals.received = calls[channel] = number = arrivals.received + 1
+        self._events.append(
+            CallReceived(None, None, frame.payload, (), meta, charge, number, channel)
+        )
+
+    def _on_reply(self, frame: Frame) -> None:
+        channel = frame.channel
         if (
-            frame.envelope != _PLAIN
+            frame.envelope is not None
             or frame.error is not None
-            or frame.channel
             or frame.nfds
             or frame.flags & FLAG_FRAG
-            or length > self.limits["max_message"]
+            or frame.length > self.limits["max_message"]
+            or not self._calls.get(channel)
+            or channel in self._reassembly
         ):
             self._on_mail(frame, None)
             return
-        charge = self._inbound_window.take(length)
-        if charge < 0:
-            raise self._overrun(length)
-        arrivals = self._arrivals
-        arrivals.received = number = arrivals.received + 1
-        self._events.append(TellReceived(None, None, frame.payload, (), {}, charge, number))
+        self._answered(channel)
+        self._events.append(ReplyReceived(channel, frame.payload, (), {}))
 
-    def _on_call(self, frame: Frame) -> None:
-        self._on_mail(frame, None)
-
-    def _on_reply(self, frame: Frame) -> None:
-        self._on_mail(frame, None)
+    def _meta_of_plain(self, frame: Frame) -> dict[str, Any] | None:
+        """The meta map of a message from main actor to main actor; None for all that is not."""
+        if (
+            frame.error is not None
+            or frame.nfds
+            or frame.flags & FLAG_FRAG
+            or frame.length > self._plain_length
+        ):
+            return None
+        envelope = frame.envelope
+        if envelope == _PLAIN:
+            return {}
+        if type(envelope) is list and len(envelope) == 4 and envelope[:3] == _PLAIN_WITH_META:
+            meta = envelope[3]
+            return meta if type(meta) is dict else None
+        return None
 
     def _on_mail(self, frame: Frame, fault: tuple[ErrorCode, str] | None) -> None:
         """Take a TELL, CALL or REPLY in one frame, or the first of its fragments.
@@ -119,17 +124,17 @@ class Receiving(Sending):
         if frame.error is not None:
             fault = fault or (ErrorCode.BAD_PAYLOAD, frame.error)
         envelope, body = frame.envelope, frame.payload
-        letter = _Letter(frame.kind, frame.channel, frame.length, envelope, body, frame.nfds, fault)
+        letter = Letter(frame.kind, frame.channel, frame.length, envelope, body, frame.nfds, fault)
         self._deliver(letter)
 
     def _check_channel(self, frame: Frame) -> bool:
         """Check a frame's channel; False if it is to be ignored."""
         kind, channel = frame.kind, frame.channel
-        if self._reassembly.get(channel) is not None:
+        if channel in self._reassembly:
             raise self._violation("AWP-LG-7", f"channel {channel} has an unfinished message")
-        if kind == _REPLY:
+        if kind == _REPLY and channel:
             return bool(self._calls.get(channel))
-        if kind == _CALL or frame.flags & FLAG_FRAG:
+        if kind != _TELL or frame.flags & FLAG_FRAG:
             self._check_opens(frame)
         elif channel:
             raise self._violation("AWP-CH-2", f"TELL in one frame on channel {channel}")
@@ -159,7 +164,7 @@ class Receiving(Sending):
             except ValueError as exc:
                 fault = (ErrorCode.BAD_PAYLOAD, str(exc))
         self._deliver(
-            _Letter(
+            Letter(
                 partial.kind,
                 partial.channel,
                 partial.length,
@@ -180,7 +185,7 @@ class Receiving(Sending):
                 raise Malformed(f"handle {highest} of {partial.nfds}")
         return body
 
-    def _deliver(self, letter: _Letter) -> None:
+    def _deliver(self, letter: Letter) -> None:
         """Open a letter and report it, or bounce it."""
         charge = number = 0
         if letter.kind != _REPLY:
@@ -190,40 +195,40 @@ class Receiving(Sending):
             self._arrivals.received = number = self._arrivals.received + 1
         try:
             opened = self._open(letter)
-        except _Fault as exc:
+        except Fault as exc:
             self._bounce(letter, charge, number, exc.code, exc.text)
             return
         self._events.append(self._event(letter, opened, charge, number))
 
-    def _open(self, letter: _Letter) -> _Opened:
+    def _open(self, letter: Letter) -> Opened:
         """Check everything about a letter, and only then build its handles."""
         try:
             values = read_envelope(letter.kind, letter.envelope)
         except Malformed as exc:
-            raise _Fault(*(letter.fault or (ErrorCode.BAD_PAYLOAD, str(exc)))) from None
+            raise Fault(*(letter.fault or (ErrorCode.BAD_PAYLOAD, str(exc)))) from None
         to, sender, entries, meta = values if letter.kind != _REPLY else (None, None, *values)
         self._check_sender(sender)
         if letter.fault is not None:
-            raise _Fault(*letter.fault)
+            raise Fault(*letter.fault)
         self._check_size(letter)
         if letter.kind == _CALL and len(self._inbound_calls) >= self.limits["max_calls"]:
-            raise _Fault(ErrorCode.REFUSED, f"over max_calls ({self.limits['max_calls']})")
+            raise Fault(ErrorCode.REFUSED, f"over max_calls ({self.limits['max_calls']})")
         try:
             handles = self._build(handle_entries(entries, letter.nfds))
         except Malformed as exc:
-            raise _Fault(ErrorCode.BAD_PAYLOAD, str(exc)) from None
+            raise Fault(ErrorCode.BAD_PAYLOAD, str(exc)) from None
         body = self._values.place(letter.body, handles) if handles else letter.body
-        return _Opened(to, sender, body, handles, meta or {})
+        return Opened(to, sender, body, handles, meta or {})
 
-    def _check_size(self, letter: _Letter) -> None:
-        max_message, max_meta = self.limits["max_message"], self.limits["max_meta"]
-        if letter.length <= min(max_message, max_meta):
+    def _check_size(self, letter: Letter) -> None:
+        if letter.length <= self._plain_length:
             return
+        max_message, max_meta = self.limits["max_message"], self.limits["max_meta"]
         size = len(msgpack.packb(letter.envelope, default=repr, datetime=True))
         if size > max_meta:
-            raise _Fault(ErrorCode.TOO_LARGE, f"its envelope is over max_meta ({max_meta})")
+            raise Fault(ErrorCode.TOO_LARGE, f"its envelope is over max_meta ({max_meta})")
         if letter.length - size > max_message:
-            raise _Fault(ErrorCode.TOO_LARGE, f"over max_message ({max_message})")
+            raise Fault(ErrorCode.TOO_LARGE, f"over max_message ({max_message})")
 
     def _check_sender(self, sender: int | None) -> None:
         if sender is not None and self.role == "primary" and sender >> 32 != self._worker_id:
@@ -234,18 +239,18 @@ class Receiving(Sending):
         """Turn the descriptors of the frame at hand into handles."""
         for kind, _ in entries:
             if kind not in self._handle_kinds:
-                raise _Fault(ErrorCode.UNSUPPORTED_HANDLE, f"handles of kind {kind} are not taken")
+                raise Fault(ErrorCode.UNSUPPORTED_HANDLE, f"handles of kind {kind} are not taken")
         build = self._handles.build
         fds = self._take_fds()
         return tuple(build(fd, kind, meta) for fd, (kind, meta) in zip(fds, entries, strict=True))
 
-    def _overrun(self, length: int) -> Exception:
+    def _overrun(self, length: int) -> RemoteProtocolError:
         text = f"a message of {length} bytes, {self._inbound_window.available} bytes of credit"
         return self._violation("AWP-FC-6", text, AbortCode.FLOW_VIOLATION)
 
     # ---- what becomes of them -------------------------------------------------------------
 
-    def _event(self, letter: _Letter, mail: _Opened, charge: int, number: int) -> Event:
+    def _event(self, letter: Letter, mail: Opened, charge: int, number: int) -> Event:
         channel = letter.channel
         if letter.kind == _REPLY:
             self._answered(channel)
@@ -256,14 +261,11 @@ class Receiving(Sending):
         self._inbound_calls[channel] = number
         return CallReceived(*facts, channel)
 
-    def _bounce(
-        self, letter: _Letter, charge: int, number: int, code: ErrorCode, text: str
-    ) -> None:
+    def _bounce(self, letter: Letter, charge: int, number: int, code: ErrorCode, text: str) -> None:
         """Answer a letter that nobody can take."""
         error = error_map(code, text)
         if letter.kind == _REPLY:
-            self._answered(letter.channel)
-            self._events.append(ErrorReceived(letter.channel, error))
+            self._fail(letter.channel, error)
             return
         if letter.kind == _CALL:
             self._fail_call(letter.channel, number, error)
@@ -271,10 +273,8 @@ class Receiving(Sending):
             self._bounce_tell(letter, number, error)
         self.grant(charge)
 
-    def _bounce_tell(self, letter: _Letter, number: int, error: dict[str, Any]) -> None:
-        self.arrived(number)
-        if Kind.UNDELIVERABLE not in self._machine.sendable:
-            return
+    def _bounce_tell(self, letter: Letter, number: int, error: dict[str, Any]) -> None:
+        self._arrivals.bounce(number)
         try:
             to = read_envelope(_TELL, letter.envelope)[0]
         except Malformed:
@@ -287,8 +287,7 @@ class Receiving(Sending):
     def _fail_call(self, channel: int, number: int, error: dict[str, Any]) -> None:
         """Answer a CALL, or something like it, without having reported it."""
         self._arrivals.answer(number)
-        if Kind.ERROR in self._machine.sendable:
-            self._answer(self._error_frame(channel, error))
+        self._answer(self._error_frame(channel, error))
 
     def _answered(self, channel: int) -> None:
         """Close our call: its answer acknowledges it and all before it (AWP-MS-7)."""
@@ -303,9 +302,14 @@ class Receiving(Sending):
             error = read_error(frame.payload)
         except Malformed as exc:
             error = error_map(ErrorCode.BAD_PAYLOAD, frame.error or str(exc))
-        self._abandon(frame.channel)
-        self._answered(frame.channel)
-        self._events.append(ErrorReceived(frame.channel, error))
+        self._fail(frame.channel, error)
+
+    def _fail(self, channel: int, error: dict[str, Any]) -> None:
+        """Report that our call or listen got no answer but this."""
+        self._abandon(channel)
+        self._listeners.pop(channel, None)
+        self._answered(channel)
+        self._events.append(ErrorReceived(channel, error))
 
     def _on_cancel(self, frame: Frame) -> None:
         (reason,) = read_envelope(frame.kind, frame.envelope)
@@ -313,7 +317,7 @@ class Receiving(Sending):
         partial = self._reassembly.get(channel)
         if partial is not None and partial.kind != _REPLY:
             self._abandon(channel)
-            if partial.kind == _CALL and Kind.ERROR in self._machine.sendable:
+            if partial.kind == _CALL:
                 error = error_map(ErrorCode.CANCELLED, "abandoned by its sender")
                 self._answer(self._error_frame(channel, error))
         elif self._inbound_calls.get(channel):
@@ -338,12 +342,3 @@ class Receiving(Sending):
         except Malformed as exc:
             error = error_map(ErrorCode.BAD_PAYLOAD, frame.error or str(exc))
         self._events.append(Undeliverable(number, to, error))
-
-
-class _Fault(Exception):
-    """Something is wrong with one letter."""
-
-    def __init__(self, code: ErrorCode, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text

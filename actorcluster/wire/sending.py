@@ -62,6 +62,11 @@ class Sending(Flow):
         envelope = self._address(encoded, to, sender, meta, ttl)
         return self._window.charge(len(envelope) + len(encoded.payload))
 
+    @property
+    def may_call(self) -> bool:
+        """Whether the peer takes another call (``max_calls``)."""
+        return len(self._calls) < self.peer_limits["max_calls"]
+
     def send_tell(
         self,
         encoded: Encoded,
@@ -114,14 +119,18 @@ class Sending(Flow):
         Raises:
             LocalProtocolError: not now, or no room: see `has_room`.
         """
-        self._check_sendable(_CALL)
+        if _CALL not in self._machine.sendable:
+            self._check_sendable(_CALL)
         envelope = self._address(encoded, to, sender, meta, ttl)
         payload = encoded.payload
         length = len(envelope) + len(payload)
         channel = self._new_channel()
         if not self._window.spend(length):
             raise self._no_room(length)
-        self._outbox.put_message(_CALL, channel, envelope, payload, encoded.handles)
+        if length <= SMALL and not encoded.handles:
+            self._outbox.put(encode_frame(_CALL, channel, envelope, payload))
+        else:
+            self._outbox.put_message(_CALL, channel, envelope, payload, encoded.handles)
         deliveries = self._deliveries
         deliveries.sent = self._calls[channel] = deliveries.sent + 1
         return channel
@@ -137,7 +146,7 @@ class Sending(Flow):
 
         Nothing happens when that call is over, or the connection is.
         """
-        if channel not in self._calls or Kind.CANCEL not in self._machine.sendable:
+        if not self._calls.get(channel) or Kind.CANCEL not in self._machine.sendable:
             return
         envelope = NIL if reason is None else self._pack([reason])
         frame = encode_frame(Kind.CANCEL, channel, envelope, NIL)
@@ -156,6 +165,8 @@ class Sending(Flow):
         Raises:
             LocalProtocolError: there is no such call, or it was answered.
         """
+        if self._inbound_calls.get(channel) == 0:
+            raise LocalProtocolError(f"channel {channel} waits for a LISTENING, not for a reply")
         number = self._close_inbound(channel)
         if Kind.REPLY not in self._machine.sendable:
             self._unsent.extend(encoded.handles)
@@ -184,7 +195,8 @@ class Sending(Flow):
             self._outbox.put(frame)
 
     def _close_inbound(self, channel: int) -> int:
-        """Take a call of the peer's off the books; returns its number."""
+        """Take a call or listen of the peer's off the books; returns its number."""
+        self._listeners.pop(channel, None)
         number = self._inbound_calls.pop(channel, None)
         if number is None:
             if self.state in (State.CLOSING, State.CLOSED):

@@ -14,7 +14,8 @@ side by side. A layer uses those above it in this list, never those below:
 `ports.Ports`           listeners and handed-over connections
 `handshake.Handshake`   HELLO, WELCOME
 `life.Life`             everything else on channel 0: settings, liveness, the end
-`connection.Connection` reading, dispatch by kind: ``_on_<kind>`` is its method
+`dispatch.Dispatch`     by state and kind: ``_on_<kind>`` is a kind's method
+`connection.Connection` the outside
 ======================  =======================================================
 """
 
@@ -104,6 +105,8 @@ class Session:
         self._deliveries = Deliveries()
         self._inbound_window = ReceiveWindow(self.limits["window"])
         self._arrivals = Arrivals()
+        #: what is not longer exceeds neither ``max_message`` nor ``max_meta``.
+        self._plain_length = min(self.limits["max_message"], self.limits["max_meta"])
         self._descriptors = DescriptorQueue(self.limits["max_fds"])
         self._reassembly = Reassembly(self.limits["max_message"], self.limits["max_partial"])
         self._events: list[Event] = []
@@ -262,10 +265,6 @@ class Session:
 
     # ---- what may be wrong with frames in -------------------------------------------------
 
-    def _is_peers(self, channel: int) -> bool:
-        """Whether ``channel`` is one of those that the peer opens."""
-        return channel > 0 and bool(channel % 2) == (self.role == "primary")
-
     def _violation(
         self, requirement: str, text: str, code: AbortCode = AbortCode.PROTOCOL_ERROR
     ) -> RemoteProtocolError:
@@ -274,8 +273,8 @@ class Session:
     def _check_opens(self, frame: Frame) -> None:
         """Check that a frame may open its channel (AWP-CH-2)."""
         channel = frame.channel
-        is_open = channel in self._inbound_calls or channel in self._listeners
-        if not self._is_peers(channel) or is_open:
+        is_peers = channel > 0 and bool(channel % 2) == (self.role == "primary")
+        if not is_peers or channel in self._inbound_calls or channel in self._listeners:
             raise self._violation("AWP-CH-2", f"{KINDS[frame.kind].name} on channel {channel}")
 
     def _take_fds(self) -> list[int]:

@@ -67,7 +67,6 @@ from ._generated import (
     WORKER_SENDS,
     WORKER_TABLE,
     Action,
-    Kind,
     State,
 )
 
@@ -88,7 +87,7 @@ class StateMachine:
         row: what becomes of each kind that arrives in this state, and the state then.
         sendable: the kinds that may be sent in this state.
         withheld: the kinds whose capability is not in force.
-        takes_tells: whether the row says that a TELL is delivered, and nothing changes.
+        takes: the kinds that are just delivered in this state: nothing changes by them.
     """
 
     __slots__ = (
@@ -99,7 +98,7 @@ class StateMachine:
         "row",
         "sendable",
         "state",
-        "takes_tells",
+        "takes",
         "withheld",
     )
 
@@ -119,7 +118,8 @@ class StateMachine:
         for kind in self.withheld & self.row.keys():
             if self.row[kind][0] is not Action.IGNORE:
                 self.row[kind] = _ABORT
-        self.takes_tells = self.row[Kind.TELL] == (Action.DELIVER, state)
+        delivered = (Action.DELIVER, state)
+        self.takes = frozenset(kind for kind, cell in self.row.items() if cell == delivered)
 
     def withhold(self, kinds: Iterable[int]) -> None:
         """Put ``kinds`` out of use, all others in use."""

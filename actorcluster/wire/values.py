@@ -278,12 +278,19 @@ class Values:
         self.indexes.clear()
         try:
             value = self.unpack(data)
-            if len(data) > self.max_depth and too_deep(value, self.max_depth):
+            if self._is_too_deep(data, value):
                 raise ValueError(f"nested deeper than {self.max_depth} levels")
         except UNPACK_ERRORS as exc:
             self.indexes.clear()
             raise ValueError(_text_of(exc)) from None
         return value
+
+    def _is_too_deep(self, data: bytes | bytearray | memoryview, value: Any) -> bool:
+        limit = self.max_depth
+        # Each level costs a byte at least.
+        if len(data) <= limit or (len(data) <= SHORT and not may_be_deep(bytes(data), limit)):
+            return False
+        return too_deep(value, limit)
 
     def unpack(self, data: bytes | bytearray | memoryview) -> Any:
         """One value that fills `data`, its depth unchecked; raises one of `UNPACK_ERRORS`."""

@@ -91,13 +91,13 @@ class ConnectionPair:
             self.collect(limit)
         return reported
 
-    def send(self, sender: Connection, body: Any = None, **address: Any) -> int:
+    def send(self, side: Connection, body: Any = None, **address: Any) -> int:
         """Queue a message; returns its number."""
-        return sender.send_tell(sender.encode(body), **address)
+        return side.send_tell(side.encode(body), **address)
 
-    def ask(self, sender: Connection, body: Any = None, **address: Any) -> int:
+    def ask(self, side: Connection, body: Any = None, **address: Any) -> int:
         """Queue a call; returns its channel."""
-        return sender.send_call(sender.encode(body), **address)
+        return side.send_call(side.encode(body), **address)
 
 
 def receive_split(

@@ -20,8 +20,10 @@ __all__ = [
     "alike",
     "bodies",
     "drafts",
+    "ext",
     "fragments",
     "hostile_bytes",
+    "nested",
     "received",
     "splits",
 ]
@@ -42,7 +44,8 @@ def _has_utc(value: datetime.datetime) -> bool:
     return True
 
 
-def _ext(code: int, data: bytes) -> Any:
+def ext(code: Any, data: Any) -> Any:
+    """An ExtType that its constructor may refuse."""
     return tuple.__new__(msgpack.ExtType, (code, data))
 
 
@@ -51,7 +54,7 @@ def _view(data: bytes) -> memoryview:
 
 
 unknown_exts = st.builds(
-    _ext, st.integers(-128, 127).filter(lambda code: code not in (-1, 1)), st.binary(max_size=20)
+    ext, st.integers(-128, 127).filter(lambda code: code not in (-1, 1)), st.binary(max_size=20)
 )
 scalars = st.one_of(
     st.none(),
@@ -85,6 +88,13 @@ _deep = st.builds(_nested_in, st.integers(0, 64), st.integers(0, 2**64 - 1), sca
 
 #: Any value of the data model, handles and refs aside; some of them as deep as allowed.
 bodies: st.SearchStrategy[Any] = st.one_of(st.recursive(scalars, _nests, max_leaves=12), _deep)
+
+
+def nested(levels: int, body: Any = 0, *, by_key: bool = False) -> Any:
+    """`body` inside so many lists or dicts."""
+    for _ in range(levels):
+        body = {"k": body} if by_key else [body]
+    return body
 
 
 def received(value: Any) -> Any:
@@ -189,6 +199,10 @@ hostile_bytes: st.SearchStrategy[bytes] = st.one_of(
 # ---- frames
 
 
+def _brief(data: bytes) -> str:
+    return repr(data) if len(data) < 500 else f"{data[:20]!r} and {len(data) - 20} bytes more"
+
+
 @attrs.frozen
 class FrameDraft:
     """A frame to be encoded; `envelope` and `payload` are bytes already."""
@@ -197,8 +211,8 @@ class FrameDraft:
     flags: int
     nfds: int
     channel: int
-    envelope: bytes
-    payload: bytes
+    envelope: bytes = attrs.field(repr=_brief)
+    payload: bytes = attrs.field(repr=_brief)
 
     def encode(self) -> bytes:
         return encode_frame(

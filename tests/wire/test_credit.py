@@ -213,6 +213,21 @@ def test_a_late_acknowledgement_takes_nothing_back() -> None:
     assert not deliveries.acknowledge(6)
 
 
+def test_what_was_bounced_counts_once_everything_before_it_does() -> None:
+    arrivals = Arrivals()
+    arrivals.received = 5
+    arrivals.bounce(2)
+    arrivals.bounce(3)
+    arrivals.bounce(5)
+    assert 0 == arrivals.collect()
+    arrivals.handle(1)
+    assert 3 == arrivals.collect()
+    arrivals.handle(4)
+    assert 5 == arrivals.collect()
+    arrivals.bounce(6)
+    assert 6 == arrivals.collect()
+
+
 def test_an_answer_acknowledges_everything_before_it() -> None:
     arrivals = Arrivals()
     arrivals.received = 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,119 +24,11 @@ from actorcluster.wire.frames import (
     encode_head,
 )
 from actorcluster.wire.values import HandleIndex, Values
+from tests.wire.second_opinion import Outcome, read_by_headers
 from tests.wire.strategies import FrameDraft, alike, drafts, fragments, hostile_bytes, splits
 
 NIL = b"\xc0"
-MAX_FRAME = 100_000
-
-
-# ---- a second opinion: by headers alone, and slow
-
-
-class UnclearEndError(Exception):
-    """No telling where a value ends."""
-
-
-def end_of_value(data: bytes, at: int) -> int:
-    """Where the msgpack value ends that begins there; IndexError if it is incomplete."""
-    nests = [1]
-    while nests:
-        nests[-1] -= 1
-        byte = data[at]
-        at += 1
-        children = 0
-        container = 0x80 <= byte <= 0x9F or 0xDC <= byte <= 0xDF
-        if byte == 0xC1:
-            raise UnclearEndError
-        if byte in SIZED:
-            width, extra = SIZED[byte]
-            length = int.from_bytes(data[at : at + width], "big") if width else 0
-            if len(data) < at + width:
-                raise IndexError
-            at += width
-            if container:
-                children = length * (2 if byte >= 0xDE else 1)
-            elif (byte, length) != (0xC9, 2**32 - 1):  # msgpack adds 1 for the type, in 32 bits
-                at += length + extra
-        elif 0xA0 <= byte <= 0xBF:
-            at += byte & 31
-        elif container:
-            children = (byte & 15) * (1 if byte & 16 else 2)
-        if at > len(data):
-            raise IndexError
-        if container and len(nests) > 1024:
-            raise UnclearEndError
-        nests.append(children)
-        while nests and nests[-1] == 0:
-            nests.pop()
-    return at
-
-
-SIZED = {
-    **{0xC4 + i: (1 << i, 0) for i in range(3)},  # bin
-    **{0xC7 + i: (1 << i, 1) for i in range(3)},  # ext, and its type
-    0xCA: (0, 4),
-    0xCB: (0, 8),
-    **{0xCC + i: (0, 1 << i) for i in range(4)},  # uint
-    **{0xD0 + i: (0, 1 << i) for i in range(4)},  # int
-    **{0xD4 + i: (0, (1 << i) + 1) for i in range(5)},  # fixext
-    **{0xD9 + i: (1 << i, 0) for i in range(3)},  # str
-    0xDC: (2, 0),
-    0xDD: (4, 0),
-    0xDE: (2, 0),
-    0xDF: (4, 0),
-}
-
-Outcome = tuple[list[Frame], str | None]
-
-
-def read_by_headers(data: bytes, max_frame: int = MAX_FRAME) -> Outcome:
-    """What `FrameReader` must find in `data`, all frames and the requirement that ends them."""
-    frames: list[Frame] = []
-    at = 0
-    while len(data) - at >= 16:
-        head = data[at : at + 16]
-        length = int.from_bytes(head[2:6], "big")
-        if (head[0], head[1], head[6], head[11]) != (0x95, 0xCE, 0xCE, 0xCE):
-            return frames, "AWP-FR-4"
-        if length > max_frame:
-            return frames, "AWP-FR-5"
-        body = data[at + 16 : at + 16 + length]
-        if len(body) < length:
-            break
-        try:
-            frames.append(frame_of(head, body))
-        except IndexError:
-            return frames, "AWP-FR-3"
-        at += 16 + length
-    return frames, None
-
-
-def frame_of(head: bytes, body: bytes) -> Frame:
-    kind, flags, nfds = head[7:10]
-    channel = int.from_bytes(head[12:16], "big")
-    frame = Frame(kind, flags, nfds, channel, len(body), None, None)
-    frame.body = body if kind in (6, 7) else None
-    middle = None
-    try:
-        middle = end_of_value(body, 0)
-        if end_of_value(body, middle) != len(body):
-            raise IndexError
-    except UnclearEndError:
-        frame.error = "unclear"
-    values = Values()
-    try:
-        frame.envelope = values.place(values.decode(body[:middle]), INDEXES[:nfds])
-        payload = values.place(values.decode(body[middle:]), INDEXES[:nfds])
-        if flags & 2 and not isinstance(payload, bytes):
-            raise ValueError
-        frame.payload = payload
-    except ValueError:
-        frame.error = "bad"
-    return frame
-
-
-INDEXES = [HandleIndex(index) for index in range(256)]
+MAX_FRAME = 200_000  # two of the longest samples
 
 
 def read(pieces: Iterable[bytes | bytearray | memoryview], max_frame: int = MAX_FRAME) -> Outcome:
@@ -166,7 +59,7 @@ def same(expected: Outcome, found: Outcome) -> bool:
 @given(st.lists(drafts(), max_size=6), st.data())
 def test_any_frames_in_any_split(sent: list[FrameDraft], data: st.DataObject) -> None:
     stream = b"".join(draft.encode() for draft in sent)
-    expected = read_by_headers(stream)
+    expected = read_by_headers(stream, MAX_FRAME)
     assert (len(sent), None) == (len(expected[0]), expected[1])
     assert same(expected, read([stream]))
     assert same(expected, read(data.draw(splits(stream))))
@@ -175,7 +68,7 @@ def test_any_frames_in_any_split(sent: list[FrameDraft], data: st.DataObject) ->
 @given(st.lists(st.one_of(drafts(), fragments, drafts(hostile_bytes)), max_size=6), st.data())
 def test_bad_payloads_in_any_split(sent: list[FrameDraft], data: st.DataObject) -> None:
     stream = b"".join(draft.encode() for draft in sent)
-    expected = read_by_headers(stream)
+    expected = read_by_headers(stream, MAX_FRAME)
     assert same(expected, read([stream]))
     assert same(expected, read(data.draw(splits(stream))))
 
@@ -418,6 +311,18 @@ def test_header_counts_as_complete_when_no_body_follows() -> None:
     reader = FrameReader(Values(), max_frame=MAX_FRAME)
     assert [] == reader.feed(encode_head(0x20, 0, 0)[:9])
     assert "AWP-FR-3" == fault_of(reader, encode_head(0x20, 0, 0)[9:]).requirement
+
+
+@pytest.mark.parametrize("item", [b"\xdc\x27\x10", b"\xde\x27\x10\xa0", b"\xdc\x01\x00"])
+def test_headers_allocate_nothing(item: bytes) -> None:
+    body = NIL + item * 1000
+    reader = FrameReader(Values(), max_frame=MAX_FRAME)
+    tracemalloc.start()
+    try:
+        assert "AWP-FR-3" == fault_of(reader, encode_head(0x20, 0, len(body)) + body).requirement
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 # ---- the reader itself

@@ -74,6 +74,28 @@ def test_unknown_and_reserved_kinds_have_one_row(role: Role, state: State) -> No
         assert expected is machine_in(role, state).received(kind)
 
 
+#: What a connection answers by itself, with what.
+ANSWERS = {
+    Kind.PING: [Kind.PONG],
+    Kind.SETTINGS: [Kind.SETTINGS_ACK],
+    Kind.TELL: [Kind.UNDELIVERABLE, Kind.CREDIT, Kind.ACK],
+    Kind.CALL: [Kind.ERROR, Kind.CREDIT, Kind.ACK],
+    Kind.CANCEL: [Kind.ERROR],
+    Kind.LISTEN: [Kind.ERROR],
+    Kind.LISTENING: [Kind.LISTEN_CLOSE],
+    Kind.CONN: [Kind.CONN_REPLY],
+    UNKNOWN_KIND: [Kind.UNIMPLEMENTED],
+}
+
+
+@pytest.mark.parametrize(("role", "state"), WAYS)
+def test_whatever_is_taken_can_be_answered(role: Role, state: State) -> None:
+    for kind, (action, _) in TABLES[role][state].items():
+        if action in (Action.DELIVER, Action.REFUSE):
+            for answer in ANSWERS.get(kind, ()):
+                assert machine_in(role, state).may_send(answer), (kind, answer)
+
+
 @pytest.mark.parametrize(
     ("role", "state", "orderly"),
     [
@@ -97,12 +119,12 @@ def test_a_withheld_kind_is_not_sendable_and_aborts() -> None:
     machine = machine_in("worker", State.ACTIVE)
     machine.withhold([Kind.TELL, Kind.CONN_REPLY])
     assert not machine.may_send(Kind.TELL)
-    assert not machine.takes_tells
+    assert Kind.TELL not in machine.takes
     assert Action.ABORT is machine.received(Kind.TELL)
     assert Action.DELIVER is machine.received(Kind.CALL)
     machine.withhold([])
     assert machine.may_send(Kind.TELL)
-    assert machine.takes_tells
+    assert Kind.TELL in machine.takes
     assert Action.DELIVER is machine.received(Kind.TELL)
 
 

@@ -20,7 +20,7 @@ from .vectors import PRELUDES, Read, Vector, split_frames
 __all__ = ["Outcome", "Stage"]
 
 #: Frames that a side may send at any time, each for many that came: never listed as answers.
-_GATHERED = {"CREDIT", "ACK", "HANDLE_ACK"}
+_GATHERED = {"CREDIT", "ACK", "CONN_CREDIT", "HANDLE_ACK"}
 
 
 @attrs.define

@@ -1,0 +1,180 @@
+"""What to do about a frame that arrived: by state, by kind, and before that by what it carries.
+
+Runs in: both
+
+The method for a kind is called ``_on_`` and its name; the table `_ON` is made from the registry,
+so a built kind without a method is an error at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import RemoteProtocolError
+from ._generated import (
+    FLAG_FRAG,
+    FLAG_MORE,
+    KINDS,
+    AbortCode,
+    Action,
+    Capability,
+    ErrorCode,
+    Kind,
+    State,
+)
+from .fields import Malformed
+from .frames import Frame
+from .life import Life
+
+__all__ = ["Dispatch"]
+
+_UNUSUAL: Final = FLAG_FRAG | FLAG_MORE
+_MAIL: Final = frozenset({int(Kind.TELL), int(Kind.CALL), int(Kind.REPLY)})
+_BEFORE_READY: Final = (State.HANDSHAKE, State.STARTING)
+#: What may arrive before this side has introduced itself.
+_FIRST: Final = frozenset({int(Kind.HELLO), int(Kind.ABORT)})
+
+_ONLY_ON_ZERO: Final = frozenset(code for code, info in KINDS.items() if info.channel == "zero")
+_NEVER_ON_ZERO: Final = frozenset(
+    code for code, info in KINDS.items() if info.channel in ("opens", "uses")
+)
+
+
+class Dispatch(Life):
+    """The layer that knows all kinds, and what each is about only by its name."""
+
+    def _dispatch(self, frames: list[Frame]) -> None:
+        machine = self._machine
+        for frame in frames:
+            if frame.nfds or frame.flags & _UNUSUAL:
+                self._dispatch_unusual(frame)
+            elif frame.kind in _MAIL and frame.kind in machine.takes:
+                _ON[frame.kind](self, frame)  # the short way for what comes most
+            else:
+                self._dispatch_plain(frame)
+                if machine.state is State.CLOSED:
+                    return
+
+    def _dispatch_plain(self, frame: Frame) -> None:
+        kind = frame.kind
+        action = self._machine.received(kind)
+        if action is Action.IGNORE:
+            return
+        if action is Action.ABORT or not (self._introduced or kind in _FIRST):
+            raise self._not_now(kind)
+        handle = _ON.get(kind)
+        if handle is None:
+            self._on_unknown(frame)
+            return
+        if kind in (_ONLY_ON_ZERO if frame.channel else _NEVER_ON_ZERO):
+            where = f"{KINDS[kind].name} on channel {frame.channel}"
+            raise self._violation("AWP-CH-2", where)
+        try:
+            if frame.error is not None and kind not in _FORGIVING:
+                raise Malformed(frame.error)
+            if action is Action.REFUSE:
+                self._refuse(frame)
+            else:
+                handle(self, frame)
+        except Malformed as exc:
+            raise self._violation("AWP-FR-6", f"{KINDS[kind].name}: {exc}") from None
+
+    def _refuse(self, frame: Frame) -> None:
+        """Say that something was not begun, because this side is stopping."""
+        text = "the process is stopping"
+        if frame.kind == Kind.LISTEN:
+            self._refuse_listen(frame, text)
+        elif frame.kind == Kind.CONN:
+            self._refuse_connections(frame)
+        else:
+            told = frame.kind == Kind.TELL
+            self._on_mail(frame, (ErrorCode.STOPPING if told else ErrorCode.REFUSED, text))
+
+    def _not_now(self, kind: int) -> RemoteProtocolError:
+        """The peer sent what it could not send now."""
+        machine = self._machine
+        name = KINDS[kind].name if kind in KINDS else f"kind {kind:#04x}"
+        if kind in machine.withheld and machine.state not in _BEFORE_READY:
+            text = f"{name} needs the capability {KINDS[kind].capability}, which is not in force"
+            return self._violation("AWP-HS-3", text)
+        text = f"{name} arrived while {machine.state.value}"
+        return self._violation("AWP-ST-8", text, AbortCode.STATE_VIOLATION)
+
+    def _dispatch_unusual(self, frame: Frame) -> None:
+        """Take a frame that has descriptors, or is a fragment."""
+        try:
+            if frame.nfds:
+                self._claim(frame)
+                self._check_may_have_handles(frame)
+            if frame.flags & _UNUSUAL and frame.kind in _ON:
+                self._dispatch_fragment(frame)
+            else:
+                self._dispatch_plain(frame)
+        finally:
+            self._descriptors.discard(self._take_fds())
+
+    def _dispatch_fragment(self, frame: Frame) -> None:
+        kind = frame.kind
+        if not frame.flags & FLAG_FRAG or kind not in _MAIL:
+            raise self._violation("AWP-LG-7", f"{Kind(kind).name} with flags {frame.flags:#04x}")
+        partial = self._reassembly.get(frame.channel)
+        if partial is None:
+            self._dispatch_plain(frame)  # the first: the state machine decides, for all of them
+        elif self._machine.state is State.CLOSING:
+            self._abandon(frame.channel)
+        elif kind != partial.kind or frame.nfds:
+            raise self._violation("AWP-LG-7", f"not the next fragment on channel {frame.channel}")
+        else:
+            self._on_fragment(partial, frame)
+
+    # ---- descriptors ----------------------------------------------------------------------
+
+    def _check_may_have_handles(self, frame: Frame) -> None:
+        kind = frame.kind
+        name = KINDS[kind].name if kind in KINDS else f"kind {kind:#04x}"
+        if self._machine.state in _BEFORE_READY:
+            problem = f"{name} with descriptors before READY"
+        elif kind in _ON and not KINDS[kind].handles:
+            problem = f"{name} with descriptors"
+        elif kind in _ON and (needed := self._needed_for_handles(kind)) not in self.capabilities:
+            problem = f"{name} with descriptors, and {needed} is not in force"
+        else:
+            return
+        raise self._violation("AWP-FD-6", problem, AbortCode.FD_VIOLATION)
+
+    def _needed_for_handles(self, kind: int) -> Capability:
+        """The capability that the peer needs to send handles in a frame of this kind."""
+        if kind == Kind.CONN:
+            return Capability.LISTEN_HANDOFF
+        if kind == Kind.LISTENING:
+            return Capability.LISTEN_SHARED
+        return Capability.HANDLE if self.role == "worker" else Capability.HANDLE_SEND
+
+    def _check_descriptors(self) -> None:
+        """Check what no frame has claimed, now that all complete ones had their turn."""
+        if self._descriptors:
+            if self._machine.state in _BEFORE_READY:
+                text = "descriptors before READY"
+                raise self._violation("AWP-FD-6", text, AbortCode.FD_VIOLATION)
+            self._descriptors.check()
+
+
+_Handler = Callable[[Dispatch, Frame], None]
+
+#: kind -> the method of its name, for all that is not unknown.
+_ON: Final[dict[int, _Handler]] = {
+    code: getattr(Dispatch, f"_on_{info.name.lower()}")
+    for code, info in KINDS.items()
+    if info.status == "built"
+}
+
+#: Kinds whose broken body is the message's trouble, or nobody's; all others are control.
+_FORGIVING: Final = _MAIL | {
+    Kind.ERROR,
+    Kind.UNDELIVERABLE,
+    Kind.EXIT_INFO,
+    Kind.LOG,
+    Kind.PING,
+    Kind.PONG,
+}
