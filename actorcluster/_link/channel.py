@@ -4,11 +4,14 @@ Runs in: both
 
 A send waits for nothing but room (credit). Room is given out in order of arrival, and the waker
 itself queues the frame of the task it wakes: when `send` returns the frame is queued, when it
-raises ``Cancelled`` it is not, and there is no third case.
+raises ``Cancelled`` it is not, and there is no third case. Whoever ends a wait takes the waiter off
+its list first, so that each wait ends once: a task that stands in line may be let in, refused, or
+cancelled, and a question may be answered, or given up by its asker or with the channel.
 """
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,40 +21,64 @@ import attrs
 import trio
 
 from ..errors import LocalProtocolError, PeerClosed
-from ..wire._generated import AbortCode, ErrorCode
+from ..wire._generated import ErrorCode, State
 from ..wire.connection import Connection
-from ..wire.events import (
-    Acknowledged,
-    CreditGranted,
-    ErrorReceived,
-    Event,
-    HandlesAcknowledged,
-    ReplyReceived,
-)
+from ..wire.events import Acknowledged, CreditGranted, ErrorReceived, Event, ReplyReceived
 from .failure import failure_map, raise_failure
 from .fdsocket import FdSocket
 from .parcel import Parcel
 from .pipe import Pace, Pipe, close_all
 
-__all__ = ["Channel", "ChannelStatistics"]
+__all__ = ["Channel", "ChannelStatistics", "Posting", "Question"]
+
+#: Messages up to this size are small, see `Pipe.flush_small`.
+_SMALL: Final = 512
+#: A plain message costs no more than its size and this, see `Connection.charge`.
+_MOST_BESIDE_BODY: Final = 256
+#: Nothing is sent any more, by our own word or the peer's.
+_OVER: Final = (State.CLOSING, State.CLOSED)
+
+# Ctrl-C between two books that must agree would leave a task that nobody wakes, or a descriptor
+# with two owners.
+_whole = trio.lowlevel.enable_ki_protection
 
 
+@final
 @attrs.define(eq=False)
-class _Waiter:
-    """A task that waits for room; ``commit`` queues its frame."""
+class Posting:
+    """A message that waits for room.
 
-    task: trio.lowlevel.Task
-    charge: int
+    Attributes:
+        parcel: tells what room it needs.
+        commit: queues its frame.
+        wake: called when that has happened, or never will; must not raise.
+        result: what ``commit`` returned.
+        error: why it was not queued.
+    """
+
+    parcel: Parcel
     commit: Callable[[], Any]
+    wake: Callable[[], None]
     result: Any = None
     error: BaseException | None = None
 
 
-@attrs.define(eq=False)
-class _Question:
-    """An ask of ours that waits for its answer."""
+def _nobody_waits() -> None:
+    """The asker has not come so far yet."""
 
-    task: trio.lowlevel.Task
+
+@final
+@attrs.define(eq=False)
+class Question:
+    """A call of ours that waits for its answer.
+
+    Attributes:
+        wake: called when there is an answer, or never will be; must not raise.
+        is_ours: whether an ask of this process waits, rather than one that is passed on.
+    """
+
+    wake: Callable[[], None] = _nobody_waits
+    is_ours: bool = True
     answer: ReplyReceived | ErrorReceived | None = None
     error: BaseException | None = None
 
@@ -93,23 +120,22 @@ class Channel(Pipe):
     def __init__(
         self, socket: FdSocket, connection: Connection, on_event: Callable[[Event], None]
     ) -> None:
-        super().__init__(socket, connection, self._act)
+        super().__init__(socket, connection, on_event)
+        self._acts[Acknowledged] = lambda _: None  # the core has booked it
+        self._acts[CreditGranted] = self._on_credit
+        self._acts[ErrorReceived] = self._on_answer
+        self._acts[ReplyReceived] = self._on_answer
         self.pace = Pace()
         #: messages inside a ``with message:`` block, counted by the messages themselves.
         self.messages_open = 0
-        self._pass_on = on_event
-        self._waiters: deque[_Waiter] = deque()
-        self._questions: dict[int, _Question] = {}
+        self._waiters: deque[Posting] = deque()
+        self._questions: dict[int, Question] = {}
+        #: numbers of messages of ours that are not sends, those acknowledged possibly left out.
+        self._not_sends: deque[int] = deque()
         self._unanswered: dict[int, weakref.ref[Any]] = {}
         self._closed_with: Callable[[str], PeerClosed] | None = None
 
-    def _act(self, event: Event) -> None:
-        act = _ACTS.get(type(event))
-        if act is None:
-            self._pass_on(event)
-        else:
-            act(self, event)
-
+    @_whole
     def fail_all(self, closed: Callable[[str], PeerClosed]) -> None:
         """Refuse all sends from now on, and wake everybody who waits.
 
@@ -120,83 +146,136 @@ class Channel(Pipe):
         questions, self._questions = self._questions, {}
         for question in questions.values():
             question.error = closed("it ended before it answered")
-            trio.lowlevel.reschedule(question.task)
+            question.wake()
 
+    @_whole
+    def give_up_asks(self, closed: Callable[[str], PeerClosed]) -> None:
+        """Wake everybody here who waits for an answer; the peer is told to cancel."""
+        for channel, question in list(self._questions.items()):
+            if question.is_ours:
+                del self._questions[channel]
+                self.connection.send_cancel(channel)
+                question.error = closed("nobody waits for its answer any more")
+                question.wake()
+        self.flush()
+
+    @_whole
     def refuse_sends(self, closed: Callable[[str], PeerClosed]) -> None:
         """Refuse all sends from now on, waiting ones included; asks still get their answers."""
         self._closed_with = closed
         while self._waiters:
             waiter = self._waiters.popleft()
             waiter.error = closed("it takes no more messages")
-            trio.lowlevel.reschedule(waiter.task)
+            waiter.wake()
 
     def _on_credit(self, _: CreditGranted) -> None:
+        self._let_waiters_go()
+
+    def _let_waiters_go(self) -> None:
         waiters = self._waiters
-        while waiters and self.connection.has_room(waiters[0].charge):
+        if self.connection.state in _OVER:
+            return  # whoever ends the channel will tell them
+        while waiters and self._has_room(waiters[0].parcel):
             waiter = waiters.popleft()
             try:
                 waiter.result = waiter.commit()
             except Exception as exc:  # noqa: BLE001  (it is the sender's, and raised there)
                 waiter.error = exc
-            trio.lowlevel.reschedule(waiter.task)
+            waiter.wake()
+
+    def _has_room(self, parcel: Parcel) -> bool:
+        connection = self.connection
+        if parcel.is_plain:  # without reckoning its exact charge twice
+            if connection.available >= parcel.size + _MOST_BESIDE_BODY:
+                return True
+        elif parcel.is_call and not connection.may_call:
+            return False
+        return connection.has_room(parcel.charge)
 
     def _on_answer(self, event: ReplyReceived | ErrorReceived) -> None:
         question = self._questions.pop(event.channel, None)
+        if self._waiters:  # one of them may wait for a call to end
+            self._let_waiters_go()
         if question is not None:
             question.answer = event
-            trio.lowlevel.reschedule(question.task)
+            question.wake()
         elif isinstance(event, ReplyReceived):
             close_all(event.handles)  # late: the asker has given up
         else:
-            self._pass_on(event)
+            self._on_event(event)
 
     # ---- messages -------------------------------------------------------------------------
 
     def release(self, charge: int) -> None:
         """Give the peer credit back for a message that left its mailbox."""
-        connection = self.connection
-        connection.grant(charge)
-        if connection.wants_to_send():
+        if self.connection.grant(charge):
             self.flush()
-        elif connection.due():
-            self._timer_wanted.set()
+        elif not self._grants_due.is_set():
+            self._grants_due.set()
 
+    @_whole
     async def send(
         self, body: Any, handle: Any = None, *, keep_open: bool = False, **address: Any
     ) -> None:
         """Queue a message as soon as there is room for it; see `Worker.send`."""
-        parcel = Parcel(self.connection, body, handle, keep_open=keep_open)
-        await self._commit(parcel, lambda: parcel.tell(**address))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._raise_if_closed()
+        parcel = Parcel(self.connection, body, handle, keep_open=keep_open, address=address)
+        if not self._tell_now(parcel):
+            await self._wait_for_room(parcel, parcel.tell)
+        elif self.pace.is_due():
+            await self.pace.rest()
 
+    @_whole
     def send_nowait(
         self, body: Any, handle: Any = None, *, keep_open: bool = False, **address: Any
     ) -> None:
         """Queue a message if there is room for it now; see `Worker.send_nowait`."""
         self._raise_if_closed()
-        parcel = Parcel(self.connection, body, handle, keep_open=keep_open)
-        if self._waiters or not self.connection.has_room(parcel.charge):
+        parcel = Parcel(self.connection, body, handle, keep_open=keep_open, address=address)
+        if not self._tell_now(parcel):
             raise trio.WouldBlock
-        parcel.tell(**address)
-        self.flush()
 
+    def _tell_now(self, parcel: Parcel) -> bool:
+        """Queue a message, if there is room for it and nobody stands in line."""
+        if self._waiters or not self._has_room(parcel):
+            return False
+        parcel.tell()
+        if parcel.size <= _SMALL:
+            self.flush_small()
+        else:
+            self.flush()
+        return True
+
+    @_whole
     async def ask(
         self, body: Any, handle: Any = None, *, keep_open: bool = False, **address: Any
     ) -> Any:
         """Send a message and wait for its answer; see `Worker.ask`."""
-        parcel = Parcel(self.connection, body, handle, keep_open=keep_open, call=True)
-        question = _Question(trio.lowlevel.current_task())
-
-        def commit() -> int:
-            left = trio.current_effective_deadline() - trio.current_time()
-            # An infinite deadline travels as such; the receiver compares times, nothing else.
-            channel = parcel.call(ttl=max(left, 0.0), **address)
-            self._questions[channel] = question
-            return channel
-
-        channel = await self._commit(parcel, commit)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._raise_if_closed()
+        deadline = trio.current_effective_deadline()
+        parcel = Parcel(
+            self.connection, body, handle, keep_open=keep_open, call=True, address=address
+        )
+        question = Question()
+        if not self._waiters and self._has_room(parcel):
+            channel = self._put_question(parcel, deadline, question)
+            self.flush()
+        else:
+            # In the reader's task, when there is room at last.
+            commit = functools.partial(self._put_question, parcel, deadline, question)
+            channel = await self._wait_for_room(parcel, commit)
         return await self._wait_for_answer(channel, question)
 
-    async def _wait_for_answer(self, channel: int, question: _Question) -> Any:
+    def _put_question(self, parcel: Parcel, deadline: float, question: Question) -> int:
+        # An infinite deadline travels as such; the receiver compares times, nothing else.
+        channel = parcel.call(ttl=max(deadline - trio.current_time(), 0.0))
+        self._questions[channel] = question
+        self._note_no_send()
+        return channel
+
+    async def _wait_for_answer(self, channel: int, question: Question) -> Any:
         def abort(_: Any) -> trio.lowlevel.Abort:
             self._questions.pop(channel, None)
             self.connection.send_cancel(channel)
@@ -204,56 +283,92 @@ class Channel(Pipe):
             return trio.lowlevel.Abort.SUCCEEDED
 
         if question.answer is None and question.error is None:
+            task = trio.lowlevel.current_task()
+            question.wake = functools.partial(trio.lowlevel.reschedule, task)
             await trio.lowlevel.wait_task_rescheduled(abort)
+            self.pace.restart()
         if question.error is not None:
             raise question.error
         if isinstance(question.answer, ErrorReceived):
             raise_failure(question.answer.error, self._closed)
         assert question.answer is not None
-        return question.answer.body
+        return _result(question.answer)
 
-    async def _commit(self, parcel: Parcel, commit: Callable[[], Any]) -> Any:
-        """Run ``commit`` when there is room, in order of arrival. The only wait of a send."""
-        self._raise_if_closed()
-        await self.pace.step()
-        self._raise_if_closed()
-        if not self._waiters and self.connection.has_room(parcel.charge):
-            result = commit()
-            self.flush()
-            return result
-        return await self._wait_for_room(parcel.charge, commit)
-
-    async def _wait_for_room(self, charge: int, commit: Callable[[], Any]) -> Any:
-        waiter = _Waiter(trio.lowlevel.current_task(), charge, commit)
+    async def _wait_for_room(self, parcel: Parcel, commit: Callable[[], Any]) -> Any:
+        wake = functools.partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+        waiter = Posting(parcel, commit, wake)
         self._waiters.append(waiter)
 
         def abort(_: Any) -> trio.lowlevel.Abort:
-            first = self._waiters[0] is waiter
-            self._waiters.remove(waiter)
-            if first:  # whoever stood behind a large message may fit now
-                self._on_credit(CreditGranted(0))
-                self.flush()
+            self.take_back(waiter)
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
+        self.pace.restart()
         if waiter.error is not None:
             raise waiter.error
         return waiter.result
 
+    @_whole
+    def take_back(self, waiter: Posting) -> None:
+        """Let a message wait for room no longer."""
+        first = self._waiters[0] is waiter
+        self._waiters.remove(waiter)
+        if first:  # whoever stood behind a large message may fit now
+            self._let_waiters_go()
+            if self.connection.wants_to_send():
+                self.flush()
+
     def _raise_if_closed(self) -> None:
-        if self._closed_with is not None:
-            raise self._closed_with("it takes no more messages")
-        if self._ended:
-            raise self._closed("the channel has ended")
+        if self._closed_with is not None or self._ended or self.connection.state in _OVER:
+            raise self._closed("it takes no more messages")
 
     def _closed(self, text: str) -> PeerClosed:
-        make = self._closed_with or (lambda text: PeerClosed(text, unconfirmed=self.unconfirmed))
-        return make(text)
+        if self._closed_with is not None:
+            return self._closed_with(text)
+        return PeerClosed(text, unconfirmed=self.unconfirmed)
 
     @property
     def unconfirmed(self) -> int:
         """Sends that returned but were not acknowledged as put into the peer's mailbox."""
-        return self.connection.unacknowledged
+        return self.connection.unacknowledged - len(self._prune_not_sends())
+
+    def _note_no_send(self) -> None:
+        """The latest message is an ask, or is passed on for somebody else."""
+        self._prune_not_sends().append(self.connection.sent)
+
+    def _prune_not_sends(self) -> deque[int]:
+        numbers = self._not_sends
+        acknowledged = self.connection.sent - self.connection.unacknowledged
+        while numbers and numbers[0] <= acknowledged:
+            numbers.popleft()
+        return numbers
+
+    # ---- messages that are passed on ------------------------------------------------------
+
+    @_whole
+    def post(self, posting: Posting) -> None:
+        """Queue a message of somebody else's, in its turn. Never waits; see `Posting`."""
+        try:
+            self._raise_if_closed()
+        except PeerClosed as exc:
+            posting.error = exc
+            posting.wake()
+            return
+        self._waiters.append(posting)
+        if self._waiters[0] is posting:
+            self._let_waiters_go()
+            self.flush()
+
+    def post_tell(self, parcel: Parcel) -> int:
+        """Queue a parcel that has room, as a plain message; returns its number."""
+        number = parcel.tell()
+        self._note_no_send()
+        return number
+
+    def post_call(self, parcel: Parcel, deadline: float, question: Question) -> int:
+        """Queue a parcel that has room, as a call; returns its channel."""
+        return self._put_question(parcel, deadline, question)
 
     # ---- answers to the peer --------------------------------------------------------------
 
@@ -266,7 +381,7 @@ class Channel(Pipe):
         """
         self._unanswered[channel] = weakref.ref(ask)
 
-    def unanswered_ask(self, channel: int) -> object | None:
+    def unanswered_ask(self, channel: int) -> Any:
         """Give back what `asked` was told about, while it is unanswered and alive."""
         reference = self._unanswered.get(channel)
         return None if reference is None else reference()
@@ -278,37 +393,41 @@ class Channel(Pipe):
     def asks_unanswered(self) -> int:
         return len(self._unanswered)
 
+    @_whole
     def reply(self, channel: int, body: Any, handle: Any, *, keep_open: bool) -> None:
-        """Answer an ask of the peer. Nothing happens when the peer is gone."""
-        if channel not in self._unanswered:
-            raise LocalProtocolError("this ask was answered already")
-        if self._ended:
-            self._unanswered.pop(channel, None)
-            return
+        """Answer an ask of the peer. When that is gone, only the handles are closed."""
+        self._raise_if_answered(channel)
         Parcel(self.connection, body, handle, keep_open=keep_open).reply(channel)
-        self._unanswered.pop(channel, None)
+        del self._unanswered[channel]
         self.flush()
 
+    @_whole
     def fail(self, channel: int, exc: BaseException) -> None:
         """Answer an ask of the peer with an exception, as data."""
-        if channel not in self._unanswered:
-            raise LocalProtocolError("this ask was answered already")
-        self._send_error(channel, failure_map(exc))
+        self.pass_error(channel, failure_map(exc))
 
+    @_whole
     def refuse(self, channel: int, code: ErrorCode, text: str) -> None:
         """Answer an ask of the peer with one of the protocol's own errors."""
-        self._send_error(channel, {"code": str(code), "message": text})
+        self.pass_error(channel, {"code": str(code), "message": text})
 
-    def _send_error(self, channel: int, error: Mapping[str, Any]) -> None:
-        self._unanswered.pop(channel, None)
-        if not self._ended:
-            self.connection.send_error(channel, error)
-            self.flush()
+    @_whole
+    def refuse_all(self, code: ErrorCode, text: str) -> None:
+        """Answer all asks of the peer that are unanswered, see `refuse`."""
+        for channel in list(self._unanswered):
+            self.refuse(channel, code, text)
 
-    def abort(self, code: AbortCode, detail: str) -> None:
-        """Give up on the connection; the reader ends at the peer's end of file."""
-        self.connection.abort(code, detail)
+    @_whole
+    def pass_error(self, channel: int, error: Mapping[str, Any]) -> None:
+        """Answer an ask of the peer with an error map."""
+        self._raise_if_answered(channel)
+        self.connection.send_error(channel, error)
+        del self._unanswered[channel]
         self.flush()
+
+    def _raise_if_answered(self, channel: int) -> None:
+        if channel not in self._unanswered:
+            raise LocalProtocolError("this ask was answered already")
 
     def statistics(self) -> ChannelStatistics:
         """Count what waits here. Never waits."""
@@ -323,11 +442,6 @@ class Channel(Pipe):
         )
 
 
-#: What the channel acts on itself; everything else is ``on_event``'s.
-_ACTS: Final[dict[type, Callable[[Channel, Any], None]]] = {
-    Acknowledged: lambda _channel, _event: None,
-    CreditGranted: Channel._on_credit,  # noqa: SLF001
-    ErrorReceived: Channel._on_answer,  # noqa: SLF001
-    HandlesAcknowledged: Channel.release_handles,
-    ReplyReceived: Channel._on_answer,  # noqa: SLF001
-}
+def _result(reply: ReplyReceived) -> Any:
+    """What an ask returns: the body, or the handle that was given beside no body."""
+    return reply.handles[0] if reply.body is None and reply.handles else reply.body

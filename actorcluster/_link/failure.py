@@ -50,10 +50,10 @@ def failure_map(exc: BaseException) -> dict[str, Any]:
     if isinstance(exc, OSError) and exc.errno is not None and exc.errno in errno.errorcode:
         code = _OS_PREFIX + errno.errorcode[exc.errno]
     elif isinstance(exc, RemoteError):
-        code = exc.code
+        code = _clean(str(exc.code))
     else:
         code = str(ErrorCode.APP)
-    return {"code": code, "message": _clean(str(exc)), "remote": remote_details(exc)}
+    return {"code": code, "message": _text(exc), "remote": remote_details(exc)}
 
 
 def raise_failure(error: Mapping[str, Any], closed: Callable[[str], PeerClosed]) -> NoReturn:
@@ -81,8 +81,12 @@ def raise_failure(error: Mapping[str, Any], closed: Callable[[str], PeerClosed])
         code=code,
         type=remote.get("type") if isinstance(remote.get("type"), str) else None,
         traceback=traceback_text(remote),
-        path=tuple(hop for hop in error.get("path") or () if isinstance(hop, int)),
+        path=_path(error.get("path")),
     )
+
+
+def _path(path: Any) -> tuple[int, ...]:
+    return tuple(hop for hop in path if isinstance(hop, int)) if isinstance(path, list) else ()
 
 
 def traceback_text(remote: Mapping[str, Any]) -> str | None:
@@ -98,6 +102,14 @@ def os_error(error: Mapping[str, Any], what: str) -> OSError | None:
     if not code.startswith(_OS_PREFIX) or not isinstance(number, int):
         return None
     return OSError(number, os.strerror(number), what)
+
+
+def _text(exc: BaseException) -> str:
+    """Return an exception's text, whatever its ``__str__`` does."""
+    try:
+        return _clean(str(exc))
+    except Exception:  # noqa: BLE001  (it is the user's, and here nobody could handle it)
+        return "(an exception without a text)"
 
 
 def _clean(text: str) -> str:

@@ -12,7 +12,9 @@ taken the descriptors are gone already; the rest follows without them (AWP-FD-2)
 descriptors may follow in the same system call.
 
 *Ownership.* Descriptors to send are borrowed: they must stay open until `groups_sent` has counted
-their group. Received ones belong to the caller from the moment `receive_now` returns.
+their group. Where objects are given their numbers are asked for only then, so that what was closed
+too early is an error, and never the wrong descriptor. Received ones belong to the caller from the
+moment `receive_now` returns.
 
 *ETOOMANYREFS* (too many descriptors in flight, counted per user) says nothing about this socket:
 it is writable, and trying at once again would spin. It sets `stalled`; the caller pauses
@@ -28,11 +30,14 @@ from __future__ import annotations
 
 import array
 import errno
+import fcntl
 import socket
+import sys
+import termios
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
-from typing import Final, TypeAlias, final
+from typing import Final, Protocol, TypeAlias, final
 
 import attrs
 import trio
@@ -42,6 +47,13 @@ from .handles import close_descriptors
 __all__ = ["Buffer", "FdSocket"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+Descriptor: TypeAlias = int | _HasFileno
 
 _RECEIVE_SIZE: Final = 256 * 1024
 #: A Linux limit of 253 (SCM_MAX_FD) per call; one more is EINVAL.
@@ -69,7 +81,7 @@ class _Group:
     """What leaves together: bytes, and the descriptors that go with the first of them."""
 
     buffers: deque[Buffer]
-    fds: Sequence[int]
+    fds: Sequence[Descriptor]
 
 
 @final
@@ -121,7 +133,7 @@ class FdSocket:
 
     # Ctrl-C between the kernel's taking and our noting it would send bytes twice.
     @trio.lowlevel.enable_ki_protection
-    def send_now(self, buffers: Sequence[Buffer], fds: Sequence[int] = ()) -> bool:
+    def send_now(self, buffers: Sequence[Buffer], fds: Sequence[Descriptor] = ()) -> bool:
         """Write what the socket takes now, and keep the rest for later. Never waits.
 
         While a rest is kept, what is given is put behind it, untried: the socket was full a
@@ -129,14 +141,14 @@ class FdSocket:
 
         Args:
             buffers: bytes in order; kept as they are, so they must not change afterwards.
-            fds: 0 to 253 descriptors that go with the first byte; borrowed.
+            fds: 0 to 253 descriptors, or what has one, that go with the first byte; borrowed.
 
         Returns:
             True when nothing is left to write.
 
         Raises:
             trio.BrokenResourceError: the peer is gone; nothing is kept any more.
-            trio.ClosedResourceError: `close` was called.
+            trio.ClosedResourceError: `close` was called, or what had a descriptor is closed.
             OSError: a descriptor is not open, or the peer does not let any through. If this
                 concerns what was kept before the call, the stream cannot go on.
             ValueError: descriptors without bytes, or more than 253; nothing was done.
@@ -163,14 +175,15 @@ class FdSocket:
         self._forget(self._queue[0], sent)
         return len(buffers) > _MAX_BUFFERS and self._write_on()
 
-    def _send(self, buffers: Sequence[Buffer], fds: Sequence[int]) -> int:
+    def _send(self, buffers: Sequence[Buffer], fds: Sequence[Descriptor]) -> int:
         """Try one system call; returns the bytes taken, or _NOT_NOW."""
         sock = self._sock
         self.sends += 1
         self.stalled = False
         try:
             if fds:
-                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+                numbers = [fd if isinstance(fd, int) else fd.fileno() for fd in fds]
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers))
                 sent = sock.sendmsg(buffers, (rights,), _SEND_FLAGS)
                 self.groups_sent += 1
                 return sent
@@ -208,7 +221,7 @@ class FdSocket:
                 return False
         return True
 
-    def _keep(self, buffers: Sequence[Buffer], fds: Sequence[int], size: int) -> None:
+    def _keep(self, buffers: Sequence[Buffer], fds: Sequence[Descriptor], size: int) -> None:
         self._queue.append(_Group(deque(filter(len, buffers)), fds))
         self.unsent += size
 
@@ -280,6 +293,10 @@ class FdSocket:
         # The kernel stops reading behind descriptors, whatever there is.
         self.is_full_read = size == _RECEIVE_SIZE or bool(ancillary) or truncated
         return self._buffer[:size], fds, truncated
+
+    def pending(self) -> int:
+        """Return how many bytes are there to be read now."""
+        return int.from_bytes(fcntl.ioctl(self._sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     async def wait_readable(self) -> None:
         """Wait until there is something to read, the end of the stream included.

@@ -9,15 +9,16 @@ kept handles (which may fail, and then nothing has happened), move the others, q
 
 from __future__ import annotations
 
-from typing import Any, final
-
-import attrs
+from collections.abc import Mapping
+from typing import Any, Final, final
 
 from ..wire.connection import Connection
 from ..wire.values import Encoded
 from .handles import Handle, Staged, commit_all, stage
 
 __all__ = ["Parcel"]
+
+_MAIN: Final[Mapping[str, Any]] = {}
 
 
 @final
@@ -30,6 +31,13 @@ class Parcel:
         handle: anything that `Handle.of` takes, or None.
         keep_open: keep the caller's own copy of every handle of the message.
         call: it will be a call.
+        address: ``to``, ``sender`` and ``meta`` of a message that does not go from main actor to
+            main actor.
+
+    Attributes:
+        is_call: as given.
+        is_plain: it is a body and nothing else.
+        size: bytes of the encoded body.
 
     Raises:
         TypeError: the body cannot be sent; the text names the place in it.
@@ -38,7 +46,7 @@ class Parcel:
         trio.ClosedResourceError: a handle was moved or closed already.
     """
 
-    __slots__ = ("_connection", "_encoded", "_keep_open", "_meta", "charge")
+    __slots__ = ("_address", "_charge", "_connection", "_encoded", "is_call", "is_plain", "size")
 
     def __init__(
         self,
@@ -48,38 +56,52 @@ class Parcel:
         *,
         keep_open: bool = False,
         call: bool = False,
+        address: Mapping[str, Any] = _MAIN,
     ) -> None:
         self._connection = connection
-        self._keep_open = keep_open
-        beside = handle
-        if handle is not None and not isinstance(handle, Handle):
-            beside = stage(handle, keep_open=keep_open)
-        self._encoded = connection.encode(body, beside)
-        self._meta = None if handle is None else {"handle": 0}
-        # The envelope of a call holds its deadline, whose size does not depend on its value.
-        self.charge = connection.charge(self._encoded, meta=self._meta, ttl=0.0 if call else None)
+        self.is_call = call
+        if handle is not None:
+            address = {**address, "meta": {**address.get("meta", {}), "handle": 0}}
+            if not isinstance(handle, Handle):
+                handle = stage(handle, keep_open=keep_open)
+        self._address = address
+        encoded = connection.encode(body, handle)
+        if encoded.handles:
+            # Before the charge is known: what is kept says so in its part of the envelope.
+            encoded = Encoded(encoded.payload, _staged(encoded.handles, keep_open=keep_open))
+        self._encoded = encoded
+        self.size = len(encoded.payload)
+        self.is_plain = not (encoded.handles or address or call)
+        if not self.is_plain:
+            # The envelope of a call holds its deadline, whose size does not depend on its value.
+            self._charge = connection.charge(encoded, ttl=0.0 if call else None, **address)
 
-    def tell(self, **address: Any) -> None:
-        """Queue it as a plain message."""
-        self._connection.send_tell(self._take_handles(), meta=self._meta, **address)
+    @property
+    def charge(self) -> int:
+        """What it costs the peer's mailbox at most."""
+        return self._connection.charge(self._encoded) if self.is_plain else self._charge
 
-    def call(self, *, ttl: float | None, **address: Any) -> int:
+    def tell(self) -> int:
+        """Queue it as a plain message; returns its number."""
+        return self._connection.send_tell(self._take_handles(), **self._address)
+
+    def call(self, *, ttl: float | None) -> int:
         """Queue it as a call; returns the channel of the answer."""
-        return self._connection.send_call(self._take_handles(), meta=self._meta, ttl=ttl, **address)
+        return self._connection.send_call(self._take_handles(), ttl=ttl, **self._address)
 
     def reply(self, channel: int) -> None:
         """Queue it as the answer on ``channel``."""
-        self._connection.send_reply(channel, self._take_handles(), meta=self._meta)
+        self._connection.send_reply(channel, self._take_handles(), **self._address)
 
     def _take_handles(self) -> Encoded:
         """Make the handles the link's own: duplicates when they are kept, else moved."""
         encoded = self._encoded
         if not encoded.handles:
             return encoded
-        owned = commit_all(
-            [
-                one if isinstance(one, Staged) else stage(one, keep_open=self._keep_open)
-                for one in encoded.handles
-            ]
-        )
-        return attrs.evolve(encoded, handles=owned)
+        return Encoded(encoded.payload, commit_all(encoded.handles))
+
+
+def _staged(handles: tuple[Any, ...], *, keep_open: bool) -> tuple[Staged, ...]:
+    return tuple(
+        one if isinstance(one, Staged) else stage(one, keep_open=keep_open) for one in handles
+    )

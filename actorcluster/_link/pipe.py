@@ -5,39 +5,51 @@ Runs in: both
 Theory of operation
 ===================
 
-Three tasks serve a channel, and nobody else touches its socket.
+Three tasks serve a channel, and nobody else waits for its socket.
 
 The *reader* reads whatever is there, lets the pure `Connection` turn it into events and acts on
 each at once, without a checkpoint: an answer wakes its asker, credit wakes senders, the rest
 goes to ``on_event``. It never waits for anything but the socket, so control frames are always
 heard, however full a mailbox is.
 
-The *writer* owns what could not be written at once. `flush` is called after queueing frames: the
+The *writer* owns what was not written at once. `flush` is called after queueing frames: the
 first call of a burst writes immediately (nothing is gained by waiting, and a round trip would
-pay for it), then the writer is woken, and until it has run everything else only queues; it
-writes the whole burst with one system call. It stays awake one more pass after each write, so a
-sender in a loop pays one system call per scheduler pass. A task cancelled in the middle of a
-``sendmsg`` would cut a frame in half; application tasks therefore only queue.
+pay for it) and wakes the writer. Until that goes to sleep again everything else only queues, and
+the writer looks once per scheduler pass and writes the lot with one system call. A dense stream
+of small messages (`flush_small`) it even lets grow for a few passes: each system call here is one
+there as well, and a wake-up, and a receiver that is faster than the sender pays for every one.
+Anything else that is queued ends that at the next look. The writer sleeps after two looks in
+vain: in a pass it may have its turn before or after a sender, so one says nothing.
+
+A task cancelled in the middle of a ``sendmsg`` would cut a frame in half; application tasks
+therefore only queue, or write what can be written without waiting.
 
 The *timer* sends acknowledgements and credit that nothing else carried along, 20 ms late at most.
+
+A descriptor that was queued stays open until the peer has acknowledged it, or the end; then it
+is closed here. Nobody can make that happen before its number has been handed to the kernel.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, final
 
 import trio
 
 from ..errors import RemoteProtocolError
+from ..wire._generated import AbortCode, Capability, State
 from ..wire.connection import Batch, Connection
 from ..wire.events import Event, HandlesAcknowledged
 from .fdsocket import FdSocket
 from .handles import close_descriptors
 
 __all__ = ["LINK_LIMITS", "Pace", "Pipe", "close_all"]
+
+log = logging.getLogger("actorcluster.link")
 
 #: What both ends announce beside the settings: as many handles as one system call may carry.
 LINK_LIMITS: Final = {"max_fds": 253, "fds_in_flight": 253}
@@ -46,30 +58,50 @@ _EVERY_MESSAGES: Final = 64
 _EVERY_SECONDS: Final = 0.001
 _TIMER_SECONDS: Final = 0.02
 _STALLED_SECONDS: Final = 0.01
+#: For the ABORT, where the socket is full; a peer at fault deserves no more patience.
+_LAST_WORDS_SECONDS: Final = 0.5
+
+#: A stream is dense when so many small messages came between two looks of the writer ...
+_DENSE: Final = _EVERY_MESSAGES // 2
+#: ... and then it may grow to so many, which take the receiver longer than the wait.
+_ENOUGH: Final = 4 * _EVERY_MESSAGES
 
 
 @final
 class Pace:
-    """Makes an await a cancellation point always, and a scheduling point often enough.
+    """Makes scheduling points frequent enough, and not more.
 
-    A scheduling point costs more than a whole small message, so it is taken every 64 messages or
-    every millisecond, whichever comes first.
+    A scheduling point costs more than a whole small message, so an await of ours is one only
+    every 64 messages or every millisecond, whichever comes first. It is a cancellation point
+    every time.
     """
 
-    __slots__ = ("_count", "_last")
+    __slots__ = ("_left", "_until")
 
     def __init__(self) -> None:
-        self._count = 0
-        self._last = 0.0
+        self._left = 0
+        self._until = 0.0
+
+    def is_due(self) -> bool:
+        """Count a message; whether it is time for a scheduling point."""
+        self._left -= 1
+        return self._left < 0 or time.perf_counter() > self._until
+
+    def restart(self) -> None:
+        """Note that the task at hand has just been scheduled, for whatever reason."""
+        self._left = _EVERY_MESSAGES - 1
+        self._until = time.perf_counter() + _EVERY_SECONDS
+
+    async def rest(self) -> None:
+        """Take a scheduling point, but no cancellation point: for after the deed."""
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        self.restart()
 
     async def step(self) -> None:
-        """Take a cancellation point; a scheduling point when one is due."""
-        self._count += 1
-        now = time.perf_counter()
-        if self._count >= _EVERY_MESSAGES or now - self._last >= _EVERY_SECONDS:
-            self._count = 0
+        """Take a cancellation point, and a scheduling point when one is due: for before it."""
+        if self.is_due():
             await trio.lowlevel.checkpoint()
-            self._last = time.perf_counter()
+            self.restart()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -89,17 +121,32 @@ class Pipe:
         self.connection = connection
         self._socket = socket
         self._on_event = on_event
-        self._unacknowledged_handles: deque[tuple[int, tuple[Any, ...]]] = deque()
-        self._writing = False
-        self._broken = False
-        self._writer: trio.lowlevel.Task | None = None
-        self._flushed = trio.Event()
-        self._timer_wanted = trio.Event()
+        #: what is not for `on_event`: class of the event -> what to do.
+        self._acts: dict[type, Callable[[Any], None]] = {
+            HandlesAcknowledged: self._on_handles_acknowledged
+        }
+        self._fault: RemoteProtocolError | None = None
         self._reading = trio.CancelScope()
         self._ended = False
+        # the writer: its task, None before it begins; whether it is awake
+        self._writer: trio.lowlevel.Task | None = None
+        self._writing = False
+        #: small messages since the last `_push`, and whether anything else was queued since.
+        self._gathered = 0
+        self._hurry = False
+        #: nothing can be written any more, and what is queued is dropped.
+        self._broken = False
+        #: bytes given to the socket so far, written or not.
+        self._given = 0
+        #: set and replaced with each `_push`, where somebody waits for that.
+        self._pushed: trio.Event | None = None
+        #: of frames with handles: their number, see `Batch`, and what keeps the descriptors open.
+        self._lent: deque[tuple[int, tuple[Any, ...]]] = deque()
+        self._grants_due = trio.Event()
 
     # ---- life -----------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C is for the caller's code, not for these tasks
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve the channel until the peer's end of file.
 
@@ -109,37 +156,41 @@ class Pipe:
         Cancellation:
             The socket is closed, as it is in every other case.
         """
+        fault: RemoteProtocolError | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
                 nursery.start_soon(self._tick)
                 task_status.started()
-                with self._reading:
-                    await self._read()
-                self._drain()
+                try:
+                    with self._reading:
+                        await self._read()
+                    if self._reading.cancelled_caught:
+                        self._drain()
+                except RemoteProtocolError as exc:
+                    fault = exc
+                    with trio.move_on_after(_LAST_WORDS_SECONDS):
+                        await self.wait_flushed()
                 nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            fault = group.split(RemoteProtocolError)[0]
-            if fault is None:
-                raise
-            raise _leaf(fault) from None
         finally:
-            self._ended = True
-            self._close_socket()
+            self._end()
+        if fault is not None:
+            raise fault
 
     def finish(self) -> None:
         """The peer's process is gone: read what it left behind, then end. Never waits."""
         self._reading.cancel()
 
-    def _close_socket(self) -> None:
+    def _end(self) -> None:
+        self._ended = True
+        self._writing, self._writer = False, None
         self._socket.close()
         self.connection.receive_eof()
         close_descriptors(self.connection.take_discarded())
-        for _, handles in self._unacknowledged_handles:
-            close_all(handles)
-        self._unacknowledged_handles.clear()
-        for handle in self.connection.take_unsent_handles():
-            handle.close()
+        while self._lent:
+            close_all(self._lent.popleft()[1])
+        close_all(self.connection.take_unsent_handles())
+        self._tell_progress()
 
     @property
     def ended(self) -> bool:
@@ -148,28 +199,31 @@ class Pipe:
 
     # ---- reading --------------------------------------------------------------------------
 
-    @trio.lowlevel.enable_ki_protection  # descriptors must not be lost between two lines
     async def _read(self) -> None:
+        socket = self._socket
         while True:
-            got = self._socket.receive_now()
-            if got is None:
-                await self._socket.wait_readable()
-                continue
-            if not self._take(*got):
+            try:
+                got = socket.receive_now()
+            except OSError as exc:  # the kernel has no memory: like the end of the stream
+                log.error("a channel ends, it cannot be read: %s", exc)
                 return
-            if self._socket.is_full_read:
+            if got is not None and not self._take(*got):
+                return
+            if socket.is_full_read:
                 await trio.lowlevel.checkpoint()
             else:
-                await self._socket.wait_readable()
+                await socket.wait_readable()
 
-    @trio.lowlevel.enable_ki_protection
     def _drain(self) -> None:
-        """Read what the peer left behind, without waiting for anything."""
-        while (got := self._socket.receive_now()) is not None and self._take(*got):
-            pass
+        """Read what is there now, but not what somebody who has the peer's end goes on writing."""
+        left = self._socket.pending()
+        while left > 0 and (got := self._socket.receive_now()) is not None:
+            left -= len(got[0])
+            if not self._take(*got):
+                return
 
     def _take(self, data: memoryview, fds: list[int], truncated: bool) -> bool:
-        """Act on one read; False at the end of the stream."""
+        """Act on one read; False when nothing more is to be read."""
         if not data and not fds:
             return False
         connection = self.connection
@@ -179,35 +233,60 @@ class Pipe:
         except RemoteProtocolError as exc:
             fault = exc
             events = connection.take_events()
-        on_event = self._on_event
+        acts, on_event = self._acts, self._on_event
         for event in events:
-            on_event(event)
+            acts.get(type(event), on_event)(event)
         if discarded := connection.take_discarded():
             close_descriptors(discarded)
+        if fault is None and self._fault is not None:
+            fault = self._fault
+            connection.abort(fault.code, str(fault))
         if fault is not None:
-            self._push()  # the ABORT; there is no later
             raise fault
         if connection.wants_to_send():
             self.flush()
         elif connection.due():
-            self._timer_wanted.set()
-        return True
+            self._grants_due.set()
+        return connection.state is not State.CLOSED  # after an ABORT nothing more counts
 
-    def release_handles(self, event: HandlesAcknowledged) -> None:
-        """The peer has them: close our copies."""
-        held = self._unacknowledged_handles
-        while held and held[0][0] <= event.upto:
-            close_all(held.popleft()[1])
+    def _on_handles_acknowledged(self, event: HandlesAcknowledged) -> None:
+        # The core counts what it gave us to write. What the kernel did not get yet cannot have
+        # arrived, and closing it here would send whatever takes over its number.
+        if event.upto > self._socket.groups_sent:
+            self._fault = RemoteProtocolError(
+                f"frame {event.upto} with handles is acknowledged, it was not sent",
+                requirement="AWP-HA-4",
+                code=AbortCode.PROTOCOL_ERROR,
+            )
+        else:
+            self._release(event.upto)
+
+    def _release(self, upto: int) -> None:
+        """Close our copies of what has arrived."""
+        lent = self._lent
+        while lent and lent[0][0] <= upto:
+            close_all(lent.popleft()[1])
 
     # ---- writing --------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection  # a writer that is awake and was not woken sleeps for ever
     def flush(self) -> None:
-        """Send what was queued: the first of a burst at once, the rest with the writer."""
-        if self._writing or self._writer is None:
+        """Send what was queued: the first of a burst at once, the rest when the writer looks."""
+        self._hurry = True
+        if self._writing:
             return
-        self._writing = True
-        self._push()
-        trio.lowlevel.reschedule(self._writer)
+        if self._ended:
+            close_all(self.connection.take_unsent_handles())
+        elif self._writer is not None:  # else it has yet to begin, and begins with a look
+            self._writing = True
+            trio.lowlevel.reschedule(self._writer)
+            self._push()
+
+    def flush_small(self) -> None:
+        """Do the same for a small message, which may wait for more in a dense stream of them."""
+        self._gathered += 1
+        if not self._writing:
+            self.flush()
 
     def _push(self) -> bool:
         """Write until nothing is left or the socket is full.
@@ -215,39 +294,48 @@ class Pipe:
         Returns:
             False when the socket is full.
         """
-        if self._broken:
-            self._drop(self.connection.data_to_send())
-            return True
-        connection, socket = self.connection, self._socket
+        self._gathered, self._hurry = 0, False
+        connection = self.connection
+        done = self._write_now(())
+        while done and connection.wants_to_send():
+            done = self._write_now(connection.data_to_send())
+        if self._lent and Capability.HANDLE_ACK not in connection.capabilities:
+            self._release(self._socket.groups_sent)  # nobody will say when they have arrived
+        self._tell_progress()
+        return done
+
+    def _write_now(self, batches: Sequence[Batch]) -> bool:
+        """Give batches to the socket; False when it keeps something for later."""
+        lent, socket = self._lent, self._socket
+        for batch in batches:  # all of them first: they are ours to close, whatever happens
+            self._given += sum(map(len, batch.buffers))
+            if batch.handles:
+                lent.append((batch.number, batch.handles))
         try:
-            if not socket.send_now(()):
-                return False
-            while connection.wants_to_send():
-                for batch in connection.data_to_send():
-                    handles = batch.handles
-                    done = socket.send_now(batch.buffers, [h.fileno() for h in handles])
-                    if handles:
-                        self._unacknowledged_handles.append((batch.number, handles))
-                if not done:
-                    return False
+            if self._broken:
+                return True
+            done = socket.send_now(())  # what it kept the last time
+            for batch in batches:
+                done = socket.send_now(batch.buffers, batch.handles)
+            return done
         except trio.BrokenResourceError:
             # Whatever the peer said before it went away is still to be read; the reader ends us.
             self._broken = True
+        except (OSError, trio.ClosedResourceError) as exc:
+            # A descriptor was closed behind our back, or the peer lets none through. Something is
+            # missing in the stream now.
+            log.error("a channel ends, it cannot be written: %s", exc)
+            self._broken = True
+            self._reading.cancel()
         return True
 
-    def _drop(self, batches: list[Batch]) -> None:
-        """Nobody is there to read this."""
-        for batch in batches:
-            close_all(batch.handles)
-
+    @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         self._writer = trio.lowlevel.current_task()
         self._writing = True  # frames may have been queued before this task existed
         while True:
             await self._write_burst()
             self._writing = False
-            self._flushed.set()
-            self._flushed = trio.Event()
             await trio.lowlevel.wait_task_rescheduled(self._end_writer)
 
     def _end_writer(self, _: Any) -> trio.lowlevel.Abort:
@@ -255,23 +343,39 @@ class Pipe:
         return trio.lowlevel.Abort.SUCCEEDED
 
     async def _write_burst(self) -> None:
+        was_idle, seen = True, 0
         while True:
-            wrote = self.connection.wants_to_send()
-            while not self._push():
-                if self._socket.stalled:
-                    await trio.sleep(_STALLED_SECONDS)
-                else:
-                    await self._socket.wait_writable()
-            if not wrote:
+            new, seen = self._gathered - seen, self._gathered
+            grows = new >= _DENSE and seen < _ENOUGH and not self._hurry
+            is_idle = not self.connection.wants_to_send() and not self._is_full
+            if not is_idle and not grows:
+                await self._push_all()
+                seen = 0
+            if is_idle and was_idle:
                 return
+            was_idle = is_idle
             await trio.lowlevel.checkpoint()
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether the socket keeps bytes for later."""
+        return self._socket.unsent > 0 and not self._broken
+
+    async def _push_all(self) -> None:
+        while not self._push():
+            if self._socket.stalled:
+                await trio.sleep(_STALLED_SECONDS)
+            else:
+                await self._socket.wait_writable()
+
+    # ---- waiting for what was written -----------------------------------------------------
 
     @property
     def is_flushed(self) -> bool:
         """Whether everything queued so far has been written, or never will be."""
         if self._broken or self._ended:
             return True
-        return not self._socket.unsent and not self.connection.wants_to_send()
+        return not self._socket.unsent and not self.connection.has_unsent()
 
     async def wait_flushed(self) -> None:
         """Wait until everything queued so far has been written.
@@ -279,33 +383,59 @@ class Pipe:
         Cancellation:
             What is queued stays queued.
         """
+        self.flush()
         while not self.is_flushed:
-            await self._flushed.wait()
+            await self._progress()
         await trio.lowlevel.checkpoint()
+
+    async def write_out(self) -> None:
+        """Write the urgent frames queued so far, without waiting for the end of a burst.
+
+        Returns once the kernel has them, which is at once, without a checkpoint, unless the socket
+        is full. Other traffic cannot delay it: urgent frames go first.
+
+        Cancellation:
+            What is queued stays queued.
+        """
+        if self._writer is not None and not self._push() and self.connection.wants_to_send():
+            self._write_now(self.connection.data_to_send(1))  # fixes their place in the stream
+        self.flush()
+        position = self._given
+        while not self.is_flushed and self._given - self._socket.unsent < position:
+            await self._progress()
+
+    async def _progress(self) -> None:
+        if self._pushed is None:
+            self._pushed = trio.Event()
+        await self._pushed.wait()
+
+    def _tell_progress(self) -> None:
+        if self._pushed is not None:
+            self._pushed.set()
+            self._pushed = None
 
     def shutdown_write(self) -> None:
         """Tell the peer that nothing more comes, after `wait_flushed`."""
-        self._socket.shutdown_write()
+        if not self._ended:
+            self._socket.shutdown_write()
 
+    # ---- the timer ------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
     async def _tick(self) -> None:
         while True:
-            await self._timer_wanted.wait()
+            await self._grants_due.wait()
             await trio.sleep(_TIMER_SECONDS)
-            self._timer_wanted = trio.Event()
+            self._grants_due = trio.Event()
             self.connection.flush_grants()
-            self.flush()
+            if self.connection.wants_to_send():
+                self.flush()
 
 
-def close_all(handles: tuple[Any, ...]) -> None:
-    """Close handles that nobody needs any more."""
+def close_all(handles: Iterable[Any]) -> None:
+    """Close handles that nobody needs any more, all of them, whatever happens to one."""
     for handle in handles:
-        handle.close()
-
-
-def _leaf(group: BaseExceptionGroup[RemoteProtocolError]) -> RemoteProtocolError:
-    """Take the one protocol fault out of the groups that nurseries wrap it in."""
-    exc: BaseException = group
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    assert isinstance(exc, RemoteProtocolError)
-    return exc
+        try:
+            handle.close()
+        except OSError:  # closed behind our back, or a late write error; it is gone anyway
+            pass

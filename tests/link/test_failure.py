@@ -1,0 +1,155 @@
+"""Failed asks as data: there and back, whatever the exception is, whatever the map holds."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Any
+
+import pytest
+
+from actorcluster._link.failure import failure_map, os_error, raise_failure, traceback_text
+from actorcluster.errors import HandleError, NoSuchActor, NotHandled, PeerClosed, RemoteError
+from actorcluster.wire._generated import ErrorCode
+from actorcluster.wire.values import Values
+
+
+def caught(exc: BaseException) -> BaseException:
+    """The same exception with a traceback."""
+    try:
+        raise exc
+    except BaseException as raised:  # noqa: BLE001 (KeyboardInterrupt is a case)
+        return raised
+
+
+def returned(error: Any) -> BaseException:
+    """What the asker sees."""
+    with pytest.raises(BaseException) as info:
+        raise_failure(error, PeerClosed)
+    return info.value
+
+
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even that")
+
+
+def deep(depth: int) -> None:
+    deep(depth + 1)
+
+
+def recursion() -> BaseException:
+    try:
+        deep(0)
+    except RecursionError as exc:
+        return exc
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("exc", "code", "message", "kind"),
+    [
+        (ValueError("no good"), "app", "no good", "ValueError"),
+        (KeyboardInterrupt(), "app", "", "KeyboardInterrupt"),
+        (RemoteError("further away", code="custom"), "custom", "further away", None),
+        (RemoteError("x", code="\ud800"), "?", "x", None),
+        (ValueError("\ud800 alone"), "app", "? alone", "ValueError"),
+        (Silent(), "app", "(an exception without a text)", f"{__name__}.Silent"),
+        (FileNotFoundError(errno.ENOENT, "none"), "os.ENOENT", "[Errno 2] none", None),
+        (OSError("without a number"), "app", "without a number", "OSError"),
+        (OSError(99999, "unknown"), "app", "[Errno 99999] unknown", "OSError"),
+        (
+            ExceptionGroup("two", [ValueError("a"), KeyError("b")]),
+            "app",
+            "two (2 sub-exceptions)",
+            "ExceptionGroup",
+        ),
+    ],
+)
+def test_failures_are_data(exc: BaseException, code: str, message: str, kind: str | None) -> None:
+    error = failure_map(caught(exc))
+    assert (code, message) == (error["code"], error["message"])
+    assert kind in (None, error["remote"]["type"])
+    assert "python" == error["remote"]["lang"]
+    assert any("raise exc" in line for line in error["remote"]["stack"])
+    assert error == Values().decode(Values().encode(error).payload)
+
+
+def test_a_long_traceback_is_cut_in_the_middle() -> None:
+    """Both ends are worth having."""
+    exc = RecursionError("x" * 30_000)
+    error = failure_map(caught(exc))
+    stack = error["remote"]["stack"]
+    assert "Traceback (most recent call last):" == stack[0]
+    assert "  [...]" in stack
+    assert "xxx" in stack[-1]
+    assert 17_000 > sum(map(len, stack))
+    assert failure_map(recursion())["remote"]["stack"]
+
+
+def test_a_failure_comes_back() -> None:
+    exc = returned(failure_map(caught(ValueError("no good"))))
+    assert type(exc) is RemoteError
+    assert ("app", "ValueError", "no good", ()) == (exc.code, exc.type, exc.text, exc.path)
+    assert "ValueError: no good" == str(exc)
+    assert exc.traceback is not None
+    assert exc.traceback.endswith("ValueError: no good")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (ErrorCode.REFUSED, PeerClosed),
+        (ErrorCode.STOPPING, PeerClosed),
+        (ErrorCode.CONNECTION_LOST, PeerClosed),
+        (ErrorCode.HANDLE_LOST, HandleError),
+        (ErrorCode.UNSUPPORTED_HANDLE, HandleError),
+        (ErrorCode.NOT_HANDLED, NotHandled),
+        (ErrorCode.NO_SUCH_ACTOR, NoSuchActor),
+        (ErrorCode.TOO_LARGE, RemoteError),
+        ("com.example.own", RemoteError),
+    ],
+)
+def test_what_codes_mean(code: str, kind: type[Exception]) -> None:
+    assert kind is type(returned({"code": code, "message": "text"}))
+    assert "text" in str(returned({"code": code, "message": "text"}))
+    assert str(returned({"code": code})) in ("", code)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {},
+        {"code": None, "message": None},
+        {"code": 7, "message": 7, "remote": 7, "path": 7},
+        {"code": "app", "remote": {"type": 7, "stack": 7}, "path": {"a": 1}},
+        {"code": "app", "remote": {"stack": [1, None]}, "path": [1, "x", 2]},
+    ],
+)
+def test_a_map_with_anything_in_it(error: Any) -> None:
+    """A peer may be written in any language, and badly."""
+    exc = returned(error)
+    assert isinstance(exc, RemoteError)
+    assert exc.type is None
+    assert exc.path in ((), (1, 2))
+
+
+def test_traceback_text() -> None:
+    assert None is traceback_text({})
+    assert "a\nb" == traceback_text({"stack": ["a", "b"]})
+
+
+def test_os_errors() -> None:
+    exc = os_error({"code": "os.EADDRINUSE"}, "port 80")
+    assert isinstance(exc, OSError)
+    assert (errno.EADDRINUSE, "port 80") == (exc.errno, exc.filename)
+    for code in ("app", "os.", "os.ENOSUCHTHING", "os.errorcode", "EADDRINUSE", 7, None):
+        assert None is os_error({"code": code}, "")
+    assert None is os_error({}, "")
+
+
+def test_no_reference_to_the_exception_is_kept() -> None:
+    exc = ValueError("x")
+    before = sys.getrefcount(exc)
+    failure_map(exc)
+    assert before == sys.getrefcount(exc)
