@@ -7,6 +7,8 @@ Start reading at `open_primary`, `Primary`, `Worker` and `Actor`.
 
 from __future__ import annotations
 
+import logging as _logging
+
 from ._cluster import events as events
 from ._cluster.open import open_primary as open_primary
 from ._cluster.primary import Primary as Primary
@@ -15,14 +17,14 @@ from ._cluster.run import run as run
 from ._link.handles import Handle as Handle
 from ._worker.actor import Actor as Actor
 from ._worker.actor import current_actor as current_actor
-from ._worker.actor import run_worker as run_worker
 from ._worker.bootstrap import is_worker as is_worker
 from ._worker.exit import ExitStatus as ExitStatus
 from ._worker.listening import SCHED_NONE as SCHED_NONE
 from ._worker.listening import SCHED_RR as SCHED_RR
 from ._worker.mailbox import Mailbox as Mailbox
-from ._worker.mailbox import Message as Message
+from ._worker.message import Message as Message
 from ._worker.ref import Ref as Ref
+from ._worker.runtime import run_worker as run_worker
 from ._worker.settings import Settings as Settings
 from ._worker.worker import Worker as Worker
 from .errors import ActorClusterError as ActorClusterError
@@ -37,6 +39,8 @@ from .errors import RemoteError as RemoteError
 from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import VersionMismatch as VersionMismatch
 from .errors import WorkerStartError as WorkerStartError
+
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())  # who wants to read it, says so
 
 __all__ = [
     "SCHED_NONE",

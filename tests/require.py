@@ -10,6 +10,7 @@ somebody has just installed it, the same test fails instead: a skip cannot hide 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import pty
 import re
@@ -82,6 +83,10 @@ def _output(*command: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def _coverage(name: str) -> str | None:
+    return None if importlib.util.find_spec(name) else "it is not installed"
+
+
 def _node(name: str) -> str | None:
     return None if _output(name, "--version") else "node does not run"
 
@@ -132,6 +137,7 @@ def _python(name: str) -> str | None:
 
 
 _PROBES = {
+    "coverage": _coverage,
     "ipv6": _ipv6,
     "namespaces": _namespaces,
     "node": _node,

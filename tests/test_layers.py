@@ -25,20 +25,25 @@ ORDER = """
 
     wire._generated wire.state wire.credit wire.events wire.descriptors wire.fields wire.sendable
     wire.values wire.frames wire.fragments wire.batches wire.outbox wire.listener wire.session
-    wire.flow wire.sending wire.receiving wire.ports wire.handshake wire.life wire.connection
-    wire.__init__
+    wire.flow wire.sending wire.letters wire.receiving wire.ports wire.handshake wire.life
+    wire.dispatch wire.connection wire.__init__
 
     _link.__init__ _link.kinds _link.handles _link.fdsocket _link.failure _link.parcel _link.pipe
     _link.channel
 
     _worker.__init__ _worker.exit _worker.settings _worker.sources _worker.imports _worker.targets
-    _worker.mailbox _worker.accepting _worker.listeners _worker.listening _worker.clone
+    _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
+    _worker.listeners _worker.listening
+    _worker.clone
     _worker.process _worker.commands _worker.forkprocess _worker.forkserver _worker.bootstrap
-    _worker.forked _worker.template _worker.start _worker.life _worker.worker _worker.ref
-    _worker.actor _worker.__main__
+    _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.life
+    _worker.worker
+    _worker.actor _worker.runtime _worker.__main__
 
     _cluster.__init__ _cluster.events _cluster.options _cluster.balance _cluster.binding
-    _cluster.ports _cluster.seat _cluster.primary _cluster.open _cluster.run
+    _cluster.dealing
+    _cluster.ports _cluster.relay _cluster.seat _cluster.loopback _cluster.names _cluster.primary
+    _cluster.open _cluster.run
 
     __init__
 """.split()

@@ -1,27 +1,38 @@
-"""Binding the listening socket that a worker asked for.
+"""What a worker asked to listen on, checked; and binding it.
 
 Runs in: primary
+
+A request comes from another process, maybe of another author, so nothing in it is believed: what
+is wrong is a ``ValueError`` that names the field, what the kernel refuses an ``OSError``, and there
+is no third way out of here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
 import attrs
 
-__all__ = ["Address", "Bound", "PortRequest", "bind"]
+from .._worker.inet import BACKLOG, bind_inet
+
+__all__ = ["Address", "Bound", "ListenFds", "PortRequest", "bind"]
 
 Address = tuple[str, int] | str
 
-_DEFAULT_BACKLOG: Final = 511  # Node's default; the kernel caps it at net.core.somaxconn
+#: Descriptors that the settings of a worker allow it to listen on.
+ListenFds = Mapping[str, int] | tuple[int, ...]
 
-#: What the kernel says where IPv6 is missing or switched off.
-_NO_IPV6: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+#: Longest path that fits into a socket address, whose last byte is a NUL.
+_LONGEST_PATH: Final = 107
+
+_LONGEST_KEY: Final = 255
+_MOST_BACKLOG: Final = 2**31 - 1
 
 
 @final
@@ -36,11 +47,12 @@ class PortRequest:
         path: of a unix socket, absolute.
         mode: permission bits of the socket file, or None.
         name: of an inherited descriptor.
-        backlog: of the listening socket.
+        backlog: of the listening socket; None for the default.
         v6only: leave IPv4 out.
-        modes: ways of listening that the worker knows, the best first.
+        modes: ways of listening that the worker knows, the best first; None: it leaves the choice.
         credit: connections that the worker takes before it is asked again.
         key: tells ports apart that are otherwise asked for alike, e.g. two times port 0.
+        data: given to all workers that use the port.
     """
 
     transport: str
@@ -49,16 +61,12 @@ class PortRequest:
     path: str | None = None
     mode: int | None = None
     name: str | int | None = None
-    backlog: int = _DEFAULT_BACKLOG
+    backlog: int | None = None
     v6only: bool = False
-    modes: Sequence[str] = ("handoff", "shared")
+    modes: Sequence[str] | None = None
     credit: int = 1
     key: str = ""
-
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        """What two workers must ask for to share one port."""
-        return (self.transport, self.host, self.port, self.path, self.name, self.key)
+    data: Any = None
 
     @classmethod
     def read(cls, request: Mapping[str, Any]) -> PortRequest:
@@ -68,35 +76,68 @@ class PortRequest:
             ValueError: a field is missing or wrong; the text names it.
         """
         known: dict[str, Any] = {}
-        for field in attrs.fields(cls):
-            value = request.get(field.name)
+        for name, check in _CHECKS.items():
+            value = request.get(name)
             if value is not None:
-                known[field.name] = value
-        for name, kinds in _KINDS.items():
-            if name in known and type(known[name]) not in kinds:
-                raise ValueError(f"{name} is {known[name]!r}")
-        if known.get("transport") not in ("tcp", "udp", "unix", "fd"):
-            raise ValueError(f"transport is {known.get('transport')!r}")
-        if not 0 <= known.get("port", 0) <= 65_535:
-            raise ValueError(f"port is {known['port']!r}")
-        if known["transport"] == "unix" and not known.get("path"):
-            raise ValueError("path is missing")
+                if not check(value):
+                    raise ValueError(f"{name} is {str(value)[:100]!r}")
+                known[name] = value
+        needed = ("transport", *_NEEDED.get(known.get("transport", ""), ()))
+        if missing := [name for name in needed if name not in known]:
+            raise ValueError(f"{missing[0]} is missing")
+        if "host" in known:
+            known["host"] = str(ipaddress.ip_address(known["host"]))
         return cls(**known)
 
+    def identity(self, listen_fds: ListenFds) -> tuple[Any, ...]:
+        """What two workers must ask for to share one port.
 
-_KINDS: Final[dict[str, tuple[type, ...]]] = {
-    "transport": (str,),
-    "host": (str,),
-    "port": (int,),
-    "path": (str,),
-    "mode": (int,),
-    "name": (str, int),
-    "backlog": (int,),
-    "v6only": (bool,),
-    "modes": (list,),
-    "credit": (int,),
-    "key": (str,),
+        Raises:
+            OSError: the settings of this worker do not name the descriptor, or it is not open.
+        """
+        if self.transport == "fd":
+            status = os.fstat(_allowed(self.name, listen_fds))
+            return ("fd", status.st_dev, status.st_ino)
+        if self.transport == "unix":
+            return ("unix", self.path)
+        return (self.transport, self.host, self.port, self.key)
+
+    def identity_of(self, port: int) -> tuple[Any, ...]:
+        """What a worker asks for that wants the same, but names the port."""
+        return (self.transport, self.host, port, "")
+
+
+def _is(kind: type, fits: Callable[[Any], bool] = lambda _: True) -> Callable[[Any], bool]:
+    """Make a check; ``type``, not ``isinstance``: a bool is no number here."""
+    return lambda value: type(value) is kind and fits(value)
+
+
+def _is_numeric_address(text: str) -> bool:
+    """Whether it needs no looking up, which would hold up everybody here."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+_CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
+    "transport": lambda value: value in ("tcp", "udp", "unix", "fd"),
+    "host": _is(str, _is_numeric_address),
+    "port": _is(int, lambda value: 0 <= value <= 65_535),
+    "path": _is(str, lambda value: value.startswith("/") and "\0" not in value),
+    "mode": _is(int, lambda value: 0 <= value <= 0o7777),
+    "name": lambda value: type(value) in (str, int),
+    "backlog": _is(int, lambda value: 0 <= value <= _MOST_BACKLOG),
+    "v6only": _is(bool),
+    "modes": _is(list),
+    "credit": _is(int, lambda value: value >= 0),
+    "key": _is(str, lambda value: len(value) <= _LONGEST_KEY),
+    "data": lambda _: True,
 }
+
+#: What a request of these transports must have.
+_NEEDED: Final = {"unix": ("path",), "fd": ("name",)}
 
 
 @final
@@ -107,105 +148,100 @@ class Bound:
     Attributes:
         socket: non-blocking; listening unless it is a datagram socket.
         address: as bound.
-        unlink: socket file to remove in the end, or None.
+        file: of a unix socket that we made: device and inode.
     """
 
     socket: socket.socket
     address: Address
-    unlink: str | None = None
+    file: tuple[int, int] | None = None
 
     def close(self) -> None:
         """Close it, and remove its file if it is still the one we made."""
         self.socket.close()
-        if self.unlink is not None:
+        if self.file is not None and isinstance(self.address, str):
             with contextlib.suppress(OSError):
-                os.unlink(self.unlink)
+                if _file(self.address) == self.file:
+                    os.unlink(self.address)
 
 
-def bind(request: PortRequest, listen_fds: Mapping[str, int] | tuple[int, ...]) -> Bound:
+def bind(request: PortRequest, listen_fds: ListenFds) -> Bound:
     """Bind what a worker asked for.
 
     Args:
         request: checked.
-        listen_fds: descriptors that the settings allow workers to listen on.
+        listen_fds: of that worker.
 
     Raises:
         OSError: what the kernel said; EPERM for a descriptor that the settings do not name.
     """
     if request.transport == "fd":
-        return _inherited(request, listen_fds)
+        return _inherited(_allowed(request.name, listen_fds))
     if request.transport == "unix":
-        return _bind_unix(request)
-    if request.host is not None:
-        return _bind_inet(request, request.host)
-    try:
-        return _bind_inet(request, "::")
-    except OSError as exc:
-        if exc.errno not in _NO_IPV6 or request.v6only:
-            raise
-    return _bind_inet(request, "0.0.0.0")  # noqa: S104  (asked for: host=None means all)
-
-
-def _bind_inet(request: PortRequest, host: str) -> Bound:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        assert request.path is not None
+        return _bind_unix(request.path, request)
     kind = socket.SOCK_DGRAM if request.transport == "udp" else socket.SOCK_STREAM
-    sock = socket.socket(family, kind)
-    try:
-        sock.setblocking(False)
-        if request.transport == "tcp":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            only = request.v6only or request.host is not None
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-        sock.bind((host, request.port))
-        if request.transport == "tcp":
-            sock.listen(request.backlog)
-        bound = sock.getsockname()
-    except BaseException:
-        sock.close()
-        raise
-    return Bound(socket=sock, address=(bound[0], bound[1]))
+    sock = bind_inet(
+        request.host, request.port, kind=kind, backlog=request.backlog, v6only=request.v6only
+    )
+    host, port = sock.getsockname()[:2]
+    return Bound(socket=sock, address=(host, port))
 
 
-def _bind_unix(request: PortRequest) -> Bound:
-    assert request.path is not None
+def _bind_unix(path: str, request: PortRequest) -> Bound:
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made = False
+    file = None
     try:
         sock.setblocking(False)
-        sock.bind(request.path)
-        made = True
+        sock.bind(path)
+        file = _file(path)
         if request.mode is not None:
-            os.chmod(request.path, request.mode)  # before listen(): nobody can connect yet
-        sock.listen(request.backlog)
+            os.chmod(path, request.mode)  # before listen(): nobody can connect yet
+        sock.listen(request.backlog if request.backlog is not None else BACKLOG)
     except BaseException:
-        sock.close()
-        if made:
-            os.unlink(request.path)
+        Bound(socket=sock, address=path, file=file).close()
         raise
-    return Bound(socket=sock, address=request.path, unlink=request.path)
+    return Bound(socket=sock, address=path, file=file)
 
 
-def _inherited(request: PortRequest, listen_fds: Mapping[str, int] | tuple[int, ...]) -> Bound:
-    name = request.name
-    number: int | None = None
-    if isinstance(listen_fds, tuple):
-        number = name if isinstance(name, int) and name in listen_fds else None
-    elif isinstance(name, str):
+def _file(path: str) -> tuple[int, int]:
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino
+
+
+def _allowed(name: str | int | None, listen_fds: ListenFds) -> int:
+    """The number of the descriptor that a worker asks for by name or number."""
+    if isinstance(listen_fds, Mapping) and isinstance(name, str):
         number = listen_fds.get(name)
-    elif name in listen_fds.values():
-        number = name
+    else:
+        numbers = listen_fds.values() if isinstance(listen_fds, Mapping) else listen_fds
+        number = name if isinstance(name, int) and name in numbers else None
     if number is None:
-        text = f"listen_fd({name!r}): settings.listen_fds does not name it"
-        raise PermissionError(errno.EPERM, text)
-    sock = socket.socket(fileno=os.dup(number))
+        raise PermissionError(errno.EPERM, f"settings.listen_fds does not name {name!r}")
+    return number
+
+
+def _inherited(number: int) -> Bound:
+    duplicate = os.dup(number)
     try:
-        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise OSError(errno.EINVAL, f"descriptor {number} is not a listening socket")
+        sock = socket.socket(fileno=duplicate)
+    except BaseException:
+        os.close(duplicate)
+        raise
+    try:
+        streams = sock.family in _FAMILIES and sock.type == socket.SOCK_STREAM
+        if not streams or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(errno.EINVAL, f"descriptor {number} is not a listening stream socket")
         sock.setblocking(False)
         bound = sock.getsockname()
     except BaseException:
         sock.close()
         raise
-    address: Address = (bound[0], bound[1]) if isinstance(bound, tuple) else str(bound)
-    return Bound(socket=sock, address=address)
+    if isinstance(bound, tuple):
+        return Bound(socket=sock, address=(bound[0], bound[1]))
+    name = os.fsdecode(bound)  # bytes: an abstract name
+    return Bound(socket=sock, address=name.encode("utf-8", "backslashreplace").decode())
+
+
+_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)

@@ -137,12 +137,16 @@ class Subscription(AsyncIterator[Event]):
         self._worker = worker
         self._unread: deque[Event] = deque()
         self._overrun = False
+        self._entered = False
         self._ended = False
         self._news = trio.Event()
 
     def __enter__(self) -> Subscription:
         if self._hub.closed:
             raise trio.ClosedResourceError("the primary has closed")
+        if self._entered:
+            raise RuntimeError("a subscription's block can be entered once")
+        self._entered = True
         self._hub.subscriptions.append(self)
         return self
 
@@ -152,8 +156,7 @@ class Subscription(AsyncIterator[Event]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self in self._hub.subscriptions:
-            self._hub.subscriptions.remove(self)
+        self._hub.subscriptions.remove(self)
         self.end()
 
     def put(self, event: Event) -> None:
@@ -164,26 +167,31 @@ class Subscription(AsyncIterator[Event]):
             return
         if len(self._unread) >= _MAX_UNREAD:
             self._overrun = True
+            self._unread.clear()
         else:
             self._unread.append(event)
-        self._news.set()
+        self._tell()
 
     def end(self) -> None:
         """Nothing more will come."""
         self._ended = True
-        self._news.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, trio.Event()
+        news.set()
 
     async def __anext__(self) -> Event:
         await trio.lowlevel.checkpoint()
         while True:
-            # What was read before the overrun is gone, so the gap is told first of all.
             if self._overrun:
                 raise trio.BrokenResourceError(f"{_MAX_UNREAD} events were left unread")
             if self._unread:
                 return self._unread.popleft()
+            if not self._entered:
+                raise RuntimeError("iterate a subscription inside its block")
             if self._ended:
                 raise StopAsyncIteration
-            self._news = trio.Event()
             await self._news.wait()
 
 

@@ -5,17 +5,20 @@ Runs in: primary
 Theory of operation
 ===================
 
-The block is one nursery in which each worker's life is one task. The body runs in a cancel scope
-of its own, so that a stop can end it without touching the workers; then, however the body ended,
-every worker is told to stop, shielded from whatever cancelled us, and the ladder of each life
-ends what does not follow. Nothing leaves the block before every process is reaped.
+The block is a nursery with one task beside the body, the *keeper*. It holds a second nursery, in
+which each worker's life is one task, and is shielded: what cancels us from outside ends the body,
+not the workers. The body runs in a cancel scope of its own, so that a stop can end it alone. Then,
+however the body ended, every worker is told to stop, and the ladder of each life ends what does not
+follow. Nothing leaves the block before every process is reaped.
 
-Errors never pass through the nursery: the body's exception is kept, the nursery ends normally,
-and the exception leaves unwrapped.
+Errors never pass through the nurseries: the body's exception is kept, they end normally, and the
+exception leaves unwrapped.
 
-Under plain ``trio.run`` Ctrl-C arrives as KeyboardInterrupt somewhere in the body: that is a
-stop. A second one arrives while the workers are being stopped: they are killed, and it goes on
-up. Under `run` signals never become exceptions here; see ``run.py``.
+Under plain ``trio.run`` Ctrl-C arrives as KeyboardInterrupt in the main task, or wherever code runs
+that is not protected from it. In the body that is a stop. The second one kills the workers and goes
+on up. One that comes when the body is over already is the first: the stop goes on gracefully, and
+then the interrupt leaves, for nobody else would hear of it. Under `run` signals never become
+exceptions here; see ``run.py``.
 """
 
 from __future__ import annotations
@@ -24,60 +27,58 @@ import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
+from .._worker.bootstrap import refuse_before_run_worker
 from .._worker.listening import SCHED_NONE, SCHED_RR
 from .._worker.settings import Settings
 from .._worker.targets import refuse_while_loading
 from .primary import Primary
 
-__all__ = ["open_primaries", "open_primary", "signals_wanted"]
+__all__ = ["open_primaries", "open_primary", "watching"]
 
 POLICY_VARIABLE: Final = "ACTORCLUSTER_SCHED_POLICY"
 
 #: Those whose block is entered, in this process; a second signal kills all of their workers.
 open_primaries: Final[set[Primary]] = set()
 
-
-#: What `run` wants done when the first primary is entered and after the last one is left.
-_hooks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+#: What `run`, in the main thread, wants called when a primary is entered there, and left.
+_watchers: Final[list[tuple[Callable[[], None], Callable[[], None]]]] = []
 
 
 @contextlib.contextmanager
-def signals_wanted(install: Callable[[], None], restore: Callable[[], None]) -> Iterator[None]:
-    """Call ``install`` when a first primary is entered, ``restore`` after the last is left."""
-    _hooks.append((install, restore))
+def watching(entered: Callable[[], None], left: Callable[[], None]) -> Iterator[None]:
+    """Have every primary of the main thread announced, as long as the block lasts."""
+    _watchers.append((entered, left))
     try:
         yield
     finally:
-        _hooks.pop()
+        _watchers.pop()
 
 
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-def _entered(primary: Primary) -> None:
-    if _hooks and not open_primaries and _in_main_thread():
-        _hooks[-1][0]()
+@contextlib.contextmanager
+def _announced(primary: Primary) -> Iterator[None]:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    watcher = _watchers[-1] if _watchers and in_main_thread else None
     open_primaries.add(primary)
+    if watcher is not None:
+        watcher[0]()
+    try:
+        yield
+    finally:
+        open_primaries.discard(primary)
+        if watcher is not None:
+            watcher[1]()
 
 
-def _left(primary: Primary) -> None:
-    open_primaries.discard(primary)
-    if _hooks and not open_primaries and _in_main_thread():
-        _hooks[-1][1]()
-
-
-@contextlib.asynccontextmanager
-async def open_primary(
+def open_primary(
     *,
     settings: Settings | Mapping[str, Any] | None = None,
     scheduling_policy: str = SCHED_RR,
     shutdown_timeout: float | None = None,
-) -> AsyncIterator[Primary]:
+) -> contextlib.AbstractAsyncContextManager[Primary, bool]:
     """Open a primary; the block owns its workers.
 
     Args:
@@ -88,41 +89,72 @@ async def open_primary(
         shutdown_timeout: seconds for stopping all workers, then SIGKILL. None: what the workers
             need, each its own ``shutdown`` and ladder.
 
+    Returns:
+        An async context manager that gives the `Primary`.
+
     Raises:
         RuntimeError: reached while a worker imports the started script, whose
-            ``if __name__ == "__main__"`` guard is missing.
+            ``if __name__ == "__main__"`` guard is missing; or in a worker that runs a script and
+            has not called `run_worker`.
+        TypeError, ValueError: an argument is wrong.
         BaseException: what the body raised, unwrapped.
 
     Cancellation:
         All workers are stopped first, shielded.
     """
     refuse_while_loading("open_primary()")
-    if not isinstance(settings, Settings):
-        settings = Settings(**(settings or {}))
+    refuse_before_run_worker("open_primary()")
     policy = _policy(scheduling_policy)
-    body_error: BaseException | None = None
+    _check_seconds("shutdown_timeout", shutdown_timeout)
+    block = _block(_settings(settings), policy, shutdown_timeout)
+    # For type checkers: what follows the block is reached when a stop has cancelled the body.
+    return cast("contextlib.AbstractAsyncContextManager[Primary, bool]", block)
+
+
+@contextlib.asynccontextmanager
+@trio.lowlevel.enable_ki_protection  # an interrupt arrives in the body, or where we wait
+async def _block(
+    settings: Settings, policy: str, shutdown_timeout: float | None
+) -> AsyncIterator[Primary]:
+    error: BaseException | None = None
+    interrupt: BaseException | None = None
+    try:
+        async with trio.open_nursery() as outer:
+            tasks: trio.Nursery = await outer.start(_keep)
+            tasks.cancel_scope.shield = True
+            primary = Primary(
+                tasks, settings=settings, policy=policy, shutdown_timeout=shutdown_timeout
+            )
+            with _announced(primary):
+                try:
+                    with primary.scope:
+                        yield primary
+                except BaseException as exc:  # noqa: BLE001  (kept, and raised again below)
+                    error = exc
+                interrupt = await _shut_down(primary, _is_interrupt(error))
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if not _is_interrupt(group):
+            raise  # one of our own tasks crashed
+        interrupt = KeyboardInterrupt()
+    try:
+        if interrupt is not None:
+            raise interrupt
+        if error is not None and not _is_interrupt(error):
+            raise error
+    finally:
+        del error, interrupt  # else they and this frame would keep each other alive
+
+
+@trio.lowlevel.enable_ki_protection
+async def _keep(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Hold the nursery of all that must outlive a cancelled body, until that is cancelled."""
     async with trio.open_nursery() as nursery:
-        primary = Primary(
-            nursery, settings=settings, policy=policy, shutdown_timeout=shutdown_timeout
-        )
-        _entered(primary)
-        try:
-            with primary.scope:
-                yield primary
-        except BaseException as exc:  # noqa: BLE001  (kept, and raised again below)
-            body_error = exc
-        try:
-            second = await _shut_down(primary)
-        finally:
-            _left(primary)
-        nursery.cancel_scope.cancel()
-    if second is not None:
-        raise second
-    if body_error is not None and not _is_interrupt(body_error):
-        raise body_error
+        task_status.started(nursery)
+        await trio.sleep_forever()
 
 
-async def _shut_down(primary: Primary) -> KeyboardInterrupt | None:
+async def _shut_down(primary: Primary, interrupted: bool) -> KeyboardInterrupt | None:
     """Stop all workers, whatever happens; returns the interrupt that came meanwhile."""
     interrupt: KeyboardInterrupt | None = None
     while True:
@@ -130,17 +162,29 @@ async def _shut_down(primary: Primary) -> KeyboardInterrupt | None:
             with trio.CancelScope(shield=True):
                 await primary.shut_down()
         except KeyboardInterrupt as exc:
-            interrupt = exc
-            primary.kill_all()
+            if interrupted:
+                primary.kill_all()
+            interrupted, interrupt = True, exc
         else:
             return interrupt
 
 
-def _is_interrupt(exc: BaseException) -> bool:
+def _is_interrupt(exc: BaseException | None) -> bool:
     """Whether it is KeyboardInterrupt and nothing else, however wrapped."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(KeyboardInterrupt)[1] is None
     return isinstance(exc, KeyboardInterrupt)
+
+
+# ---- arguments ----------------------------------------------------------------------------
+
+
+def _settings(given: object) -> Settings:
+    if isinstance(given, Settings):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"settings must be a Settings or a mapping of its fields, not {given!r}")
+    return Settings().merged(**(given or {}))
 
 
 def _policy(given: str) -> str:
@@ -154,3 +198,12 @@ def _policy(given: str) -> str:
     if text not in names:
         raise ValueError(f"{POLICY_VARIABLE} must be 'rr' or 'none', not {text!r}")
     return names[text]
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative, not {value!r}")

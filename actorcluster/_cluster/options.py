@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
-__all__ = ["ChildOptions", "Ready", "checked_options"]
+from .._worker.settings import Settings
+
+__all__ = ["ChildOptions", "Ready", "checked_options", "own_settings"]
 
 Ready = Literal["online", "listening", "called"]
 
@@ -21,17 +23,17 @@ class ChildOptions(TypedDict, total=False):
             ``"listening"`` first shared port, ``"called"`` `Actor.ready`.
         start_timeout: seconds until it must be ready, default 30, ``inf`` for no limit.
         shutdown: seconds from Stop to cancelling main, default 5, ``inf``, or ``"brutal_kill"``.
-        exec: overrides `Settings.exec`.
-        env: merged over `Settings.env`.
-        settings: fields of `Settings` for this worker alone.
+        exec: overrides `Settings.exec`; None does not.
+        env: merged over `Settings.env`; None adds nothing.
+        settings: fields of `Settings` for this worker alone, or all of them.
     """
 
     ready: Ready
     start_timeout: float
     shutdown: float | Literal["brutal_kill"]
     exec: str | tuple[str, ...] | None
-    env: Mapping[str, str | None]
-    settings: Mapping[str, Any]
+    env: Mapping[str, str | None] | None
+    settings: Settings | Mapping[str, Any] | None
 
 
 def checked_options(restart: str, given: ChildOptions) -> dict[str, Any]:
@@ -49,6 +51,28 @@ def checked_options(restart: str, given: ChildOptions) -> dict[str, Any]:
         _check_seconds("shutdown", given.get("shutdown", 5.0))
     names = ("ready", "start_timeout", "shutdown")
     return {name: value for name, value in given.items() if name in names}
+
+
+def own_settings(settings: Settings, given: ChildOptions) -> Settings:
+    """Give the settings of one fork: the primary's, with what the fork says for itself.
+
+    Raises:
+        TypeError, ValueError: a value is wrong; the text names the field.
+    """
+    own = given.get("settings")
+    if isinstance(own, Settings):
+        settings = own
+    elif isinstance(own, Mapping):
+        settings = settings.merged(**own)
+    elif own is not None:
+        raise TypeError(f"settings must be a Settings or a mapping of its fields, not {own!r}")
+    if (program := given.get("exec")) is not None:
+        settings = settings.merged(exec=program)
+    if (env := given.get("env")) is not None:
+        if not isinstance(env, Mapping):
+            raise TypeError(f"env must be a mapping of str to str or None, not {env!r}")
+        settings = settings.merged(env={**settings.env, **env})
+    return settings
 
 
 def _check_seconds(field: str, value: object) -> None:

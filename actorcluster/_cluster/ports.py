@@ -1,82 +1,44 @@
-"""Shared ports: the primary accepts and deals, or the workers share the listening socket.
+"""All shared ports of a primary: who listens on what, and how.
 
 Runs in: primary
 
-Theory of operation
-===================
-
-A port belongs to the primary and outlives the workers that use it, so a respawn refuses nobody.
-Workers that ask for the same address share one `_Port`; each of them is a `_Share` of it.
-
-*Round robin.* The accept loop first waits until somebody takes connections, then accepts what is
-there, at most 64 or what is taken, and deals. With nobody free or alive nothing is accepted, and
-the kernel's backlog holds the clients. Every connection dealt stays open here too until the
-worker's CONN_REPLY: the worker writes that when its ``accept()`` returns the connection, before
-anybody touches it. Refused, or the worker's channel ended without the reply, the connection goes
-to the front of the queue and to another worker. A reply that was already in the channel is heard
-first, because the channel is read to its end before `forget` is called.
-
-*Shared.* The worker gets a duplicate of the listening socket and accepts by itself.
+A port belongs to the primary and outlives the workers that use it, so a respawn refuses nobody: a
+worker that closes its listener because it ends cannot be told from one that is done with the port.
+Workers that ask for the same address share one port, in one of two ways: *handoff*, the primary
+accepts and deals (see `dealing`); *shared*, each worker gets a duplicate of the socket and accepts
+by itself. Nothing that a worker says raises here; what cannot be done is answered with an ERROR.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import logging
-import socket
-from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, final
 
 import attrs
 import trio
 
 from .._link.failure import failure_map
-from .._link.handles import Handle, Sendable
+from .._link.handles import stage
 from .._worker.listening import MODES, SCHED_NONE, SCHED_RR
+from ..errors import ActorClusterError
 from ..wire import events
-from ..wire._generated import ErrorCode, HandleKind
-from ..wire.connection import Connection
-from .balance import RoundRobin
+from ..wire._generated import Capability, ErrorCode, State
 from .binding import Address, Bound, PortRequest, bind
+from .dealing import Dealer, PortClient
 
 __all__ = ["PortClient", "PortStatistics", "Ports"]
 
-log = logging.getLogger("actorcluster.ports")
+#: The capability that a worker needs to listen in each way.
+_CAPABILITIES: Final = {
+    MODES[SCHED_RR]: Capability.LISTEN_HANDOFF,
+    MODES[SCHED_NONE]: Capability.LISTEN_SHARED,
+}
 
-#: Connections accepted in one go, so that one busy port cannot starve the primary's other tasks.
-_BURST: Final = 64
-
-#: How long to leave the backlog alone when descriptors or memory ran out (as Trio does).
-_EXHAUSTED_SECONDS: Final = 0.1
-
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-#: The client went away between connecting and our accept; accept(2) asks to treat it as a retry.
-_GONE: Final = frozenset(
-    {
-        errno.ECONNABORTED,
-        errno.EPROTO,
-        errno.ENETDOWN,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-        errno.EPERM,
-    }
-)
-
-
-class PortClient(Protocol):
-    """What a port needs to know of a worker."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def connection(self) -> Connection: ...
-    @property
-    def listen_fds(self) -> Mapping[str, int] | tuple[int, ...]: ...
-    def flush(self) -> None: ...
-    def listening(self, address: Address) -> None: ...
+#: Ports without a worker that stay bound; beyond that, those unused for longest are closed. Only a
+#: worker that asks for ever other ports gets that far.
+_MOST_UNUSED: Final = 256
 
 
 @final
@@ -87,7 +49,7 @@ class PortStatistics:
     Attributes:
         address: as bound.
         policy: `SCHED_RR` or `SCHED_NONE`.
-        dealt: connections dealt by worker id, refused ones not counted.
+        dealt: connections dealt by worker id, those dealt again not counted.
         waiting: accepted but with no worker at present.
         unacknowledged: dealt, but not taken by a worker's ``accept()`` so far.
         dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
@@ -102,231 +64,38 @@ class PortStatistics:
 
 
 @final
-class _Lent(Sendable):
-    """A descriptor sent without being given away: whoever lends it closes it, and not too early.
+@attrs.define(eq=False)
+class _Port:
+    """One bound address.
 
-    Args:
-        holder: whose ``fileno()`` is sent.
-        kind: what it is; the kernel is not asked.
+    Attributes:
+        identities: what workers ask for to share it.
+        data: the first worker's.
+        users: worker id and channel of each listener.
+        dealer: None: the workers accept for themselves.
     """
 
-    __slots__ = ("_holder", "_kind")
-
-    def __init__(self, holder: socket.socket, kind: HandleKind) -> None:
-        self._holder = holder
-        self._kind = kind
-
-    def fileno(self) -> int:
-        return self._holder.fileno()
-
-    def describe(self) -> tuple[HandleKind, dict[str, Any]]:
-        return self._kind, {}
+    bound: Bound
+    policy: str
+    data: Any
+    identities: set[tuple[Any, ...]] = attrs.Factory(set)
+    users: set[tuple[int, int]] = attrs.Factory(set)
+    dealer: Dealer | None = None
 
     def close(self) -> None:
-        """The link is done with it."""
-
-
-@final
-@attrs.define(eq=False)
-class _Share:
-    """One worker's part in one port."""
-
-    client: PortClient
-    channel: int
-    credit: int
-    next_number: int = 1
-    unacknowledged: dict[int, socket.socket] = attrs.Factory(dict)
-    active: bool = True
-
-    def takes(self) -> bool:
-        return self.credit > 0
-
-
-@final
-class _Port:
-    """One bound address and the workers that use it."""
-
-    def __init__(self, request: PortRequest, bound: Bound, policy: str) -> None:
-        self.identity = request.identity
-        self.bound = bound
-        self.policy = policy
-        self.dealt_again = 0
-        inet = bound.socket.family != socket.AF_UNIX
-        self._kind = HandleKind.TCP_SOCKET if inet else HandleKind.UNIX_STREAM
-        self._dealt: dict[int, int] = {}
-        self._turn: RoundRobin[_Share] = RoundRobin()
-        self._shares: dict[tuple[int, int], _Share] = {}
-        self._waiting: deque[socket.socket] = deque()
-        self._somebody_free = trio.Event()
-        self._scope = trio.CancelScope()
-
-    # ---- workers come and go --------------------------------------------------------------
-
-    def join(self, client: PortClient, channel: int, credit: int) -> None:
-        """A worker uses this port from now on."""
-        connection = client.connection
-        if self.policy == SCHED_NONE:
-            handle = Handle.of(self.bound.socket.dup())
-            connection.send_listening(
-                channel, mode="shared", address=self._wire_address(), handle=handle
-            )
-        else:
-            share = _Share(client, channel, credit)
-            self._shares[client.id, channel] = share
-            self._turn.add(share)
-            connection.send_listening(channel, mode="handoff", address=self._wire_address())
-        client.flush()
-        client.listening(self.bound.address)
-        self._deal()
-
-    def _wire_address(self) -> list[Any] | str:
-        address = self.bound.address
-        return list(address) if isinstance(address, tuple) else address
-
-    def retire(self, client: PortClient) -> None:
-        """Deal nothing more to a worker; what it has is still its."""
-        for (worker, _), share in self._shares.items():
-            if worker == client.id:
-                self._leave(share)
-
-    def _leave(self, share: _Share) -> None:
-        share.active = False
-        self._turn.remove(share)
-
-    def close_share(self, client: PortClient, channel: int) -> None:
-        """The worker closed its listener; it refuses what is on the way."""
-        share = self._shares.get((client.id, channel))
-        if share is not None:
-            self._leave(share)
-
-    def forget(self, client: PortClient) -> None:
-        """The worker is gone: what it had not taken goes to others."""
-        for key, share in list(self._shares.items()):
-            if key[0] == client.id:
-                self._leave(share)
-                del self._shares[key]
-                self._again(list(share.unacknowledged.values()))
-        self._deal()
-
-    # ---- dealing --------------------------------------------------------------------------
-
-    def reply(self, client: PortClient, event: events.ConnReply) -> None:
-        """A worker took, or refused, connections."""
-        share = self._shares.get((client.id, event.channel))
-        if share is None:
-            return
-        refused = []
-        for number in [n for n in share.unacknowledged if n <= event.upto]:
-            sock = share.unacknowledged.pop(number)
-            if number in event.rejected:
-                refused.append(sock)
-            else:
-                sock.close()
-        if refused:
-            self._leave(share)  # only a worker that closes its listener or stops refuses
-            self._again(refused)
-            self._deal()
-
-    def add_credit(self, client: PortClient, event: events.ConnCredit) -> None:
-        """A worker takes more."""
-        share = self._shares.get((client.id, event.channel))
-        if share is not None:
-            share.credit += event.count
-            self._deal()
-
-    def _again(self, socks: list[socket.socket]) -> None:
-        """Put refused connections first in the queue, in their order of arrival."""
-        self.dealt_again += len(socks)
-        self._waiting.extendleft(reversed(socks))
-
-    def _deal(self) -> None:
-        """Give what waits to whom takes it, many connections in one frame."""
-        hands: dict[_Share, list[socket.socket]] = {}
-        while self._waiting:
-            share = self._turn.choose(_Share.takes)
-            if share is None:
-                break
-            share.credit -= 1
-            hands.setdefault(share, []).append(self._waiting.popleft())
-        for share, socks in hands.items():
-            self._hand_over(share, socks)
-        if self._takes() > 0:
-            self._somebody_free.set()
-
-    def _takes(self) -> int:
-        """How many more connections are taken just now."""
-        free = sum(share.credit for share in self._shares.values() if share.active)
-        return free - len(self._waiting)
-
-    def _hand_over(self, share: _Share, socks: list[socket.socket]) -> None:
-        connection = share.client.connection
-        most = max(1, connection.peer_limits["max_fds"])
-        for start in range(0, len(socks), most):
-            some = socks[start : start + most]
-            first = share.next_number
-            lent = [_Lent(sock, self._kind) for sock in some]
-            connection.send_connections(share.channel, first, lent)
-            share.next_number += len(some)
-            share.unacknowledged.update(zip(range(first, share.next_number), some, strict=True))
-        worker = share.client.id
-        self._dealt[worker] = self._dealt.get(worker, 0) + len(socks)
-        share.client.flush()
-
-    # ---- accepting ------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Accept and deal until closed."""
-        with self._scope:
-            while True:
-                await self._wait_for_takers()
-                try:
-                    if not self._accept_burst():
-                        await trio.lowlevel.wait_readable(self.bound.socket)
-                except OSError as exc:
-                    if exc.errno not in _EXHAUSTED:
-                        raise
-                    # The clients wait in the backlog; there may be room a moment later.
-                    log.error("cannot accept on %s: %s", self.bound.address, exc)
-                    await trio.sleep(_EXHAUSTED_SECONDS)
-                await trio.lowlevel.checkpoint()
-
-    async def _wait_for_takers(self) -> None:
-        while self._takes() <= 0:
-            self._somebody_free = trio.Event()
-            await self._somebody_free.wait()
-
-    def _accept_burst(self) -> bool:
-        """Accept what is there and deal it; False when the backlog is empty."""
-        try:
-            for _ in range(min(_BURST, self._takes())):
-                try:
-                    self._waiting.append(self.bound.socket.accept()[0])
-                except BlockingIOError:
-                    return False
-                except OSError as exc:
-                    if exc.errno not in _GONE:
-                        raise
-        finally:
-            self._deal()
-        return True
-
-    def close(self) -> None:
-        """Stop accepting; close the socket and every connection nobody has taken."""
-        self._scope.cancel()
+        if self.dealer is not None:
+            self.dealer.close()
         self.bound.close()
-        for share in self._shares.values():
-            self._waiting.extend(share.unacknowledged.values())
-        while self._waiting:
-            self._waiting.popleft().close()
 
     def statistics(self) -> PortStatistics:
+        dealer = self.dealer
         return PortStatistics(
             address=self.bound.address,
             policy=self.policy,
-            dealt=dict(self._dealt),
-            waiting=len(self._waiting),
-            unacknowledged=sum(len(share.unacknowledged) for share in self._shares.values()),
-            dealt_again=self.dealt_again,
+            dealt={} if dealer is None else dict(dealer.dealt),
+            waiting=0 if dealer is None else dealer.waiting,
+            unacknowledged=0 if dealer is None else dealer.untaken,
+            dealt_again=0 if dealer is None else dealer.dealt_again,
         )
 
 
@@ -344,78 +113,168 @@ class Ports:
         self._policy = policy
         self._ports: dict[tuple[Any, ...], _Port] = {}
         self._channels: dict[tuple[int, int], _Port] = {}
+        self._unused: dict[_Port, None] = {}  # in order of their last use
+
+    # ---- what workers say -----------------------------------------------------------------
 
     def on_event(self, client: PortClient, event: events.Event) -> None:
         """Act on what a worker says about listening."""
-        if isinstance(event, events.Listen):
-            self._listen(client, event)
-        elif isinstance(event, (events.ConnReply, events.ConnCredit, events.ListenClosed)):
+        if isinstance(event, (events.ConnReply, events.ConnCredit)):
             port = self._channels.get((client.id, event.channel))
-            if port is None:
-                return  # closed a moment ago
+            if port is None or port.dealer is None:
+                return  # closed a moment ago, or credit for one who accepts by himself
             if isinstance(event, events.ConnReply):
-                port.reply(client, event)
-            elif isinstance(event, events.ConnCredit):
-                port.add_credit(client, event)
+                port.dealer.reply(client, event)
             else:
-                port.close_share(client, event.channel)
+                port.dealer.add_credit(client, event)
+        elif isinstance(event, events.Listen):
+            self._listen(client, event)
+        elif isinstance(event, events.ListenClosed):
+            self._leave(client, event.channel)
 
     def _listen(self, client: PortClient, event: events.Listen) -> None:
+        if client.connection.state is not State.ACTIVE:
+            self._refuse(client, event.channel, str(ErrorCode.REFUSED), "the worker is leaving")
+            return
         try:
             request = PortRequest.read(event.request)
-            port = self._ports.get(request.identity) or self._open(client, request)
+            port = self._find(client, request)
+            self._answer(client, event.channel, port)
         except ValueError as exc:
-            self._refuse(client, event.channel, str(ErrorCode.BAD_PAYLOAD), exc)
-        except OSError as exc:
-            self._refuse(client, event.channel, failure_map(exc)["code"], exc)
+            self._refuse(client, event.channel, str(ErrorCode.BAD_PAYLOAD), str(exc))
+        except (OSError, TypeError, ActorClusterError) as exc:
+            self._refuse(client, event.channel, failure_map(exc)["code"], str(exc))
         else:
-            self._channels[client.id, event.channel] = port
-            port.join(client, event.channel, request.credit)
+            self._join(client, event.channel, port, request.credit)
 
-    def _refuse(self, client: PortClient, channel: int, code: str, exc: Exception) -> None:
-        client.connection.send_error(channel, {"code": code, "message": str(exc)})
-        client.flush()
+    def _refuse(self, client: PortClient, channel: int, code: str, text: str) -> None:
+        """Answer with an error, unless the worker is gone, or does not want an answer any more."""
+        with contextlib.suppress(ActorClusterError):
+            client.connection.send_error(channel, {"code": code, "message": text})
+            client.flush()
 
-    def _open(self, client: PortClient, request: PortRequest) -> _Port:
-        bound = bind(request, client.listen_fds)
-        policy = self._choose_policy(request)
-        port = _Port(request, bound, policy)
-        self._ports[request.identity] = port
-        if request.port == 0 and isinstance(bound.address, tuple):
-            # A worker that asks for the port by its number means this one.
-            self._ports.setdefault(
-                attrs.evolve(request, port=bound.address[1], key="").identity, port
-            )
-        if policy == SCHED_RR:
-            self._nursery.start_soon(port.run)
+    def _find(self, client: PortClient, request: PortRequest) -> _Port:
+        """Find the port, or bind it."""
+        identity = request.identity(client.listen_fds)
+        usable = self._usable_modes(client, request)
+        port = self._ports.get(identity)
+        if port is None:
+            if not usable:
+                raise OSError(errno.EOPNOTSUPP, f"no way to listen: {request.modes}")
+            client.connection.encode(request.data)  # it can be passed on, or nothing is opened
+            return self._open(client, identity, request, usable[0])
+        if MODES[port.policy] not in usable:
+            raise OSError(errno.EOPNOTSUPP, f"this port is in mode {MODES[port.policy]}")
+        if any(worker == client.id for worker, _ in port.users):
+            raise OSError(errno.EADDRINUSE, "this worker listens there already")
         return port
 
-    def _choose_policy(self, request: PortRequest) -> str:
-        """Follow the worker when it knows one way only, else the primary's policy."""
+    def _usable_modes(self, client: PortClient, request: PortRequest) -> list[str]:
+        """The ways of listening that worker and transport allow, the best first."""
+        modes = request.modes
+        if modes is None:
+            first = MODES[self._policy]
+            modes = [first, *(mode for mode in _CAPABILITIES if mode != first)]
         if request.transport == "udp":
-            return SCHED_NONE
-        known = {policy for policy in (SCHED_RR, SCHED_NONE) if MODES[policy][0] in request.modes}
-        if not known:
-            raise ValueError(f"modes is {request.modes!r}")
-        return self._policy if self._policy in known else known.pop()
+            modes = [mode for mode in modes if mode == MODES[SCHED_NONE]]
+        in_force = client.connection.capabilities
+        return [mode for mode in modes if _CAPABILITIES.get(mode) in in_force]
+
+    def _open(
+        self, client: PortClient, identity: tuple[Any, ...], request: PortRequest, mode: str
+    ) -> _Port:
+        bound = bind(request, client.listen_fds)
+        policy = next(policy for policy, its_mode in MODES.items() if its_mode == mode)
+        port = _Port(bound, policy, request.data, {identity})
+        if request.transport in ("tcp", "udp") and request.port == 0:
+            # A worker that asks for the port by its number means this one.
+            port.identities.add(request.identity_of(int(bound.address[1])))
+        for one in port.identities:
+            self._ports.setdefault(one, port)
+        self._unused[port] = None
+        self._release_unused()
+        if policy == SCHED_RR:
+            port.dealer = Dealer(bound)
+            self._nursery.start_soon(port.dealer.run)
+        return port
+
+    def _answer(self, client: PortClient, channel: int, port: _Port) -> None:
+        """Say LISTENING.
+
+        Raises:
+            OSError: no duplicate of the socket is to be had.
+            ActorClusterError: the worker does not take it.
+            TypeError: the first worker's data cannot be sent.
+        """
+        handle = None
+        if port.dealer is None:
+            handle = stage(port.bound.socket, keep_open=True).commit()
+        address = port.bound.address
+        try:
+            client.connection.send_listening(
+                channel,
+                mode=MODES[port.policy],
+                address=list(address) if isinstance(address, tuple) else address,
+                data=port.data,
+                handle=handle,
+            )
+        except BaseException:
+            if handle is not None:
+                handle.close()
+            raise
+
+    def _join(self, client: PortClient, channel: int, port: _Port, credit: int) -> None:
+        self._channels[client.id, channel] = port
+        port.users.add((client.id, channel))
+        self._unused.pop(port, None)
+        client.flush()
+        client.listening(port.bound.address)
+        if port.dealer is not None:
+            port.dealer.join(client, channel, credit)
+
+    # ---- workers leave --------------------------------------------------------------------
 
     def retire(self, client: PortClient) -> None:
         """The worker was told to stop: deal nothing more to it."""
-        for port in set(self._ports.values()):
-            port.retire(client)
+        for port in self._ports.values():
+            if port.dealer is not None:
+                port.dealer.retire(client)
 
     def forget(self, client: PortClient) -> None:
         """The worker's channel has ended and was read to its end."""
-        self._channels = {key: port for key, port in self._channels.items() if key[0] != client.id}
-        for port in set(self._ports.values()):
-            port.forget(client)
+        for worker, channel in list(self._channels):
+            if worker == client.id:
+                self._leave(client, channel)
+
+    def _leave(self, client: PortClient, channel: int) -> None:
+        port = self._channels.pop((client.id, channel), None)
+        if port is None:
+            return
+        port.users.discard((client.id, channel))
+        if not port.users:
+            self._unused[port] = None
+            self._release_unused()
+        if port.dealer is not None:
+            port.dealer.leave(client, channel)
+
+    def _release_unused(self) -> None:
+        while len(self._unused) > _MOST_UNUSED:
+            port = next(iter(self._unused))
+            del self._unused[port]
+            for identity in port.identities:
+                if self._ports.get(identity) is port:
+                    del self._ports[identity]
+            port.close()
+
+    # ---- the end --------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close every port; the primary is leaving."""
-        for port in set(self._ports.values()):
+        for port in dict.fromkeys(self._ports.values()):
             port.close()
         self._ports.clear()
         self._channels.clear()
+        self._unused.clear()
 
     def statistics(self) -> tuple[PortStatistics, ...]:
         return tuple(port.statistics() for port in dict.fromkeys(self._ports.values()))

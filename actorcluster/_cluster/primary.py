@@ -11,7 +11,6 @@ import contextlib
 import logging
 import math
 import os
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, Unpack, final
@@ -19,18 +18,22 @@ from typing import Any, Literal, TypeVar, Unpack, final
 import attrs
 import trio
 
-from .._worker.exit import ExitStatus
+from .._worker.exit import ExitStatus, printable
+from .._worker.ladder import RUNG_SECONDS
 from .._worker.life import Life, LifeOptions
 from .._worker.mailbox import MailboxStatistics, MergedMailbox
-from .._worker.ref import Ref
+from .._worker.ref import Ref, main_actor
 from .._worker.settings import Settings
 from .._worker.start import Starter
 from .._worker.targets import check_target
-from .._worker.worker import Worker, WorkerStatistics
+from .._worker.worker import Worker, WorkerStatistics, patience
 from ..errors import PeerClosed, WorkerStartError
 from . import events
-from .options import ChildOptions, checked_options
+from .loopback import Loopback
+from .names import Names
+from .options import ChildOptions, checked_options, own_settings
 from .ports import Ports, PortStatistics
+from .relay import Relay
 from .seat import Seat
 
 __all__ = ["Primary", "PrimaryStatistics"]
@@ -74,10 +77,9 @@ class Primary:
         self._shutdown_timeout = shutdown_timeout
         self.scope = trio.CancelScope()
         self._hub = events.EventHub()
-        self._seats: dict[int, Seat] = {}
-        self._all_seats: weakref.WeakKeyDictionary[Worker, Seat] = weakref.WeakKeyDictionary()
-        self._incarnations: dict[str, int] = {}
-        self._next_id = 1
+        self._names = Names()
+        self._names.loopback = Loopback(nursery, self.mailbox, self._names, settings)
+        self._seats = self._names.seats
         self._closing = False
         self._changed = trio.Event()
         self._cluster = os.urandom(16)
@@ -139,8 +141,9 @@ class Primary:
         Cancellation:
             The process is killed and reaped.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         worker = self.fork_soon(target, *args, name=name, restart=restart, **child_options)
-        life = self._all_seats[worker].life
+        life = self._seat_of(worker).life
         try:
             await life.settled.wait()
         except BaseException:
@@ -149,7 +152,6 @@ class Primary:
                 await life.dead.wait()
             raise
         if not life.was_ready:
-            await life.dead.wait()
             self._raise_if_closing()
             raise _start_error(worker, life.status, life.options.start_timeout)
         return worker
@@ -176,11 +178,9 @@ class Primary:
         """
         self._raise_if_closing()
         options = checked_options(restart, child_options)
-        own = self._own_settings(child_options)
+        own = own_settings(self._settings, child_options)
         plan = self._starter.plan(check_target(target, args, own), args, own)
-        name = self._name(name)
-        worker_id, self._next_id = self._next_id, self._next_id + 1
-        incarnation = self._incarnations[name] = self._incarnations.get(name, 0) + 1
+        worker_id, name, incarnation = self._names.claim(name)
         life_options = LifeOptions(
             worker_id=worker_id,
             name=name,
@@ -191,15 +191,7 @@ class Primary:
         )
         return self._seat(life_options, incarnation, own, plan)
 
-    def _own_settings(self, options: ChildOptions) -> Settings:
-        """Give the settings of one fork: the primary's, with what the fork says for itself."""
-        own = self._settings.merged(**options.get("settings", {}))
-        if "exec" in options:
-            own = own.merged(exec=options["exec"])
-        if "env" in options:
-            own = own.merged(env={**own.env, **options["env"]})
-        return own
-
+    @trio.lowlevel.enable_ki_protection
     def _seat(
         self, options: LifeOptions, incarnation: int, settings: Settings, plan: Any
     ) -> Worker:
@@ -208,30 +200,23 @@ class Primary:
         async def start() -> Any:
             return await self._starter.start(plan, options.worker_id)
 
-        seat.life = Life(options, start, seat, self.mailbox)
-        seat.worker = Worker(
-            worker_id=options.worker_id,
-            incarnation=incarnation,
-            settings=settings,
-            life=seat.life,
-        )
-        seat.life.sender = Ref(options.name, seat.worker)
-        self._seats[options.worker_id] = seat
-        self._all_seats[seat.worker] = seat
+        seat.life = Life(options, start, seat, self.mailbox, self._names)
+        seat.relay = Relay(seat.life, self._names)
+        seat.worker = Worker(incarnation=incarnation, settings=settings, life=seat.life, place=seat)
+        aid = main_actor(options.worker_id)
+        seat.life.sender = Ref(options.name, self._names, aid, seat.worker)
+        self._names.add(seat)
         self._nursery.start_soon(seat.life.run)
         return seat.worker
 
-    def _name(self, name: object) -> str:
-        if name is None:
-            name = f"worker-{self._next_id}"
-        if not isinstance(name, str) or not name or name == "primary":
-            raise ValueError(f"name must be a non-empty str other than 'primary', not {name!r}")
-        if any(seat.worker.name == name for seat in self._seats.values()):
-            raise ValueError(f"name {name!r} is taken by a living worker")
-        return name
+    def _seat_of(self, worker: Worker) -> Seat:
+        seat = worker.place
+        if not isinstance(seat, Seat) or not seat.is_in(self._hub):
+            raise ValueError(f"{worker!r} is not a worker of this primary")
+        return seat
 
     def _forget(self, seat: Seat) -> None:
-        self._seats.pop(seat.worker.id, None)
+        self._names.remove(seat)
         self._changed.set()
         self._changed = trio.Event()
 
@@ -245,6 +230,13 @@ class Primary:
     def workers(self) -> Mapping[int, Worker]:
         """The workers that are not both disconnected and gone, by id; an immutable snapshot."""
         return MappingProxyType({number: seat.worker for number, seat in self._seats.items()})
+
+    def ref(self, name: str) -> Ref:
+        """Give the address of whoever has that name.
+
+        Never fails: whether there is such an actor shows when it is sent to.
+        """
+        return Ref(name, self._names)
 
     def statistics(self) -> PrimaryStatistics:
         """Count what waits, everywhere. Never waits itself."""
@@ -280,17 +272,16 @@ class Primary:
             PeerClosed: it can no longer happen.
             trio.ClosedResourceError: the primary has closed.
         """
-        seat = self._all_seats.get(worker)
-        if seat is None:
-            raise ValueError(f"{worker!r} is not a worker of this primary")
+        events.check_kind(kind)
+        seat = self._seat_of(worker)
         await trio.lowlevel.checkpoint()
         while True:
-            event = seat.history.get(kind)
-            if isinstance(event, kind):
-                return event
-            if events.Exit in seat.history:
-                raise seat.life.closed(f"it is gone and had no {kind.__name__}")
             self._raise_if_closing()
+            event = seat.find(kind)
+            if event is not None:
+                return event
+            if not seat.may_still(kind):
+                raise seat.life.closed(f"it had no {kind.__name__} and never will")
             await seat.happened.wait()
 
     # ---- mail for many --------------------------------------------------------------------
@@ -363,12 +354,16 @@ class Primary:
         Args:
             timeout: as for `Worker.disconnect`.
 
+        Raises:
+            TypeError, ValueError: the timeout is no number of seconds.
+
         Cancellation:
             The workers stay told.
         """
+        seconds = patience(timeout)
         seats = list(self._seats.values())
         for seat in reversed(seats):
-            seat.life.stop(timeout)
+            seat.life.stop(seconds)
         for seat in seats:
             await seat.life.dead.wait()
         await trio.lowlevel.checkpoint()
@@ -390,27 +385,39 @@ class Primary:
     def kill_all(self) -> None:
         """Kill every worker now. Safe in a signal handler."""
         for seat in list(self._seats.values()):
-            seat.life.brutal_kill()
+            seat.life.kill_now()
 
     async def shut_down(self) -> None:
-        """Stop every worker, last started first; returns when every process is reaped."""
+        """Stop every worker, last started first; returns when every process is reaped.
+
+        Asks and waits of ours that are in progress end now, and so do starts.
+        """
         self._closing = True
         limit = self._shutdown_timeout
         for seat in reversed(list(self._seats.values())):
             life = seat.life
-            seconds = life.options.shutdown
-            if seconds == "brutal_kill":
+            life.close_primary()
+            seat.wake()
+            if life.options.shutdown == "brutal_kill" or not life.settled.is_set():
                 life.brutal_kill()
             else:
-                life.stop(seconds if limit is None else min(seconds, limit))
+                life.stop(_drain_seconds(life.options.shutdown, limit))
         with trio.move_on_after(math.inf if limit is None else limit):
             await self.wait()
         self.kill_all()
         await self.wait()
+        self._names.loopback.close()
         self._ports.close()
         await self._starter.aclose()
         self.mailbox.end()
         self._hub.close()
+
+
+def _drain_seconds(shutdown: float, limit: float | None) -> float:
+    """When to cancel a main, so that the rungs above still fit under the limit for all."""
+    if limit is None:
+        return shutdown
+    return min(shutdown, max(limit / 2, limit - 2 * RUNG_SECONDS))
 
 
 def _start_error(
@@ -421,5 +428,5 @@ def _start_error(
         return WorkerStartError(text, status=status, timeout=start_timeout)
     text = f"worker {worker.name} ended before it was ready: {status}"
     if status is not None and status.error is not None and status.error.traceback:
-        text = f"{text}\n{status.error.traceback}"
+        text = "\n".join([text, *map(printable, status.error.traceback.splitlines())])
     return WorkerStartError(text, status=status)

@@ -23,8 +23,9 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from .._worker.bootstrap import refuse_before_run_worker
 from .._worker.targets import refuse_while_loading
-from .open import open_primaries, signals_wanted
+from .open import open_primaries, watching
 
 __all__ = ["run"]
 
@@ -34,24 +35,34 @@ T = TypeVar("T")
 
 
 class _Signals:
-    """The handlers, installed from the first open primary to the last."""
+    """The handlers, installed from the first open primary of this run to the last."""
 
     def __init__(self) -> None:
         self._previous: dict[int, Any] = {}
+        self._primaries = 0
         self._asked = False
 
-    def install(self) -> None:
-        self._asked = False
-        self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+    def entered(self) -> None:
+        """Call when a primary is entered."""
+        self._primaries += 1
+        if self._primaries == 1:
+            self._asked = False
+            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
 
-    def restore(self) -> None:
-        for number, handler in self._previous.items():
+    def left(self) -> None:
+        """Call when a primary is left."""
+        self._primaries -= 1
+        if self._primaries == 0:
+            for number, handler in self._previous.items():
+                self._restore(number, handler)
+
+    def _restore(self, number: int, handler: Any) -> None:
+        if signal.getsignal(number) == self._handle:  # else the program has put its own there
             # None: it was installed from C; there is nothing Python could put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._previous = {}
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if not self._asked:
+        if self._primaries and not self._asked:
             self._asked = True
             for primary in list(open_primaries):
                 primary.stop_soon()
@@ -60,6 +71,7 @@ class _Signals:
             primary.kill_all()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+        os._exit(128 + number)  # process 1 of a container: the default action spares it
 
 
 def run(async_fn: Callable[..., Awaitable[T]], *args: Any) -> T:
@@ -79,11 +91,13 @@ def run(async_fn: Callable[..., Awaitable[T]], *args: Any) -> T:
 
     Raises:
         RuntimeError: reached while a worker imports the started script, whose
-            ``if __name__ == "__main__"`` guard is missing.
+            ``if __name__ == "__main__"`` guard is missing; or in a worker that runs a script and
+            has not called `run_worker`.
     """
     refuse_while_loading("run()")
+    refuse_before_run_worker("run()")
     if threading.current_thread() is not threading.main_thread():
         return trio.run(async_fn, *args)
     handlers = _Signals()
-    with signals_wanted(handlers.install, handlers.restore):
+    with watching(handlers.entered, handlers.left):
         return trio.run(async_fn, *args)

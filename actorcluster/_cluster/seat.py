@@ -6,7 +6,7 @@ Runs in: primary
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import TypeVar, final
 
 import trio
 
@@ -18,8 +18,11 @@ from ..wire.connection import Connection
 from . import events
 from .events import EventHub
 from .ports import Ports
+from .relay import Relay
 
 __all__ = ["Seat"]
+
+E = TypeVar("E", bound=events.Event)
 
 
 @final
@@ -32,15 +35,34 @@ class Seat:
         self._forget = forget
         self.worker: Worker
         self.life: Life
+        self.relay: Relay
         self.history: dict[type[events.Event], events.Event] = {}
         self.happened = trio.Event()
+
+    def is_in(self, hub: EventHub) -> bool:
+        """Whether it is a seat of the primary with that hub."""
+        return hub is self._hub
 
     def emit(self, event: events.Event) -> None:
         """Remember and tell."""
         self.history.setdefault(type(event), event)
-        self.happened.set()
-        self.happened = trio.Event()
+        self.wake()
         self._hub.emit(event)
+
+    def wake(self) -> None:
+        """Let those who wait for something look again."""
+        happened, self.happened = self.happened, trio.Event()
+        happened.set()
+
+    def find(self, kind: type[E]) -> E | None:
+        """Give the first event of a kind that has happened so far."""
+        return next((event for event in self.history.values() if isinstance(event, kind)), None)
+
+    def may_still(self, kind: type[events.Event]) -> bool:
+        """Whether an event of a kind can still happen."""
+        if events.Exit in self.history:
+            return False
+        return events.Disconnect not in self.history or issubclass(events.Exit, kind)
 
     # what the life tells (see Moments)
 
@@ -56,6 +78,7 @@ class Seat:
 
     def disconnected(self) -> None:
         self._ports.forget(self)
+        self.relay.gone()
         self.emit(events.Disconnect(worker=self.worker))
 
     def exited(self, status: ExitStatus) -> None:
@@ -67,6 +90,12 @@ class Seat:
 
     def port(self, event: wire_events.Event) -> None:
         self._ports.on_event(self, event)
+
+    def mail(self, event: wire_events.TellReceived | wire_events.CallReceived) -> None:
+        self.relay.mail(event)
+
+    def bounced(self, event: wire_events.Undeliverable) -> bool:
+        return self.relay.bounced(event)
 
     # what the ports need (see PortClient)
 

@@ -10,7 +10,7 @@ import sys
 
 from . import bootstrap
 
-ENTRY = "actorcluster._worker.actor:run_worker"
+ENTRY = "actorcluster._worker.runtime:run_worker"
 
 
 def main(entry: str = ENTRY) -> int:

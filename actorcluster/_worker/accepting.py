@@ -15,6 +15,11 @@ by an error in the middle of a drain. What still lies in the queue is refused at
 
 A connection counts as open until its socket is closed, detached or sent away. User code does
 that at any time and Trio tells nobody, so open connections are counted when somebody asks.
+
+``max_connections`` holds for open connections, those in the queue and those that the primary may
+still send, taken together: a full worker is never given what another one could serve. The primary
+hears of room by CONN_CREDIT. Only when nothing can arrive before a connection is closed does
+``accept()`` look for that, fifty times a second.
 """
 
 from __future__ import annotations
@@ -30,15 +35,39 @@ import trio
 
 from .._link.channel import Channel
 from .._link.handles import Handle
+from .._link.pipe import Pace
+from ..errors import HandleError
 from ..wire import events
+from ..wire._generated import State
 
-__all__ = ["CREDIT", "Address", "ClusterListener", "HandoffListener", "Owner", "SharedListener"]
+__all__ = [
+    "CLIENT_GONE",
+    "CREDIT",
+    "Address",
+    "ClusterListener",
+    "HandoffListener",
+    "Owner",
+    "SharedListener",
+]
 
 #: Connections that may be on their way to a worker, or wait in it, for one listener.
 CREDIT: Final = 64
 
 #: How often a full listener (``max_connections``) looks whether a connection was closed.
 _FULL_POLL_SECONDS: Final = 0.02
+
+#: The client went away between connecting and our accept; accept(2) asks to treat it as a retry.
+CLIENT_GONE: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EPERM,
+    }
+)
 
 Address = tuple[str, int] | str
 
@@ -62,6 +91,11 @@ class _OpenConnections:
         ]
         return len(self._sockets)
 
+    def room(self, most: float) -> float:
+        """How many more may be open, at least; counts only if that could be none."""
+        room = most - len(self._sockets)
+        return room if room > 0 else most - self.count()
+
 
 class Owner(Protocol):
     """Who keeps the listeners of a worker."""
@@ -78,17 +112,20 @@ class ClusterListener(trio.abc.Listener[trio.SocketStream]):
         address: (host, port) as bound, or a path.
     """
 
-    def __init__(self, owner: Owner, channel: int | None, address: Address) -> None:
+    def __init__(
+        self, owner: Owner, channel: int | None, address: Address, max_connections: int | None
+    ) -> None:
         self.address = address
         self._owner = owner
         self._channel = channel
+        self._max = math.inf if max_connections is None else max_connections
         self._closed = False
         self._stopped = False
-        self.open_connections = _OpenConnections()
+        self._open = _OpenConnections()
 
     def is_idle(self) -> bool:
         """Whether no accepted connection is open."""
-        return self.open_connections.count() == 0
+        return self._open.count() == 0
 
     def stop(self) -> None:
         """Stop was heard: accept() waits from now on."""
@@ -127,11 +164,14 @@ class ClusterListener(trio.abc.Listener[trio.SocketStream]):
     @abc.abstractmethod
     def _close(self) -> None: ...
 
-    def _taken(self, handle: Handle) -> trio.SocketStream:
-        stream = handle.into_stream()
-        assert isinstance(stream, trio.SocketStream)
-        self.open_connections.add(stream.socket)
-        return stream
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this listener was closed")
 
 
 @final
@@ -141,45 +181,52 @@ class HandoffListener(ClusterListener):
     def __init__(
         self, owner: Owner, channel: int, address: Address, max_connections: int | None
     ) -> None:
-        super().__init__(owner, channel, address)
+        super().__init__(owner, channel, address, max_connections)
         self._number = channel
-        self._max = math.inf if max_connections is None else max_connections
+        self._most_expected = int(min(CREDIT, self._max))
+        self._expected = self._most_expected  # what LISTEN said
+        self._pace = Pace()
         self._queue: deque[tuple[int, Handle]] = deque()
-        self._acknowledged = 0
-        self._credit_due = 0
+        #: Taken, but the accept() that took them was cancelled before it was written down.
+        self._taken: deque[trio.SocketStream] = deque()
+        self._writing = 0
         self._parked: deque[trio.lowlevel.Task] = deque()
 
     def put(self, event: events.Connections) -> None:
         """Connections have arrived."""
-        numbered = zip(range(event.first, event.first + len(event.handles)), event.handles)  # noqa: B905
-        self._queue.extend(numbered)
+        self._expected -= len(event.handles)
+        self._queue.extend(enumerate(event.handles, event.first))
         if self._stopped or self._closed:
             self._refuse_queue()
-        for _ in range(min(len(self._queue), len(self._parked))):
-            trio.lowlevel.reschedule(self._parked.popleft())
+        self._wake(len(self._queue))
 
     def stop(self) -> None:
         super().stop()
         self._refuse_queue()
 
     async def accept(self) -> trio.SocketStream:
-        await trio.lowlevel.checkpoint()
+        await self._pace.step()
         while True:
-            if self._closed:
-                raise trio.ClosedResourceError("this listener was closed")
-            if self._stopped:
-                await trio.sleep_forever()
-            if self._is_full():
-                await trio.sleep(_FULL_POLL_SECONDS)
-            elif not self._queue:
-                await self._park()
-            else:
-                number, handle = self._queue.popleft()
-                await self._acknowledge(number, handle)
-                return self._taken(handle)
+            if self._taken:
+                stream = self._taken.popleft()
+                break
+            self._check_open()
+            if not self._queue or self._owner.link.connection.state is not State.ACTIVE:
+                await self._wait()
+            elif (taken := await self._take()) is not None:
+                stream = taken
+                break
+        self._open.add(stream.socket)
+        return stream
 
-    def _is_full(self) -> bool:
-        return self._max != math.inf and self.open_connections.count() >= self._max
+    # ---- waiting --------------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        """Wait until something may be there to be taken."""
+        self._give_credit()
+        is_full = not self._expected and not self._queue and not self._stopped
+        with trio.move_on_after(_FULL_POLL_SECONDS if is_full else math.inf):
+            await self._park()
 
     async def _park(self) -> None:
         task = trio.lowlevel.current_task()
@@ -191,48 +238,80 @@ class HandoffListener(ClusterListener):
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    async def _acknowledge(self, number: int, handle: Handle) -> None:
-        """Write CONN_REPLY to the channel, before anybody touches the connection (AWP-LI-2)."""
+    def _wake(self, count: int) -> None:
+        for _ in range(min(count, len(self._parked))):
+            trio.lowlevel.reschedule(self._parked.popleft())
+
+    # ---- taking ---------------------------------------------------------------------------
+
+    async def _take(self) -> trio.SocketStream | None:
+        """Take the oldest, and write CONN_REPLY before anybody touches it (AWP-LI-2).
+
+        Returns:
+            None when it is not what the primary said; it is refused then.
+
+        Cancellation:
+            The reply is on its way and cannot be called back, so the connection stays ours: the
+            next accept() returns it.
+        """
+        number, handle = self._queue.popleft()
         link = self._owner.link
-        if number > self._acknowledged:
-            self._acknowledged = number
-            link.connection.send_conn_reply(self._number, number)
-            self._give_credit()
-            link.flush()
         try:
-            while not link.is_flushed:
-                await link.wait_flushed()
+            stream = handle.into_stream()
+        except HandleError:
+            handle.close()
+            link.connection.send_conn_reply(self._number, number, [number])
+            link.flush()
+            return None
+        assert isinstance(stream, trio.SocketStream)
+        link.connection.send_conn_reply(self._number, number)
+        self._writing += 1
+        self._give_credit()
+        try:
+            await link.write_out()
         except trio.Cancelled:
-            # The reply is on its way and cannot be taken back: the connection stays ours, and the
-            # next accept() returns it.
-            self._queue.appendleft((number, handle))
+            if self._closed:
+                stream.socket.close()
+            else:
+                self._taken.append(stream)
+                self._wake(1)
             raise
+        finally:
+            self._writing -= 1
+        return stream
 
     def _give_credit(self) -> None:
-        self._credit_due += 1
-        if self._credit_due * 4 >= min(CREDIT, self._max):
-            self._owner.link.connection.send_conn_credit(self._number, self._credit_due)
-            self._credit_due = 0
+        """Let the primary send more: for a batch of connections at once, or when none is left."""
+        expected = self._expected + len(self._queue)
+        count: float = self._most_expected - expected
+        if count <= 0 or (expected and count * 4 < self._most_expected) or self._stopped:
+            return
+        if self._max != math.inf:
+            others = expected + self._writing + len(self._taken)
+            count = min(count, self._open.room(self._max - others))
+        connection = self._owner.link.connection
+        if count > 0 and connection.state is State.ACTIVE:
+            connection.send_conn_credit(self._number, int(count))
+            self._owner.link.flush()
+            self._expected += int(count)
 
     def _refuse_queue(self) -> None:
         """Give back what was not acknowledged."""
-        rejected = [number for number, _ in self._queue if number > self._acknowledged]
-        if not rejected:
+        if not self._queue:
             return
+        numbers = [number for number, _ in self._queue]
         link = self._owner.link
         if not link.ended:
-            link.connection.send_conn_reply(self._number, rejected[-1], rejected)
+            link.connection.send_conn_reply(self._number, numbers[-1], numbers)
             link.flush()
-        self._acknowledged = rejected[-1]
         while self._queue:
             self._queue.popleft()[1].close()
 
     def _close(self) -> None:
         self._refuse_queue()
-        while self._queue:
-            self._queue.popleft()[1].close()
-        while self._parked:
-            trio.lowlevel.reschedule(self._parked.popleft())
+        while self._taken:
+            self._taken.popleft().socket.close()
+        self._wake(len(self._parked))
 
 
 @final
@@ -247,10 +326,10 @@ class SharedListener(ClusterListener):
         sock: trio.socket.SocketType,
         max_connections: int | None,
     ) -> None:
-        super().__init__(owner, channel, address)
-        self._max = max_connections
+        super().__init__(owner, channel, address, max_connections)
         self._socket = sock
         self._accepting: set[trio.CancelScope] = set()
+        self._over = trio.Event()
 
     def stop(self) -> None:
         super().stop()
@@ -259,34 +338,29 @@ class SharedListener(ClusterListener):
 
     async def accept(self) -> trio.SocketStream:
         while not self._stopped:
-            if self._closed:
-                raise trio.ClosedResourceError("this listener was closed")
-            if self._max is not None and self.open_connections.count() >= self._max:
+            self._check_open()
+            if self._open.room(self._max - len(self._accepting)) <= 0:
                 await trio.sleep(_FULL_POLL_SECONDS)
-                continue
-            sock = await self._accept()
-            if sock is not None:
-                self.open_connections.add(sock)
+            elif (sock := await self._accept()) is not None:
+                self._open.add(sock)
                 return trio.SocketStream(sock)
-        await trio.sleep_forever()
-        raise AssertionError("unreachable")
+        await self._over.wait()
+        raise trio.ClosedResourceError("this listener was closed")
 
     async def _accept(self) -> trio.socket.SocketType | None:
         """Accept one; None when Stop came first, or the client was gone already."""
         with trio.CancelScope() as scope:
             self._accepting.add(scope)
             try:
-                sock, _ = await self._socket.accept()
-                return sock
+                return (await self._socket.accept())[0]
             except OSError as exc:
-                if self._closed:
-                    raise trio.ClosedResourceError("this listener was closed") from None
-                if exc.errno == errno.ECONNABORTED:
-                    return None
-                raise
+                self._check_open()  # closed between waking up and accepting
+                if exc.errno not in CLIENT_GONE:
+                    raise
             finally:
                 self._accepting.discard(scope)
         return None
 
     def _close(self) -> None:
         self._socket.close()
+        self._over.set()

@@ -1,17 +1,15 @@
-"""What lives inside a worker: the Actor, and the runtime that carries its main function.
+"""The Actor: a worker's own view of itself, its mailbox, its primary and its shared ports.
 
 Runs in: worker
 
 Theory of operation
 ===================
 
-`run_worker` is one ``trio.run``: take the channel, say HELLO, learn from WELCOME what to run, say
-READY, run main in a cancel scope, say GOODBYE, leave. Three things end main early:
+Main runs in the Actor's cancel scope. Three things end it early:
 
 - *Stop*: new connections and mail are refused, ``draining`` is set, and as soon as the actor is
   idle, or when the time is up, main is cancelled.
-- *Primary lost*: the channel ends without Stop; main is cancelled at once. A thread (`Lifeline`)
-  ends the process when main does not follow within the grace time.
+- *Primary lost*: the channel ends; main is cancelled at once.
 - *kill()*: main is cancelled without draining.
 
 Idleness has no event of its own: it depends on sockets that user code closes whenever it likes.
@@ -24,37 +22,26 @@ import contextlib
 import logging
 import math
 import os
-import socket
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, final
 
 import trio
 
 from .._link.channel import Channel
-from .._link.failure import failure_map
-from .._link.fdsocket import FdSocket
-from .._link.handles import HANDLES
-from .._link.pipe import LINK_LIMITS
-from ..errors import PeerClosed, RemoteProtocolError
+from ..errors import LocalProtocolError, PeerClosed
 from ..wire import events
-from ..wire._generated import Reason
-from ..wire.connection import Connection
-from . import bootstrap, listening
+from ..wire._generated import ErrorCode, Reason
+from . import listening
 from .listeners import ClusterListener, Listeners
-from .mailbox import Mailbox, Message, deliver, handle, withdraw
-from .ref import Ref
-from .targets import Target, load_target
+from .mailbox import Mailbox, deliver
+from .message import Message, bounce, handle
+from .ref import PRIMARY, Home, Ref, is_primary, main_actor
 
-__all__ = ["Actor", "current_actor", "run_worker"]
+__all__ = ["Actor", "ActorHome", "current_actor", "set_current_actor"]
 
 log = logging.getLogger("actorcluster.actor")
 
 _IDLE_POLL_SECONDS: Final = 0.02
-_FLUSH_SECONDS: Final = 2.0
-_HELLO_SECONDS: Final = 30.0
-
-Main = Callable[..., Awaitable[object]]
 
 _current: trio.lowlevel.RunVar[Actor | None] = trio.lowlevel.RunVar("actor", None)
 
@@ -74,6 +61,43 @@ def current_actor() -> Actor:
     return actor
 
 
+def set_current_actor(actor: Actor | None) -> None:
+    """Say whose main runs in this Trio run from now on."""
+    _current.set(actor)
+
+
+@final
+class ActorHome(Home):
+    """Refs in a worker: everything goes to the primary, which passes it on.
+
+    Attributes:
+        channel: to the primary; set once it exists.
+        actor: who lives here, once it is known.
+    """
+
+    def __init__(self) -> None:
+        self.channel: Channel
+        self.actor: Actor | None = None
+
+    async def send(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
+        await self.channel.send(body, handle, keep_open=keep_open, **_address(ref))
+
+    def send_nowait(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
+        self.channel.send_nowait(body, handle, keep_open=keep_open, **_address(ref))
+
+    async def ask(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> Any:
+        actor = self.actor
+        if actor is not None and actor.answers_to(ref.name if ref.aid is None else ref.aid):
+            raise RuntimeError(f"{actor!r} asks itself: it cannot answer while it waits")
+        return await self.channel.ask(body, handle, keep_open=keep_open, **_address(ref))
+
+
+def _address(ref: Ref) -> dict[str, Any]:
+    if is_primary(ref):
+        return {}
+    return {"to": ref.name if ref.aid is None else ref.aid}
+
+
 @final
 class Actor:
     """A worker's own view: its mailbox, its primary, its shared ports.
@@ -89,17 +113,21 @@ class Actor:
         draining: set at Stop.
     """
 
-    def __init__(self, channel: Channel, welcome: events.Welcome) -> None:
+    def __init__(self, home: ActorHome, welcome: events.Welcome) -> None:
         self.id = welcome.worker
         self.name = welcome.name
-        self.incarnation = int(welcome.config.get("incarnation", 1))
+        incarnation = welcome.config.get("incarnation", 1)
+        self.incarnation: int = incarnation
         self.draining = trio.Event()
-        self._channel = channel
-        self.primary = Ref("primary", channel)
+        self.primary = Ref(PRIMARY, home)
         self.mailbox = Mailbox()
-        self._busy = 0
         self.scope = trio.CancelScope()
-        self._listeners = Listeners(channel)
+        self._home = home
+        self._channel = home.channel
+        self._busy = 0
+        self._ready_said = False
+        self._listeners = Listeners(home.channel)
+        home.actor = self
 
     def __repr__(self) -> str:
         return f"<Actor {self.id} {self.name!r}>"
@@ -107,6 +135,13 @@ class Actor:
     def is_connected(self) -> bool:
         """Whether the channel to the primary is open."""
         return not self._channel.ended
+
+    def ref(self, name: str) -> Ref:
+        """Give the address of whoever has that name in this cluster.
+
+        Never fails: whether there is such an actor shows when it is sent to.
+        """
+        return Ref(name, self._home)
 
     async def send(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """Send a message to the primary; see `Worker.send`.
@@ -130,7 +165,8 @@ class Actor:
 
     def ready(self) -> None:
         """Tell the primary that this worker is ready (``ready="called"``). Once is enough."""
-        if not self._channel.ended:
+        if not (self._ready_said or self._channel.ended):
+            self._ready_said = True
             self._channel.connection.send_serving()
             self._channel.flush()
 
@@ -152,21 +188,20 @@ class Actor:
         Cancellation:
             The wish may have been recorded.
         """
-        if not self.draining.is_set():
-            self._leave()
+        self._leave()
         await self.draining.wait()
+        if self._channel.ended:
+            raise PeerClosed("the primary is gone", unconfirmed=self._channel.unconfirmed)
 
     def _leave(self) -> None:
-        if self._channel.ended:
-            raise PeerClosed("the primary is gone")
-        self._channel.connection.send_leave(Reason.NORMAL)
-        self._channel.flush()
+        if not (self.draining.is_set() or self._channel.ended):
+            with contextlib.suppress(LocalProtocolError):  # the end has begun already
+                self._channel.connection.send_leave(Reason.NORMAL)
+            self._channel.flush()
 
     def kill(self) -> None:
         """End this worker voluntarily and at once: main is cancelled without draining."""
-        with contextlib.suppress(PeerClosed):
-            if not self.draining.is_set():
-                self._leave()
+        self._leave()
         self.scope.cancel()
 
     async def serve_messages(
@@ -185,10 +220,18 @@ class Actor:
         """
         if concurrency < 1:
             raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
-        async with trio.open_nursery() as nursery:
-            for _ in range(concurrency - 1):
-                nursery.start_soon(self._serve_some, handler)
+        if concurrency == 1:
             await self._serve_some(handler)
+            return
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(concurrency):
+                    nursery.start_soon(self._serve_some, handler)
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) > 1:
+                raise
+            first = group.exceptions[0]
+            raise first from first.__cause__  # as if there were no nursery
 
     async def _serve_some(self, handler: Callable[[Message], Awaitable[Any]]) -> None:
         async for message in self.mailbox:
@@ -303,9 +346,12 @@ class Actor:
     def is_idle(self) -> bool:
         """Whether nothing is under way that Stop would wait for."""
         mailbox = self.mailbox
+        unanswered = self._channel.asks_unanswered
+        if not mailbox.was_read:  # then nobody will answer what lies in it
+            unanswered -= mailbox.asks_waiting()
         return (
             not self._busy
-            and not self._channel.asks_unanswered
+            and not unanswered
             and not self._channel.messages_open
             and not (mailbox.was_read and (len(mailbox) or mailbox.has_message_in_hand()))
             and self._listeners.is_idle()
@@ -323,9 +369,37 @@ class Actor:
         self._listeners.fail()
         self.scope.cancel()
 
-    def on_port(self, event: events.Event) -> None:
-        """The primary said something about shared ports."""
-        self._listeners.on_event(event)
+    def close_mailbox(self) -> None:
+        """Main has ended: whoever waits for an answer learns that there will be none."""
+        if lost := self.mailbox.discard():
+            log.warning("%s: %d messages were never read", self.name, lost)
+        self._channel.refuse_all(ErrorCode.NOT_HANDLED, "its receiver has ended")
+
+    # ---- what the primary says ------------------------------------------------------------
+
+    def answers_to(self, to: int | str | None) -> bool:
+        """Whether a message with this address is for us."""
+        return to in (None, self.name, main_actor(self.id))
+
+    def on_mail(self, event: events.TellReceived | events.CallReceived) -> None:
+        """A message has arrived."""
+        if not self.answers_to(event.to):
+            bounce(event, self._channel, ErrorCode.NO_SUCH_ACTOR, f"no actor {event.to!r} here")
+            return
+        sender = self.primary
+        if event.sender is not None:
+            name = event.meta.get("name")
+            sender = self._home.build(event.sender, name if isinstance(name, str) else None)
+        deliver(event, self._channel, self.mailbox, sender)
+
+    def on_event(self, event: events.Event) -> None:
+        """The primary said something that is not about mail or the end."""
+        if isinstance(event, events.Undeliverable):
+            to = PRIMARY if event.to is None else event.to
+            why = f"{event.error.get('code')} ({event.error.get('message')})"
+            log.warning("%s: a message to %s was not delivered: %s", self.name, to, why)
+        else:
+            self._listeners.on_event(event)
 
     async def drain(self, seconds: float | None) -> None:
         """Cancel main when the actor is idle, or when the time is up."""
@@ -335,150 +409,3 @@ class Actor:
                 if self.is_idle():
                     break
         self.scope.cancel()
-
-
-@final
-class _Runtime:
-    """Carries one main function from HELLO to GOODBYE."""
-
-    def __init__(self, identity: bootstrap.Identity, main: Main | None) -> None:
-        self._main = main
-        self._identity = identity
-        self._welcome: events.Welcome | None = None
-        self._welcomed = trio.Event()
-        self._actor: Actor | None = None
-        self._stop: events.Stop | None = None
-        self._nursery: trio.Nursery | None = None
-        limits = {**LINK_LIMITS, **bootstrap.take_limits()}
-        self._connection = Connection("worker", limits=limits, handles=HANDLES)
-        end = socket.socket(fileno=identity.channel_fd)
-        end.setblocking(False)
-        self._lifeline = bootstrap.Lifeline(end.fileno())
-        self._channel = Channel(FdSocket(end), self._connection, self._on_event)
-
-    async def run(self) -> BaseException | None:
-        """Live; returns what main raised, if it did."""
-        self._connection.send_hello(
-            worker=self._identity.worker_id,
-            pid=os.getpid(),
-            implementation={
-                "name": "actorcluster",
-                "lang": "python",
-                "runtime": sys.version.split()[0],
-                "os": sys.platform,
-            },
-        )
-        error: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._serve)
-            with trio.move_on_after(_HELLO_SECONDS):
-                await self._welcomed.wait()
-            if self._welcome is not None:
-                error = await self._run_main(self._welcome)
-            await self._say_goodbye(error)
-            self._lifeline.disarm()
-            nursery.cancel_scope.cancel()
-        return error
-
-    async def _run_main(self, welcome: events.Welcome) -> BaseException | None:
-        self._actor = actor = Actor(self._channel, welcome)
-        _current.set(actor)
-        try:
-            main, args = self._load(welcome)
-            self._connection.send_ready()
-            self._channel.flush()
-            if self._stop is not None:
-                self._begin_stop(self._stop)
-            with actor.scope:
-                await main(actor, *args)
-        except BaseException as exc:  # noqa: BLE001  (whatever it is, it is reported and re-raised)
-            return exc
-        finally:
-            actor.mailbox.discard()
-        return None
-
-    def _load(self, welcome: events.Welcome) -> tuple[Main, list[Any]]:
-        config = welcome.config
-        if self._main is not None:
-            return self._main, []
-        return load_target(Target.from_config(config["target"])), config.get("args", [])
-
-    async def _serve(self) -> None:
-        """Serve the channel; when it ends without Stop, the primary is lost."""
-        try:
-            await self._channel.run()
-        except RemoteProtocolError as exc:
-            log.error("the primary broke the protocol: %s", exc)
-        self._channel.fail_all(PeerClosed)
-        self._welcomed.set()
-        if self._actor is not None:
-            self._actor.lose_primary()
-
-    async def _say_goodbye(self, error: BaseException | None) -> None:
-        """Last words, all flushed: why main failed, and that nothing more will come."""
-        if self._channel.ended:
-            return
-        if error is not None and not isinstance(error, SystemExit):
-            self._connection.send_exit_info(failure_map(error))
-        self._connection.send_goodbye(Reason.NORMAL)
-        self._channel.flush()
-        with trio.CancelScope(deadline=trio.current_time() + _FLUSH_SECONDS, shield=True):
-            await self._channel.wait_flushed()
-        self._channel.shutdown_write()
-
-    # ---- what the primary says ------------------------------------------------------------
-
-    def _on_event(self, event: events.Event) -> None:
-        actor = self._actor
-        if isinstance(event, (events.TellReceived, events.CallReceived)):
-            assert actor is not None
-            deliver(event, self._channel, actor.mailbox, actor.primary)
-        elif isinstance(event, events.Cancelled):
-            withdraw(self._channel, event.channel)
-        elif isinstance(event, events.Welcome):
-            self._welcome = event
-            self._welcomed.set()
-        elif isinstance(event, events.Stop):
-            self._on_stop(event)
-        elif actor is not None:
-            actor.on_port(event)
-
-    def _on_stop(self, event: events.Stop) -> None:
-        self._stop = event
-        if self._actor is not None:
-            self._begin_stop(event)
-
-    def _begin_stop(self, event: events.Stop) -> None:
-        actor, nursery = self._actor, self._nursery
-        assert actor is not None
-        assert nursery is not None
-        actor.begin_drain()
-        nursery.start_soon(actor.drain, event.deadline)
-
-
-def run_worker(main: Main | None = None) -> int:
-    """Run ``main(actor)`` as a worker of the primary that started this process.
-
-    For scripts that `Settings.exec` names; a function target needs no such call.
-
-    Args:
-        main: an async function of one argument, the `Actor`. None: what the primary named.
-
-    Returns:
-        0, the exit code of a main that returned or was told to stop.
-
-    Raises:
-        RuntimeError: this process is not a worker.
-        BaseException: what main raised.
-    """
-    identity = bootstrap.take_identity()
-    bootstrap.prepare_signals()
-    error = trio.run(_live, identity, main)
-    if error is not None:
-        raise error
-    return 0
-
-
-async def _live(identity: bootstrap.Identity, main: Main | None) -> BaseException | None:
-    return await _Runtime(identity, main).run()

@@ -28,6 +28,7 @@ __all__ = [
     "identity",
     "is_worker",
     "prepare_signals",
+    "refuse_before_run_worker",
     "set_identity",
     "take_identity",
 ]
@@ -145,6 +146,22 @@ def take_identity() -> Identity:
         raise RuntimeError("this worker runs, or ran, already: run_worker() can be called once")
     _Self.taken = True
     return mine
+
+
+def refuse_before_run_worker(what: str) -> None:
+    """Raise RuntimeError in a worker in script form that takes itself for the whole program.
+
+    It would start workers that start workers, and so on.
+
+    Args:
+        what: the call that makes no sense then, e.g. ``"actorcluster.run()"``.
+    """
+    if is_worker() and not _Self.taken:
+        raise RuntimeError(
+            f"{what} was reached in a worker that runs this script and has not called "
+            "actorcluster.run_worker(); ask actorcluster.is_worker() first, and let the worker "
+            "call run_worker(async_fn), or fork a function"
+        )
 
 
 def prepare_signals() -> None:

@@ -23,7 +23,9 @@ def worker_argv(
         exec_argv: flags of the interpreter; None means those of this process.
         args: its ``sys.argv[1:]``.
     """
-    code = "from actorcluster._worker.__main__ import main; sys.exit(main())"
+    program = sys.argv[0] if sys.argv else ""
+    code = f"sys.argv[0] = {program!a}; "
+    code += "from actorcluster._worker.__main__ import main; sys.exit(main())"
     return python_argv(code, exec_argv, args)
 
 

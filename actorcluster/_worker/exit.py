@@ -6,11 +6,22 @@ Runs in: primary
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from typing import Any, Final, Literal, final
 
 import attrs
 
-__all__ = ["ExitStatus", "RemoteFailure", "Verdict", "exit_status"]
+from .._link.failure import remote_details, traceback_text, type_name
+
+__all__ = [
+    "ExitStatus",
+    "RemoteFailure",
+    "Verdict",
+    "exit_status",
+    "failure_from",
+    "never_started",
+    "printable",
+]
 
 Reason = Literal[
     "normal",
@@ -74,14 +85,23 @@ class ExitStatus:
     report: None = None
 
     def __str__(self) -> str:
-        """Say it in a few words, e.g. ``signal SIGKILL`` or ``exit 3``."""
+        """Say it in a few words on one line, e.g. ``SIGKILL``, ``killed SIGTERM``, ``exit 3``."""
         if self.reason == "error" and self.error is not None:
-            return f"error {self.error.type}: {self.error.text}"
+            return printable(f"error {self.error.type}: {self.error.text}")
         if self.signal is not None:
-            return f"{self.reason} {self.signal}" if self.reason != "signal" else self.signal
+            return self.signal if self.reason == "signal" else f"{self.reason} {self.signal}"
         if self.reason == "exit":
             return f"exit {self.code}"
+        if self.code is None and self.error is not None:  # there never was a process
+            return printable(f"{self.reason}: {self.error.text}")
         return self.reason
+
+
+def printable(text: str) -> str:
+    """Escape what would do something to a terminal or a log file rather than be seen in it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def signal_name(number: int) -> str:
@@ -113,14 +133,17 @@ def exit_status(
         The status; exactly one reason, see `ExitStatus`.
     """
     code, signum = split(waitstatus)
-    if signum is not None:
-        # A verdict counts only when the process died of the signal: one that ended by itself in
-        # the same instant keeps its own exit code.
-        reason: Reason = verdict or "signal"
+    if verdict in ("lost", "protocol"):
+        # What it did in answer to our ABORT or SIGTERM is not the reason.
+        reason: Reason = verdict
+    elif signum is not None:
+        # These verdicts count only when the process died of the signal: one that ended by itself
+        # in the same instant keeps its own exit code.
+        reason = verdict or "signal"
     elif code is None:
         reason = verdict or "lost"
     elif code == 0:
-        reason = verdict if verdict == "protocol" else ("shutdown" if told_to_stop else "normal")
+        reason = "shutdown" if told_to_stop else "normal"
     elif code == _MAIN_RAISED and error is not None:
         reason = "error"
     else:
@@ -141,3 +164,23 @@ def split(waitstatus: int | None) -> tuple[int | None, int | None]:
         return None, None
     low = waitstatus & 0x7F
     return (None, low) if low else (waitstatus >> 8 & 0xFF, None)
+
+
+def failure_from(info: Mapping[str, Any]) -> RemoteFailure | None:
+    """Read the last words of a worker: an error map, or a mere code."""
+    remote = info.get("remote")
+    if "message" not in info and not isinstance(remote, dict):
+        return None
+    remote = remote if isinstance(remote, dict) else {}
+    return RemoteFailure(
+        type=str(remote.get("type") or info.get("code") or "error"),
+        text=str(info.get("message", "")),
+        traceback=traceback_text(remote),
+    )
+
+
+def never_started(exc: Exception, reason: Literal["lost", "killed", "start_timeout"]) -> ExitStatus:
+    """Make the status of a life that never had a process."""
+    stack = traceback_text(remote_details(exc))
+    error = RemoteFailure(type=type_name(exc), text=str(exc), traceback=stack)
+    return ExitStatus(code=None, signal=None, reason=reason, error=error)

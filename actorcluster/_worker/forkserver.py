@@ -29,7 +29,7 @@ __all__ = ["CannotFork", "ForkServer", "available"]
 
 log = logging.getLogger("actorcluster.forkserver")
 
-_ENTRY: Final = "actorcluster._worker.actor:run_worker"
+_ENTRY: Final = "actorcluster._worker.runtime:run_worker"
 _ATTEMPTS: Final = 3
 _IN_FLIGHT: Final = 64
 _BOOT_PATIENCE: Final = 60.0
@@ -155,6 +155,7 @@ class ForkServer:
             for begin in range(0, len(fds), MAX_FDS):
                 await server.send({"do": "guard"}, fds[begin : begin + MAX_FDS])
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Keep a server running, without waiting for the next start.
 

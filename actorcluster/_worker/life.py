@@ -11,12 +11,16 @@ never raises for anything the worker does. Beside the channel three small tasks 
 - *watch*: the process ended. What it left in the channel is still read, then the channel ends. A
   grandchild that inherited the channel therefore cannot keep a dead worker alive.
 - *start limit*: not ready within ``start_timeout``: kill.
-- *patience*: a cancel scope whose deadline `stop` sets. When it runs out, SIGTERM; two seconds
-  later SIGKILL. Calling `stop` again can only shorten it.
+- *ladder*: out of patience: SIGTERM, two seconds later SIGKILL. `stop` sets how long patience
+  lasts; calling it again can only shorten that.
+
+A Stop is said when the handshake is over. A worker that hears it before it was ready never runs its
+main function, so nobody waits for it to become ready any more.
 
 When the channel ends first, the process gets a moment to finish its interpreter's exit, then the
-same ladder. Whatever cancels `run` itself, the process is killed and reaped first, shielded:
-there is no way out of this file that leaves a child behind.
+same ladder; who still waits for an answer learns after that moment at the latest that none will
+come. Whatever cancels `run` itself, the process is killed and reaped first, shielded: there is no
+way out of this file that leaves a child behind.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, Protocol, final
 
@@ -31,27 +36,23 @@ import attrs
 import trio
 
 from .._link.channel import Channel
-from .._link.failure import remote_details, traceback_text, type_name
 from .._link.fdsocket import FdSocket
 from .._link.handles import HANDLES
 from .._link.pipe import LINK_LIMITS
-from ..errors import PeerClosed, RemoteProtocolError
+from ..errors import MessageTooLarge, PeerClosed, RemoteProtocolError, VersionMismatch
 from ..wire import events
 from ..wire._generated import AbortCode, Reason, State
 from ..wire.connection import Connection
-from .exit import ExitStatus, RemoteFailure, Verdict, exit_status
-from .mailbox import Mailbox, MergedMailbox, deliver, withdraw
+from ..wire.values import RefAdapter
+from .exit import ExitStatus, RemoteFailure, exit_status, failure_from, never_started, printable
+from .ladder import LOST_SECONDS, RUNG_SECONDS, Ladder
+from .mailbox import Mailbox, MergedMailbox, deliver
+from .message import withdraw
 from .process import Process
 
-__all__ = ["Life", "LifeOptions", "Moments"]
+__all__ = ["Life", "LifeOptions", "LifeState", "Moments"]
 
 log = logging.getLogger("actorcluster.worker")
-
-#: Between the rungs of the ladder: cancel main, SIGTERM, SIGKILL.
-_RUNG_SECONDS: Final = 2.0
-
-#: How long a process may live on after its channel ended without a word.
-_LOST_SECONDS: Final = 2.0
 
 LifeState = Literal["none", "online", "listening", "disconnecting", "disconnected", "dead"]
 
@@ -66,6 +67,8 @@ class Moments(Protocol):
     def exited(self, status: ExitStatus) -> None: ...
     def failed(self, error: Exception) -> None: ...
     def port(self, event: events.Event) -> None: ...
+    def mail(self, event: events.TellReceived | events.CallReceived) -> None: ...
+    def bounced(self, event: events.Undeliverable) -> bool: ...
 
 
 @final
@@ -90,7 +93,7 @@ class LifeOptions:
     ready: Literal["online", "listening", "called"] = "online"
     start_timeout: float = 30.0
     shutdown: float | Literal["brutal_kill"] = 5.0
-    cluster: bytes = b""
+    cluster: bytes = bytes(16)
     limits: Mapping[str, int] = attrs.Factory(dict)
 
 
@@ -103,9 +106,12 @@ class Life:
         start: makes the process.
         moments: told what happens.
         merged: the primary's mailbox.
+        refs: how refs in messages are described and built.
 
     Attributes:
         sender: the `Ref` that received messages carry; set by the owner before `run`.
+        settled: set once it is ready or dead, whichever comes first.
+        sendable: set when mail can be sent, or never can be again.
     """
 
     def __init__(
@@ -114,6 +120,7 @@ class Life:
         start: Callable[[], Awaitable[Process]],
         moments: Moments,
         merged: MergedMailbox | None,
+        refs: RefAdapter | None = None,
     ) -> None:
         self.options = options
         self.sender: Any = None
@@ -122,29 +129,31 @@ class Life:
         self.status: ExitStatus | None = None
         self.mailbox = Mailbox(merged)
         self.told_to_stop = False
-        #: set once it is ready or dead, whichever comes first.
-        self.settled = trio.Event()
+        self.primary_closed = False
         self.was_ready = False
+        self.settled = trio.Event()
         self.dead = trio.Event()
-        #: set when mail can be sent, or never can be again.
         self.sendable = trio.Event()
         self.connection = Connection(
-            "primary", limits={**LINK_LIMITS, **options.limits}, handles=HANDLES
+            "primary", limits={**LINK_LIMITS, **options.limits}, handles=HANDLES, refs=refs
         )
         self.channel: Channel | None = None
         self._start = start
         self._moments = moments
-        self._patience = trio.CancelScope()
-        self._patience_verdict: Verdict = "killed"
-        self._verdict: Verdict | None = None
+        self._starting = trio.CancelScope()
+        self._start_deadline = math.inf
+        self._ladder = Ladder()
         self._error: RemoteFailure | None = None
         self._stop_reason: int = Reason.SHUTDOWN
-        self._stop_deadline: float | None = None
-        self._signal: int | None = None
+        self._stop_deadline = math.inf
+        self._stop_said = trio.Event()
+        self._signals: list[int] = []
+        self._held: deque[Callable[[], None]] = deque()
         self._said_goodbye = False
 
     # ---- the whole life -------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C is the body's to hear, see `open_primary`
     async def run(self) -> None:
         """Live it.
 
@@ -152,21 +161,16 @@ class Life:
             The process is killed and reaped before this returns.
         """
         self._moments.forked()
-        try:
-            self.process = process = await self._start()
-        except (OSError, RuntimeError, ValueError, trio.ClosedResourceError) as exc:
-            self._finish(_never_started(exc))
+        self._start_deadline = trio.current_time() + self.options.start_timeout
+        self.process = process = await self._make_process()
+        if process is None:
             return
-        except trio.Cancelled:
-            self._verdict = "killed"
-            self._finish(_never_started(RuntimeError("cancelled while it was starting")))
-            raise
         try:
             await self._serve(process)
         finally:
             with trio.CancelScope(shield=True):
                 if process.poll() is None:
-                    self._verdict = self._verdict or "killed"
+                    self._ladder.verdict = self._ladder.verdict or "killed"
                     process.send_signal(signal.SIGKILL)
                 waitstatus, rusage = await process.wait()
             process.close()
@@ -174,71 +178,83 @@ class Life:
                 exit_status(
                     waitstatus,
                     told_to_stop=self.told_to_stop,
-                    verdict=self._verdict,
+                    verdict=self._ladder.verdict,
                     error=self._error,
                     rusage=rusage,
                 )
             )
 
+    async def _make_process(self) -> Process | None:
+        """Start the process; None, and all is finished, when there is none."""
+        self._starting.deadline = self._start_deadline
+        try:
+            with self._starting:
+                return await self._start()
+        except Exception as exc:  # noqa: BLE001  (whatever it was, it is told as the status)
+            self._finish(never_started(exc, "lost"))
+            return None
+        except BaseException:
+            self._finish(never_started(RuntimeError("killed at its start"), "killed"))
+            raise
+        timed_out = trio.current_time() >= self._start_deadline
+        text = "no process came into being in time" if timed_out else "killed at its start"
+        self._finish(never_started(RuntimeError(text), "start_timeout" if timed_out else "killed"))
+        return None
+
     async def _serve(self, process: Process) -> None:
-        channel = Channel(FdSocket(process.channel), self.connection, self._on_event)
-        self.channel = channel
-        if self._signal is not None:
-            process.send_signal(self._signal)
+        self.channel = channel = Channel(FdSocket(process.channel), self.connection, self._on_event)
+        if self.told_to_stop:
+            channel.refuse_sends(self.closed)
+        for signum in self._signals:
+            process.send_signal(signum)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, process, channel)
-            nursery.start_soon(self._limit_start, process)
-            nursery.start_soon(self._enforce, process)
-            try:
-                await channel.run()
-            except RemoteProtocolError as exc:
-                self._condemn("protocol")
-                self._moments.failed(exc)
-                log.error("worker %s broke the protocol: %s", self.options.name, exc)
+            nursery.start_soon(self._limit_start)
+            nursery.start_soon(self._ladder.run, process.send_signal)
+            await self._converse(channel)
             self._disconnect()
             if not self._said_goodbye:
-                self._set_patience(_LOST_SECONDS, "lost")
+                self._ladder.begin_within(LOST_SECONDS, "lost")
             elif not self.told_to_stop:
-                self._set_patience(self._shutdown_seconds() + _RUNG_SECONDS, "killed")
+                self._ladder.begin_within(self._shutdown_seconds() + RUNG_SECONDS, "killed")
+            with trio.move_on_after(LOST_SECONDS):
+                await process.wait()  # then those who wait learn how it ended, too
+            if process.poll() is None:
+                channel.fail_all(self.closed)
             await process.wait()
             nursery.cancel_scope.cancel()
 
+    async def _converse(self, channel: Channel) -> None:
+        """Serve the channel to its end, whatever the worker makes of it."""
+        try:
+            await channel.run()
+        except RemoteProtocolError as exc:
+            self._ladder.condemn("protocol")
+            mismatch = exc.__cause__
+            self._moments.failed(mismatch if isinstance(mismatch, VersionMismatch) else exc)
+            log.error("worker %s broke the protocol: %s", self.options.name, printable(str(exc)))
+        except Exception as exc:
+            self._moments.failed(exc)
+            log.error("the channel to worker %s failed", self.options.name, exc_info=exc)
+
+    @trio.lowlevel.enable_ki_protection
     async def _watch(self, process: Process, channel: Channel) -> None:
         await process.wait()
         channel.finish()
 
-    async def _limit_start(self, process: Process) -> None:
-        with trio.move_on_after(self.options.start_timeout):
+    @trio.lowlevel.enable_ki_protection
+    async def _limit_start(self) -> None:
+        with trio.CancelScope(deadline=self._start_deadline):
             await self.settled.wait()
             return
-        self._condemn("start_timeout")
-        process.send_signal(signal.SIGKILL)
-
-    async def _enforce(self, process: Process) -> None:
-        with self._patience:
-            await trio.sleep_forever()
-        self._verdict = self._verdict or self._patience_verdict
-        if self._verdict not in ("protocol", "start_timeout"):
-            process.send_signal(signal.SIGTERM)
-            await trio.sleep(_RUNG_SECONDS)
-        process.send_signal(signal.SIGKILL)
-
-    def _set_patience(self, seconds: float, verdict: Verdict) -> None:
-        """Let the ladder begin in ``seconds``, or earlier if that was said before."""
-        at = trio.current_time() + seconds
-        if at < self._patience.deadline:
-            self._patience.deadline = at
-            self._patience_verdict = verdict
-
-    def _condemn(self, verdict: Verdict) -> None:
-        self._verdict = self._verdict or verdict
-        self._patience.cancel()
+        if not self._stop_said.is_set():  # else the ladder, and nothing but it, has the time
+            self._ladder.condemn("start_timeout")
 
     def _disconnect(self) -> None:
         """The channel is over: nobody can be heard or told anything any more."""
         self.state = "disconnected"
-        self.sendable.set()
         self.mailbox.end()
+        self._set_sendable()
         self._moments.disconnected()
 
     def _finish(self, status: ExitStatus) -> None:
@@ -261,54 +277,100 @@ class Life:
             unconfirmed=0 if self.channel is None else self.channel.unconfirmed,
         )
 
+    # ---- mail for it ----------------------------------------------------------------------
+
+    def when_sendable(self, act: Callable[[], None]) -> None:
+        """Call ``act`` as soon as mail can be sent, or never can be again; in order of asking."""
+        if self.sendable.is_set():
+            act()
+        else:
+            self._held.append(act)
+
+    def _set_sendable(self) -> None:
+        self.sendable.set()
+        while self._held:
+            self._held.popleft()()
+
+    def channel_or_raise(self) -> Channel:
+        """Give the channel, which takes mail since `sendable`.
+
+        Raises:
+            PeerClosed: it takes no mail any more.
+        """
+        if self.status is not None:
+            raise self.closed("it is gone")
+        if self.channel is None:
+            raise self.closed("it takes no more messages")
+        return self.channel
+
+    def close_primary(self) -> None:
+        """The primary closes: asks of ours, those in progress too, end now."""
+        self.primary_closed = True
+        if self.channel is not None:
+            self.channel.give_up_asks(self.closed)
+
     # ---- stopping -------------------------------------------------------------------------
 
     def _shutdown_seconds(self) -> float:
         shutdown = self.options.shutdown
         return 0.0 if shutdown == "brutal_kill" else float(shutdown)
 
-    def stop(self, seconds: float | None, reason: int = Reason.SHUTDOWN) -> None:
+    @trio.lowlevel.enable_ki_protection
+    def stop(self, seconds: float = math.inf, reason: int = Reason.SHUTDOWN) -> None:
         """Tell the worker to drain and leave; may be called again to shorten the time.
 
         Args:
-            seconds: until its main is cancelled; None for no limit.
+            seconds: until its main is cancelled; ``inf`` for no limit.
             reason: for the worker's information, see the registry.
         """
-        first = not self.told_to_stop
-        self.told_to_stop = True
         if self.status is not None:
             return
-        if self.state in ("none", "online", "listening"):
+        self._ladder.begin_within(seconds + RUNG_SECONDS, "killed")
+        if self.state == "disconnected":
+            return  # it is leaving by itself, and cannot be told anything
+        deadline = trio.current_time() + seconds
+        news = not self.told_to_stop or deadline < self._stop_deadline
+        self._stop_deadline = min(self._stop_deadline, deadline)
+        if not self.told_to_stop:
+            self.told_to_stop = True
+            self._stop_reason = reason
             self.state = "disconnecting"
-        if self.channel is not None:
-            self.channel.refuse_sends(self.closed)
-        if first:
+            if self.channel is not None:
+                self.channel.refuse_sends(self.closed)
+            self._set_sendable()
             self._moments.draining()
-        self._stop_reason, self._stop_deadline = reason, seconds
-        if first or seconds is not None:
-            self._send_stop()
-        if seconds is not None and seconds != math.inf:
-            self._set_patience(seconds + _RUNG_SECONDS, "killed")
+        if news:
+            self._say_stop()
 
-    def _send_stop(self) -> None:
-        """Say it now if the handshake is over; else the handshake will say it."""
+    def _say_stop(self) -> None:
+        """Say it now if the introductions are made; else `_on_hello` says it."""
         may = self.connection.state in (State.STARTING, State.ACTIVE, State.STOPPING)
         if may and self.channel is not None:
-            self.connection.send_stop(self._stop_deadline, self._stop_reason)
+            seconds = max(self._stop_deadline - trio.current_time(), 0.0)
+            self.connection.send_stop(None if seconds == math.inf else seconds, self._stop_reason)
+            self._stop_said.set()
             self.channel.flush()
 
     def kill(self, signum: int) -> None:
-        """Send a signal now; remembered when the process does not exist yet."""
-        if self.process is None:
-            self._signal = signum
-        elif self.status is None:
+        """Send a signal now; remembered while the process does not exist yet."""
+        if self.status is not None:
+            return
+        if self.process is not None:
             self.process.send_signal(signum)
+        else:
+            self._signals.append(signum)
+
+    def kill_now(self) -> None:
+        """Tell it to stop by SIGKILL. Safe in a signal handler."""
+        if self.status is None:
+            self.told_to_stop = True
+            self._ladder.verdict = self._ladder.verdict or "killed"
+            self.kill(signal.SIGKILL)
 
     def brutal_kill(self) -> None:
-        """Tell it to stop by SIGKILL."""
-        self.told_to_stop = True
-        self._verdict = self._verdict or "killed"
-        self.kill(signal.SIGKILL)
+        """Tell it to stop by SIGKILL; do not even finish making the process."""
+        self.kill_now()
+        self._starting.cancel()
 
     # ---- what the worker says -------------------------------------------------------------
 
@@ -319,7 +381,10 @@ class Life:
 
     def _on_mail(self, event: events.TellReceived | events.CallReceived) -> None:
         assert self.channel is not None
-        deliver(event, self.channel, self.mailbox, self.sender)
+        if event.to is None:
+            deliver(event, self.channel, self.mailbox, self.sender)
+        else:
+            self._moments.mail(event)
 
     def _on_cancelled(self, event: events.Cancelled) -> None:
         assert self.channel is not None
@@ -327,19 +392,25 @@ class Life:
 
     def _on_hello(self, event: events.Hello) -> None:
         options = self.options
-        self.connection.send_welcome(
-            worker=options.worker_id,
-            cluster=options.cluster,
-            name=options.name,
-            config=options.config,
-        )
+        try:
+            self.connection.send_welcome(
+                worker=options.worker_id,
+                cluster=options.cluster,
+                name=options.name,
+                config=options.config,
+            )
+        except MessageTooLarge as exc:  # for the small frames that this worker wants
+            self._ladder.condemn("protocol")
+            self._moments.failed(exc)
+            log.error("worker %s cannot take its settings: %s", options.name, exc)
+            self.connection.abort(AbortCode.FRAME_TOO_LARGE, str(exc))
+            return
         if self.told_to_stop:
-            self._send_stop()
+            self._say_stop()
 
     def _on_ready(self, event: events.Ready) -> None:
-        if self.state == "none":
-            self.state = "online"
-        self.sendable.set()
+        self.state = "online"
+        self._set_sendable()
         self._moments.online()
         if self.options.ready == "online":
             self.set_ready()
@@ -362,65 +433,44 @@ class Life:
             self.settled.set()
 
     def _on_leave(self, event: events.Leave) -> None:
-        self.stop(None if self.told_to_stop else self._leave_seconds(), event.reason)
-
-    def _leave_seconds(self) -> float | None:
-        seconds = self._shutdown_seconds()
-        return None if seconds == math.inf else seconds
+        self.stop(self._shutdown_seconds(), event.reason)
 
     def _on_goodbye(self, event: events.Goodbye) -> None:
         assert self.channel is not None
+        if self._said_goodbye:
+            return  # it says so twice
         self._said_goodbye = True
         self.channel.refuse_sends(self.closed)
         self.connection.send_goodbye(Reason.NORMAL)
         self.channel.flush()
 
     def _on_aborted(self, event: events.Aborted) -> None:
-        text = f"worker {self.options.name} aborted: code {event.code} {event.detail or ''}"
-        log.error("%s", text)
-        if event.code == AbortCode.PROTOCOL_ERROR:
-            self._verdict = self._verdict or "protocol"
+        assert self.channel is not None
+        text = printable(f"it gave up the connection, code {event.code}: {event.detail}")
+        log.error("worker %s: %s", self.options.name, text)
+        self._moments.failed(self.closed(text))
+        self._ladder.verdict = self._ladder.verdict or "protocol"
+        self._ladder.begin_within(LOST_SECONDS, "protocol")
+        self.channel.finish()
 
     def _on_exit_info(self, event: events.ExitInfo) -> None:
         self._error = failure_from(event.info)
 
     def _on_log(self, event: events.Log) -> None:
-        name = f"actorcluster.worker.{self.options.name}"
         # The text is the worker's, so it is an argument and never a format.
-        logging.getLogger(name).log(event.level, "%s: %s", event.logger, event.message)
+        logger, message = printable(event.logger), printable(event.message)
+        log.log(event.level, "%s: %s: %s", self.options.name, logger, message)
 
     def _on_undeliverable(self, event: events.Undeliverable) -> None:
+        if self._moments.bounced(event):
+            return
         code, text = event.error.get("code"), event.error.get("message")
-        log.warning(
-            "worker %s could not deliver message %s: %s (%s)",
-            self.options.name,
-            event.number,
-            code,
-            text,
-        )
-        self._moments.failed(self.closed(f"message {event.number} was not delivered: {code}"))
+        text = printable(f"message {event.number} was not delivered: {code} ({text})")
+        log.warning("worker %s: %s", self.options.name, text)
+        self._moments.failed(self.closed(text))
 
     def _on_port(self, event: events.Event) -> None:
         self._moments.port(event)
-
-
-def failure_from(info: Mapping[str, Any]) -> RemoteFailure | None:
-    """Read the last words of a worker: an error map, or a mere code."""
-    remote = info.get("remote")
-    if "message" not in info and not isinstance(remote, dict):
-        return None
-    remote = remote if isinstance(remote, dict) else {}
-    return RemoteFailure(
-        type=str(remote.get("type") or info.get("code") or "error"),
-        text=str(info.get("message", "")),
-        traceback=traceback_text(remote),
-    )
-
-
-def _never_started(exc: BaseException) -> ExitStatus:
-    stack = traceback_text(remote_details(exc))
-    error = RemoteFailure(type=type_name(exc), text=str(exc), traceback=stack)
-    return ExitStatus(code=None, signal=None, reason="lost", error=error)
 
 
 _ACTS: Final[dict[type, Callable[[Life, Any], None]]] = {

@@ -6,7 +6,9 @@ Runs in: worker
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
+import weakref
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -15,9 +17,9 @@ import trio
 
 from .._link.channel import Channel
 from .._link.failure import os_error
-from ..errors import ActorClusterError, PeerClosed
+from ..errors import ActorClusterError, HandleError, PeerClosed
 from ..wire import events
-from ..wire._generated import ErrorCode
+from ..wire._generated import ErrorCode, State
 from .accepting import CREDIT, Address, ClusterListener, HandoffListener, SharedListener
 
 __all__ = ["Address", "ClusterListener", "Listeners"]
@@ -40,11 +42,13 @@ class Listeners:
 
     def __init__(self, link: Channel) -> None:
         self.link = link
+        #: every listener channel that is open, or asked for.
+        self._requests: dict[int, Mapping[str, Any]] = {}
         self._pending: dict[int, _Pending] = {}
         self._listeners: dict[int, ClusterListener] = {}
-        self._own: list[ClusterListener] = []
-        self._addresses: dict[int, tuple[Any, ...]] = {}
-        self._ephemeral: dict[tuple[Any, ...], int] = {}
+        self._datagram_sockets: dict[int, weakref.ref[trio.socket.SocketType]] = {}
+        #: those that this worker bound for itself, and closed ones with open connections.
+        self._others: list[ClusterListener] = []
         self._stopped = False
 
     # ---- what the primary says ------------------------------------------------------------
@@ -67,36 +71,41 @@ class Listeners:
                 event.handle.close()
             return
         # The listener must be there before anything else is read: connections may follow at once.
-        try:
-            pending.result = self._make(event, pending)
-        except (ActorClusterError, OSError, trio.ClosedResourceError) as exc:
-            pending.error = exc
+        if isinstance(event, events.ErrorReceived):
+            pending.error = _failure(event.error, pending.request)
+        else:
+            try:
+                pending.result = self._make(event, pending)
+            except HandleError as exc:
+                pending.error = exc
+                if event.handle is not None:
+                    event.handle.close()
+                self._say_closed(event.channel)
         pending.answered.set()
 
     def _make(
-        self, event: events.Listening | events.ErrorReceived, pending: _Pending
+        self, event: events.Listening, pending: _Pending
     ) -> ClusterListener | trio.socket.SocketType:
-        """Make what was asked for, or raise what the primary said instead."""
-        if isinstance(event, events.ErrorReceived):
-            raise _failure(event.error, pending.request)
-        if pending.request["transport"] == "udp":
-            sock: trio.socket.SocketType = event.handle.into_socket()
-            return sock
-        address = tuple(event.address) if isinstance(event.address, list) else event.address
-        most = pending.max_connections
+        """Make what was asked for, of what the primary sent."""
+        channel, most = event.channel, pending.max_connections
         listener: ClusterListener
-        if event.mode == "shared":
-            sock = event.handle.into_socket()
-            listener = SharedListener(self, event.channel, address, sock, most)
+        if event.mode == "handoff":
+            listener = HandoffListener(self, channel, _address(event), most)
+        elif event.handle is None:
+            raise HandleError(f"[AWP-LI-5] mode {event.mode} came without a socket")
         else:
-            listener = HandoffListener(self, event.channel, address, most)
-        self._listeners[event.channel] = listener
+            sock: trio.socket.SocketType = event.handle.into_socket()
+            if pending.request["transport"] == "udp":
+                self._datagram_sockets[channel] = weakref.ref(sock)
+                return sock
+            listener = SharedListener(self, channel, _address(event), sock, most)
+        self._listeners[channel] = listener
         if self._stopped:
             listener.stop()
         return listener
 
     def _refuse(self, event: events.Connections) -> None:
-        """Give back connections of a listener that is closed, or not known yet."""
+        """Give back connections of a listener that does not get any."""
         last = event.first + len(event.handles) - 1
         numbers = list(range(event.first, last + 1))
         self.link.connection.send_conn_reply(event.channel, last, numbers)
@@ -109,7 +118,7 @@ class Listeners:
     def stop(self) -> None:
         """Stop was heard."""
         self._stopped = True
-        for listener in [*self._listeners.values(), *self._own]:
+        for listener in [*self._listeners.values(), *self._others]:
             listener.stop()
 
     def fail(self) -> None:
@@ -120,25 +129,32 @@ class Listeners:
 
     def is_idle(self) -> bool:
         """Whether no connection accepted from any of these listeners is open."""
-        return all(one.is_idle() for one in [*self._listeners.values(), *self._own])
+        return all(one.is_idle() for one in [*self._listeners.values(), *self._others])
+
+    def check_running(self) -> None:
+        """Raise ``trio.ClosedResourceError`` after Stop."""
+        if self._stopped or self.link.connection.state is not State.ACTIVE:
+            raise trio.ClosedResourceError("the worker was told to stop")
 
     def add_own(self, sock: socket.socket, max_connections: int | None) -> ClusterListener:
         """Wrap a socket that this worker bound for itself; Stop treats it like the others."""
         bound = sock.getsockname()
-        shared = trio.socket.from_stdlib_socket(sock)
-        listener = SharedListener(self, None, (bound[0], bound[1]), shared, max_connections)
-        self._own.append(listener)
+        own = trio.socket.from_stdlib_socket(sock)
+        listener = SharedListener(self, None, (bound[0], bound[1]), own, max_connections)
+        self._others.append(listener)
         return listener
 
     def remove(self, listener: ClusterListener, channel: int | None) -> None:
         """A listener was closed; its connections still count until they are."""
-        if listener not in self._own:
-            self._own.append(listener)
-        self._own = [one for one in self._own if one is listener or not one.is_idle()]
-        if channel is None:
-            return
-        self._listeners.pop(channel, None)
-        self._addresses.pop(channel, None)
+        if channel is not None:
+            del self._listeners[channel]
+            self._others.append(listener)
+            self._say_closed(channel)
+        self._others = [one for one in self._others if not (one.is_closed and one.is_idle())]
+
+    def _say_closed(self, channel: int) -> None:
+        """Nothing is listened on at this channel any more."""
+        self._requests.pop(channel, None)
         if not self.link.ended:
             self.link.connection.send_listen_close(channel)
             self.link.flush()
@@ -169,12 +185,16 @@ class Listeners:
         self, request: dict[str, Any], max_connections: int | None
     ) -> ClusterListener | trio.socket.SocketType:
         await trio.lowlevel.checkpoint()
-        if self._stopped:
-            raise trio.ClosedResourceError("the worker was told to stop")
-        identity = self._identify(request)
+        self.check_running()
+        self._forget_closed_sockets()
+        connection = self.link.connection
+        if len(self._requests) >= connection.peer_limits["max_listeners"]:
+            raise OSError(errno.EMFILE, "this worker has too many listeners")
+        if request.get("port") == 0:
+            request = {**request, "key": self._free_key(request)}
         credit = CREDIT if max_connections is None else min(CREDIT, max_connections)
-        channel = self.link.connection.send_listen({**request, "credit": credit})
-        self._addresses[channel] = identity
+        channel = connection.send_listen({**request, "credit": credit})
+        self._requests[channel] = request
         pending = self._pending[channel] = _Pending(request, max_connections)
         self.link.flush()
         try:
@@ -183,38 +203,50 @@ class Listeners:
             self._give_up(channel, pending)
             raise
         if pending.result is None:
-            self._addresses.pop(channel, None)
+            self._requests.pop(channel, None)
             raise pending.error or PeerClosed("the primary is gone")
         return pending.result
 
     def _give_up(self, channel: int, pending: _Pending) -> None:
         """Nobody waits for the answer any more, which may be there already."""
         self._pending.pop(channel, None)
-        if isinstance(pending.result, ClusterListener):
-            pending.result.close()  # says LISTEN_CLOSE
+        result = pending.result
+        if result is not None:
+            result.close()  # a listener says LISTEN_CLOSE
+        if isinstance(result, ClusterListener):
             return
-        if pending.result is not None:
-            pending.result.close()
-        self._addresses.pop(channel, None)
-        if pending.error is None and not self.link.ended:
-            self.link.connection.send_listen_close(channel)
-            self.link.flush()
+        self._datagram_sockets.pop(channel, None)
+        self._say_closed(channel)
 
-    def _identify(self, request: dict[str, Any]) -> tuple[Any, ...]:
-        """Tell ports apart: the n-th port 0 of each worker is one shared port."""
-        identity = tuple(request.get(key) for key in ("transport", "host", "port", "path", "name"))
-        if request.get("port") == 0:
-            count = self._ephemeral[identity] = self._ephemeral.get(identity, 0) + 1
-            request["key"] = str(count)
-        elif identity in self._addresses.values():
-            text = f"this worker listens there already: {request}"
-            raise OSError(errno.EADDRINUSE, text)
-        return identity
+    def _free_key(self, request: Mapping[str, Any]) -> str:
+        """Tell ports 0 apart: the n-th that a worker has open is the n-th of every worker."""
+        taken = {
+            other.get("key")
+            for other in self._requests.values()
+            if all(other.get(name) == request.get(name) for name in ("transport", "host", "port"))
+        }
+        return next(key for key in map(str, itertools.count(1)) if key not in taken)
+
+    def _forget_closed_sockets(self) -> None:
+        """Nobody tells when user code closes a datagram socket, so it is noticed here."""
+        for channel, reference in list(self._datagram_sockets.items()):
+            sock = reference()
+            if sock is None or sock.fileno() == -1:
+                del self._datagram_sockets[channel]
+                self._say_closed(channel)
+
+
+def _address(event: events.Listening) -> Address:
+    address = event.address
+    return (address[0], address[1]) if isinstance(address, list) else str(address)
 
 
 def _failure(error: Mapping[str, Any], request: Mapping[str, Any]) -> Exception:
     """What a refused LISTEN means to who asked."""
-    where = str(request.get("path") or f"{request.get('host') or '*'}:{request.get('port')}")
+    if request["transport"] in ("tcp", "udp"):
+        where = f"{request.get('host') or '*'}:{request.get('port')}"
+    else:
+        where = str(request.get("path") or request.get("name"))
     if (exc := os_error(error, where)) is not None:
         return exc
     if error.get("code") in (ErrorCode.REFUSED, ErrorCode.STOPPING):

@@ -5,12 +5,15 @@ Runs in: worker
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import trio
 
+from .inet import NO_FAMILY, bind_inet
 from .listeners import ClusterListener, Listeners
 
 __all__ = ["MODES", "SCHED_NONE", "SCHED_RR", "bind_udp", "listen_fd", "listen_tcp", "listen_unix"]
@@ -21,14 +24,11 @@ SCHED_RR: Final = "round_robin"
 #: The workers share the listening socket; the kernel decides who accepts.
 SCHED_NONE: Final = "none"
 
-#: What a policy is called on the wire: ways of listening, the best first.
-MODES: Final[dict[str | None, list[str]]] = {
-    None: ["handoff", "shared"],
-    SCHED_RR: ["handoff"],
-    SCHED_NONE: ["shared"],
-}
+#: What a policy is called on the wire.
+MODES: Final = {SCHED_RR: "handoff", SCHED_NONE: "shared"}
 
 _MAX_PORT: Final = 65_535
+_MAX_BACKLOG: Final = 2**31 - 1
 
 
 async def listen_tcp(
@@ -44,47 +44,74 @@ async def listen_tcp(
     max_connections: int | None = None,
 ) -> list[ClusterListener]:
     """Listen on a TCP port; see `Actor.listen_tcp`."""
-    _check_port(port)
-    _check_count("backlog", backlog)
-    _check_count("max_connections", max_connections)
-    if policy not in (None, SCHED_RR, SCHED_NONE):
-        raise ValueError(f"policy must be SCHED_RR, SCHED_NONE or None, not {policy!r}")
+    _check_count("port", port, 0, _MAX_PORT)
+    if backlog is not None:
+        _check_count("backlog", backlog, 1, _MAX_BACKLOG)
+    if max_connections is not None:
+        _check_count("max_connections", max_connections, 1, None)
+    modes = _modes(policy)
+    hosts = await _resolve(host, socket.SOCK_STREAM)
+
+    async def listen(host: str | None, port: int) -> ClusterListener:
+        if exclusive or reuse_port:
+            await trio.lowlevel.checkpoint()
+            listeners.check_running()
+            sock = bind_inet(host, port, backlog=backlog, reuse_port=reuse_port, v6only=ipv6_only)
+            return listeners.add_own(sock, max_connections)
+        request: dict[str, Any] = {"transport": "tcp", "host": host, "port": port}
+        request |= {"backlog": backlog, "v6only": ipv6_only, "modes": modes}
+        return await listeners.listen(request, max_connections)
+
     result: list[ClusterListener] = []
+    missing: OSError | None = None
     try:
-        for address in await _resolve(host, socket.SOCK_STREAM, own=exclusive or reuse_port):
-            chosen = result[0].address[1] if result and port == 0 else port
-            if exclusive or reuse_port:
-                sock = _bind(address, int(chosen), backlog, reuse_port=reuse_port, v6only=ipv6_only)
-                result.append(listeners.add_own(sock, max_connections))
-                continue
-            request = {
-                "transport": "tcp",
-                "host": address,
-                "port": chosen,
-                "backlog": backlog,
-                "v6only": ipv6_only,
-                "modes": MODES[policy],
-            }
-            result.append(await listeners.listen(request, max_connections))
+        for one in hosts:
+            try:
+                result.append(await _listen_alike(listen, one, port, result))
+            except OSError as exc:
+                # Name services know addresses of a family that this machine has switched off.
+                if exc.errno not in NO_FAMILY or len(hosts) == 1:
+                    raise
+                missing = exc
     except BaseException:
         for listener in result:
             listener.close()
         raise
+    if missing is not None and not result:
+        raise missing
     return result
+
+
+async def _listen_alike(
+    listen: Callable[[str | None, int], Awaitable[ClusterListener]],
+    host: str | None,
+    port: int,
+    before: list[ClusterListener],
+) -> ClusterListener:
+    """Listen on the next address; where the port was 0 on the same number, if it is free there."""
+    if port == 0 and before:
+        try:
+            return await listen(host, int(before[0].address[1]))
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                raise
+    return await listen(host, port)
 
 
 async def listen_unix(
     listeners: Listeners, path: str | os.PathLike[str], *, mode: int | None = None
 ) -> ClusterListener:
     """Listen on a unix socket; see `Actor.listen_unix`."""
-    text = _absolute(path)
-    if mode is not None and not 0 <= mode <= 0o7777:
-        raise ValueError(f"mode must be permission bits, 0 to 0o7777, not {mode!r}")
-    return await listeners.listen({"transport": "unix", "path": text, "mode": mode}, None)
+    if mode is not None:
+        _check_count("mode", mode, 0, 0o7777)
+    request = {"transport": "unix", "path": _absolute(path), "mode": mode}
+    return await listeners.listen(request, None)
 
 
 async def listen_fd(listeners: Listeners, fd_or_name: int | str) -> ClusterListener:
     """Listen on an inherited descriptor; see `Actor.listen_fd`."""
+    if isinstance(fd_or_name, bool) or not isinstance(fd_or_name, (int, str)):
+        raise TypeError(f"fd_or_name must be an int or a str, not {fd_or_name!r}")
     return await listeners.listen({"transport": "fd", "name": fd_or_name}, None)
 
 
@@ -92,57 +119,45 @@ async def bind_udp(
     listeners: Listeners, port: int, *, host: str | None = None
 ) -> trio.socket.SocketType:
     """Bind a shared datagram socket; see `Actor.bind_udp`."""
-    _check_port(port)
-    address = (await _resolve(host, socket.SOCK_DGRAM, own=False))[0]
+    _check_count("port", port, 0, _MAX_PORT)
+    address = (await _resolve(host, socket.SOCK_DGRAM))[0]
     return await listeners.bind_udp({"transport": "udp", "host": address, "port": port})
 
 
-async def _resolve(host: str | None, kind: int, *, own: bool) -> list[str | None]:
+async def _resolve(host: str | None, kind: int) -> list[str | None]:
     """Turn a host name into numeric addresses; the primary is asked for these."""
     if host is None:
-        return ["::" if own and socket.has_dualstack_ipv6() else "0.0.0.0" if own else None]  # noqa: S104
+        return [None]
     found = await trio.socket.getaddrinfo(host, None, type=kind, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return list(dict.fromkeys(_numeric(entry[4]) for entry in found))
 
 
-def _bind(
-    host: str | None, port: int, backlog: int | None, *, reuse_port: bool, v6only: bool
-) -> socket.socket:
-    """Bind a socket of this worker's own."""
-    assert host is not None
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only or host != "::")
-        sock.bind((host, port))
-        sock.listen(511 if backlog is None else backlog)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+def _numeric(address: tuple[Any, ...]) -> str:
+    """Write an address down; the fourth part of an IPv6 one is its scope, if it is link-local."""
+    host = str(address[0])
+    return f"{host}%{address[3]}" if len(address) > 3 and address[3] and "%" not in host else host
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     """Say it so that the primary, in another directory, means the same file."""
-    return os.path.abspath(os.fspath(path))
+    text = os.path.abspath(os.fsdecode(path))
+    if "\0" in text:
+        raise ValueError("path has a NUL character in it")
+    return text
 
 
-def _check_port(port: object) -> None:
-    if isinstance(port, bool) or not isinstance(port, int):
-        raise TypeError(f"port must be an int, not {port!r}")
-    if not 0 <= port <= _MAX_PORT:
-        raise ValueError(f"port must be 0 to {_MAX_PORT}, not {port!r}")
+def _modes(policy: str | None) -> list[str] | None:
+    """What the worker takes, the best first; None leaves the choice to the primary."""
+    if policy is None:
+        return None
+    if policy not in MODES:
+        raise ValueError(f"policy must be SCHED_RR, SCHED_NONE or None, not {policy!r}")
+    return [MODES[policy], *(mode for other, mode in MODES.items() if other != policy)]
 
 
-def _check_count(name: str, value: object) -> None:
-    if value is None:
-        return
+def _check_count(name: str, value: object, least: int, most: int | None) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int or None, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be 1 or more, not {value!r}")
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    if value < least or (most is not None and value > most):
+        limits = f"{least} to {most}" if most is not None else f"{least} or more"
+        raise ValueError(f"{name} must be {limits}, not {value!r}")

@@ -5,57 +5,128 @@ Runs in: both
 
 from __future__ import annotations
 
-from typing import Any, Protocol, final
+import builtins
+from typing import Any, Final, final
 
-__all__ = ["Ref", "Target"]
+__all__ = ["PRIMARY", "Home", "Ref", "is_primary", "main_actor"]
+
+#: The name under which everybody finds the primary.
+PRIMARY: Final = "primary"
 
 
-class Target(Protocol):
-    """Whatever carries messages to one destination."""
+def main_actor(worker_id: int) -> int:
+    """Give the actor id of a worker's main actor, or of the primary with 0 (AWP section 11)."""
+    return worker_id << 32
 
-    async def send(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None: ...
 
-    def send_nowait(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None: ...
+class Home:
+    """What the refs of one cluster mean in this process; also how they travel in messages.
 
-    async def ask(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> Any: ...
+    Subclasses find the way to the target.
+    """
+
+    @property
+    def type(self) -> builtins.type[Ref]:
+        return Ref
+
+    def describe(self, ref: Ref) -> tuple[int | None, str | None]:
+        """Give actor id and name, for a message that leaves this process.
+
+        Raises:
+            TypeError: the ref is of another cluster, where its name means somebody else.
+        """
+        if ref.home is not self:
+            raise TypeError(f"{ref!r} is of another primary and cannot be sent to this one's")
+        return ref.aid, ref.name
+
+    def build(self, aid: int | None, name: str | None) -> Ref:
+        """Make the ref that a message holds.
+
+        Raises:
+            ValueError: it refers to nobody.
+        """
+        if name is None:
+            if aid is None:
+                raise ValueError("an actor-ref without an id and a name")
+            name = f"actor {aid}"
+        return Ref(name, self, aid)
+
+    async def send(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
+        raise AssertionError("abstract")
+
+    def send_nowait(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
+        raise AssertionError("abstract")
+
+    async def ask(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> Any:
+        raise AssertionError("abstract")
 
 
 @final
 class Ref:
-    """An address.
+    """An address, by name or of one process life.
 
     ``message.sender`` is a Ref pinned to one process life: once that is gone, sending raises
-    `PeerClosed`, also when a successor has the same name.
+    `PeerClosed`, also when a successor has the same name. A Ref can be sent in any message body;
+    it arrives as a Ref to the same target.
 
     Attributes:
         name: of the place it stands for, ``"primary"`` for the primary.
     """
 
-    __slots__ = ("_target", "name")
+    __slots__ = ("aid", "home", "name", "target")
 
-    def __init__(self, name: str, target: Target) -> None:
+    def __init__(self, name: str, home: Home, aid: int | None = None, target: Any = None) -> None:
         self.name = name
-        self._target = target
+        self.home = home
+        #: actor id of the life it is pinned to; None: whoever has the name.
+        self.aid = aid
+        #: what the home knows that life by, where it has it at hand.
+        self.target = target
 
     def __repr__(self) -> str:
-        return f"<Ref {self.name!r}>"
+        pinned = "" if self.aid is None else f" pinned to {self.aid >> 32}"
+        return f"<Ref {self.name!r}{pinned}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Ref):
+            return NotImplemented
+        return (self.home, self.aid, self.name) == (other.home, other.aid, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self.aid, self.name))
 
     async def send(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """Send a message; see `Worker.send`.
 
+        While the target starts, this waits. In a worker it waits for room at the primary, which
+        passes the message on; that nobody has such a name is logged by the receiving side.
+
+        Raises:
+            NoSuchActor: there never was anybody of that name (in the primary).
+            PeerClosed: it is gone, or was told to stop.
+
         Cancellation:
             Nothing was sent and the handles are still yours.
         """
-        await self._target.send(body, handle, keep_open=keep_open)
+        await self.home.send(self, body, handle, keep_open=keep_open)
 
     def send_nowait(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """Like `send`, but raises ``trio.WouldBlock`` where that would wait."""
-        self._target.send_nowait(body, handle, keep_open=keep_open)
+        self.home.send_nowait(self, body, handle, keep_open=keep_open)
 
     async def ask(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> Any:
         """Send a message and wait for the answer; see `Worker.ask`.
 
+        Raises:
+            RuntimeError: it is oneself, who cannot answer while it waits.
+            NoSuchActor: there never was anybody of that name.
+
         Cancellation:
             The other side's handler is told to cancel; it may have run.
         """
-        return await self._target.ask(body, handle, keep_open=keep_open)
+        return await self.home.ask(self, body, handle, keep_open=keep_open)
+
+
+def is_primary(ref: Ref) -> bool:
+    """Whether the ref stands for the primary."""
+    return ref.name == PRIMARY if ref.aid is None else ref.aid >> 32 == 0

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, final
 
 import attrs
 import trio
 
-from ..wire.values import Values
+from .arguments import encode_arguments
 from .bootstrap import LIMITS
-from .commands import import_path, script_argv, worker_argv
+from .commands import script_argv, worker_argv
 from .forkserver import CannotFork, ForkServer, available
 from .process import Launch, Process, start_exec
 from .settings import Settings, StartMethod, Stdio, choose_start_method
@@ -26,8 +25,7 @@ __all__ = ["Plan", "Starter"]
 
 log = logging.getLogger("actorcluster.start")
 
-#: The config travels in WELCOME, one frame that the worker must take before it named its limits.
-_MAX_CONFIG: Final = 512 * 1024
+T = TypeVar("T")
 
 
 @final
@@ -62,8 +60,7 @@ class Starter:
         self._preload: tuple[str, ...] = ()
         self._changing = trio.Lock()
         self._closed = False
-        self._cannot_fork: str | None = None
-        self._values = Values()
+        self._cannot_fork: dict[tuple[str, ...], str] = {}  # by preload: why not
         self._logged: set[str] = set()
 
     def plan(self, target: Target, args: Sequence[Any], settings: Settings) -> Plan:
@@ -73,39 +70,21 @@ class Starter:
             TypeError: an argument is not a body value.
             ValueError: the arguments are too large, or the start method cannot be kept.
         """
-        possible, why = available()
-        if self._cannot_fork is not None:
-            possible, why = False, self._cannot_fork
-        method, reason = choose_start_method(settings, target.form, available=possible, why_not=why)
-        if reason is not None:
-            self._log_once(reason)
-        config = {
-            "target": target.to_config(),
-            "args": self._check_args(args),
-            "argv": [sys.argv[0] if sys.argv else "", *settings.args],
-            "sys_path": import_path(),
-        }
+        method = self._choose_method(settings, target.form)
+        config = {"target": target.to_config(), "args": encode_arguments(target, args)}
         return Plan(target=target, settings=settings, method=method, config=config)
 
-    def _check_args(self, args: Sequence[Any]) -> list[Any]:
-        for index, arg in enumerate(args):
-            try:
-                encoded = self._values.encode(arg)
-            except TypeError as exc:
-                text = str(exc).replace("body", f"args[{index}]", 1)
-                raise TypeError(f"argument {index} of the target: {text}") from None
-            if encoded.handles:
-                raise TypeError(f"argument {index} of the target holds a handle; send it instead")
-            if len(encoded.payload) > _MAX_CONFIG:
-                size = len(encoded.payload)
-                text = f"argument {index} of the target has {size} bytes; send it instead"
-                raise ValueError(f"{text} (limit {_MAX_CONFIG})")
-        return list(args)
-
-    def _log_once(self, reason: str) -> None:
-        if reason not in self._logged:
+    def _choose_method(
+        self, settings: Settings, form: Literal["function", "name", "script"]
+    ) -> StartMethod:
+        possible, why = available()
+        if settings.preload in self._cannot_fork:
+            possible, why = False, self._cannot_fork[settings.preload]
+        method, reason = choose_start_method(settings, form, available=possible, why_not=why)
+        if reason is not None and reason not in self._logged:
             self._logged.add(reason)
             log.info("starting workers by exec: %s", reason)
+        return method
 
     async def start(self, plan: Plan, worker_id: int) -> Process:
         """Start the process.
@@ -141,37 +120,44 @@ class Starter:
         )
         if plan.method == "forkserver":
             try:
-                return await self._fork(settings.preload, launch)
+                return await self._ask_server(settings.preload, lambda it: it.start(launch))
             except CannotFork as exc:
                 if settings.start_method == "forkserver":
                     raise OSError(f"start_method='forkserver' cannot be kept: {exc}") from exc
-                self._cannot_fork = str(exc)
-                self._log_once(str(exc))
+                self._cannot_fork[settings.preload] = str(exc)
+                self._choose_method(settings, plan.target.form)  # exec, now; says why
         process = await start_exec(launch)
         # The fork server also kills, when the primary dies, what cannot end by itself.
         self._nursery.start_soon(self._guard, process)
         return process
 
-    async def _fork(self, preload: tuple[str, ...], launch: Launch) -> Process:
+    async def _ask_server(
+        self, preload: tuple[str, ...], question: Callable[[ForkServer], Awaitable[T]]
+    ) -> T:
         while True:
             server = await self._fork_server(preload)
             try:
-                return await server.start(launch)
+                return await question(server)
             except trio.ClosedResourceError:
-                if server is self._server:
+                if self._closed:
                     raise
-                # Another start wanted other modules, and replaced it meanwhile.
+                # Another start wanted other modules, and replaces it.
 
+    @trio.lowlevel.enable_ki_protection
     async def _guard(self, process: Process) -> None:
-        if self._cannot_fork is not None or not available()[0]:
-            return
-        try:
-            server = await self._fork_server(self._preload)
-            await server.guard(process)
-        except CannotFork as exc:
-            self._cannot_fork = str(exc)
-        except (OSError, RuntimeError, trio.ClosedResourceError) as exc:
-            log.warning("worker process %d is not guarded: %s", process.pid, exc)
+        for preload in {self._preload: None, (): None} if available()[0] else {}:
+            if preload in self._cannot_fork:
+                continue
+            try:
+                await self._ask_server(preload, lambda server: server.guard(process))
+            except CannotFork as exc:
+                self._cannot_fork[preload] = str(exc)
+                continue
+            except trio.ClosedResourceError:
+                pass  # the primary closes, after its last worker has ended
+            except (OSError, RuntimeError) as exc:
+                log.warning("worker process %d is not guarded: %s", process.pid, exc)
+            break
 
     async def _fork_server(self, preload: tuple[str, ...]) -> ForkServer:
         """Give the fork server, a new one when other modules are to be preloaded."""

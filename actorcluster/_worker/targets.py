@@ -94,13 +94,30 @@ class Target:
     def to_config(self) -> dict[str, Any]:
         """The target as values of a message body."""
         config = attrs.asdict(self, recurse=False)
-        return config | {"main": None if self.main is None else dict(self.main)}
+        config["main"] = None if self.main is None else dict(self.main)
+        portable: dict[str, Any] = _portable(config)
+        return portable
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Target:
         """The target that ``to_config`` described; entries of later versions are passed over."""
         known = {field.name for field in attrs.fields(cls)}
-        return cls(**{key: value for key, value in config.items() if key in known})
+        return cls(**{key: _readable(value) for key, value in config.items() if key in known})
+
+
+def _portable(value: Any) -> Any:
+    """Bytes for a path that has no UTF-8."""
+    if isinstance(value, dict):
+        return {key: _portable(item) for key, item in value.items()}
+    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        return os.fsencode(value)
+    return value
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _readable(item) for key, item in value.items()}
+    return os.fsdecode(value) if isinstance(value, bytes) else value
 
 
 def _refuse(what: object, problem: str, remedy: str) -> TypeError:

@@ -5,6 +5,7 @@ Runs in: primary
 
 from __future__ import annotations
 
+import math
 import signal as signals
 from typing import Any, Literal, final
 
@@ -12,12 +13,13 @@ import attrs
 import trio
 
 from .._link.channel import Channel, ChannelStatistics
+from ..errors import PeerClosed
 from .exit import ExitStatus
 from .life import Life, LifeState
 from .mailbox import Mailbox, MailboxStatistics
 from .settings import Settings
 
-__all__ = ["Worker", "WorkerStatistics"]
+__all__ = ["Worker", "WorkerStatistics", "patience"]
 
 
 @final
@@ -49,11 +51,15 @@ class Worker:
         settings: the `Settings` it was forked with.
     """
 
-    def __init__(self, *, worker_id: int, incarnation: int, settings: Settings, life: Life) -> None:
-        self.id = worker_id
+    def __init__(
+        self, *, incarnation: int, settings: Settings, life: Life, place: object = None
+    ) -> None:
+        self.id = life.options.worker_id
         self.name = life.options.name
         self.incarnation = incarnation
         self.settings = settings
+        #: what its primary knows it by.
+        self.place = place
         self._life = life
 
     def __repr__(self) -> str:
@@ -100,6 +106,15 @@ class Worker:
         """Its standard error when it is a pipe (``silent=True``), else None."""
         process = self._life.process
         return None if process is None else process.stderr
+
+    @property
+    def stdio(
+        self,
+    ) -> tuple[
+        trio.abc.SendStream | None, trio.abc.ReceiveStream | None, trio.abc.ReceiveStream | None
+    ]:
+        """`stdin`, `stdout` and `stderr`, as in Node's array of that name."""
+        return self.stdin, self.stdout, self.stderr
 
     def is_connected(self) -> bool:
         """Whether the channel to it is open."""
@@ -157,7 +172,7 @@ class Worker:
         """
         if not self._life.sendable.is_set():
             raise trio.WouldBlock
-        self._channel_or_raise().send_nowait(body, handle, keep_open=keep_open)
+        self._life.channel_or_raise().send_nowait(body, handle, keep_open=keep_open)
 
     async def ask(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> Any:
         """Send a message and wait for the answer.
@@ -176,23 +191,26 @@ class Worker:
             PeerClosed: it is gone or stopping; the ask is never sent again.
             NotHandled: it disposed of the message unanswered.
             RemoteError: its handler failed.
+            trio.ClosedResourceError: the primary has closed.
 
         Cancellation:
             The worker is told to cancel the work; it may have run, and is not waited for.
         """
-        channel = await self._online()
-        return await channel.ask(body, handle, keep_open=keep_open)
+        life = self._life
+        try:
+            if life.primary_closed:
+                raise life.closed("the primary has closed")
+            channel = await self._online()
+            return await channel.ask(body, handle, keep_open=keep_open)
+        except PeerClosed:
+            if life.primary_closed:
+                raise trio.ClosedResourceError("the primary has closed") from None
+            raise
 
     async def _online(self) -> Channel:
         if not self._life.sendable.is_set():
             await self._life.sendable.wait()
-        return self._channel_or_raise()
-
-    def _channel_or_raise(self) -> Channel:
-        channel = self._life.channel
-        if channel is None or self._life.status is not None:
-            raise self._life.closed("it is gone")
-        return channel
+        return self._life.channel_or_raise()
 
     # ---- the end --------------------------------------------------------------------------
 
@@ -207,10 +225,13 @@ class Worker:
         Returns:
             How it ended.
 
+        Raises:
+            TypeError, ValueError: the timeout is no number of seconds.
+
         Cancellation:
             The worker stays told.
         """
-        self._life.stop(timeout)
+        self._life.stop(patience(timeout))
         return await self.wait()
 
     def kill(self, signal: str | int = "SIGTERM") -> None:
@@ -233,6 +254,21 @@ class Worker:
         await self._life.dead.wait()
         assert self._life.status is not None
         return self._life.status
+
+
+def patience(timeout: object) -> float:
+    """Read a timeout: seconds, or None for no limit.
+
+    Raises:
+        TypeError, ValueError: it is neither.
+    """
+    if timeout is None:
+        return math.inf
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if not timeout >= 0:
+        raise ValueError(f"timeout must not be negative, not {timeout!r}")
+    return float(timeout)
 
 
 def signal_number(signal: str | int) -> int:

@@ -97,3 +97,41 @@ async def serve_pid(actor: Actor, port: int = 0, **options: Any) -> None:
             await stream.send_all(f"{actor.id} {os.getpid()}\n".encode())
 
     await trio.serve_listeners(handler, listeners)
+
+
+async def count_args(actor: Actor, plain: Any, nested: list[Any]) -> None:
+    """Send the first argument, and how deep the second is nested."""
+    depth = 0
+    while True:
+        depth += 1
+        if not nested:
+            break
+        (nested,) = nested
+    await actor.send([plain, depth])
+
+
+async def cleans_up(actor: Actor) -> None:
+    """Say so when it was cancelled."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await actor.send("cleaned up")
+
+
+async def streams(actor: Actor, text: str | None = None) -> None:
+    """Say the text, or all that comes in, to both streams."""
+    text = sys.stdin.read() if text is None else text
+    print(f"out: {text}", end="")
+    print(f"err: {text}", end="", file=sys.stderr)
+
+
+async def environment(actor: Actor) -> None:
+    """Send what surrounds this process."""
+    await actor.send({"env": dict(os.environ), "argv": sys.argv, "cwd": os.getcwd()})
+
+
+async def loaded(actor: Actor, *names: str) -> None:
+    """Send which modules are here without having been imported here."""
+    await actor.send([name for name in names if name in sys.modules])
+    await trio.sleep_forever()

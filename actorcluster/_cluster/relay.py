@@ -1,0 +1,319 @@
+"""The primary passes messages on from worker to worker.
+
+Runs in: primary
+
+Theory of operation
+===================
+
+A worker knows nobody but the primary. What it addresses to somebody else, by name or by the id of
+one life, comes here and is queued for its target in one step, without a task of its own: either
+there is room, or it waits in the queue in which everybody waits who sends to that target. So
+messages from one worker to another keep their order, and nobody waits for anybody else's target.
+
+Memory is bounded, because a message holds its sender's credit until it was queued onward. A sender
+that floods a target which does not read ends up waiting, as if it had sent to it directly.
+
+A call that is passed on is a call of the primary's to the target. Its answer goes back as the
+answer to the sender's call, an error with the primary added to its ``path``. When the sender gives
+up, or dies, the target is told to cancel. When the target dies, or is told to stop, the sender gets
+the error that says so; a plain message that cannot be passed on any more comes back as
+UNDELIVERABLE.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, final
+
+import attrs
+
+from .._link.channel import Channel, Posting, Question
+from .._link.parcel import Parcel
+from .._link.pipe import close_all
+from .._worker.life import Life
+from .._worker.mailbox import deliver
+from .._worker.message import bounce, deadline_of, explicit_handle
+from .._worker.ref import PRIMARY, main_actor
+from ..errors import (
+    HandleError,
+    LocalProtocolError,
+    MessageTooLarge,
+    NoSuchActor,
+    PeerClosed,
+)
+from ..wire._generated import ErrorCode
+from ..wire.events import CallReceived, ErrorReceived, TellReceived, Undeliverable
+
+__all__ = ["Directory", "Relay"]
+
+#: Of so many messages passed on to one target it is remembered whose they were.
+_REMEMBERED: Final = 4096
+
+#: Meta keys that are about one hop, and are not passed on.
+_OF_ONE_HOP: Final = frozenset({"ttl", "handle", "name"})
+
+#: This process in the ``path`` of an error.
+_HERE: Final = main_actor(0)
+
+
+class Directory(Protocol):
+    """Knows who has which name or id."""
+
+    def find(self, to: int | str) -> Relay:
+        """Give the worker meant.
+
+        Raises:
+            NoSuchActor: there never was one.
+            PeerClosed: it is gone.
+        """
+
+
+@final
+@attrs.frozen
+class _Passed:
+    """Whose message it was that was passed on under ``number``."""
+
+    number: int
+    source: Life
+    event: TellReceived
+
+
+@final
+class Relay:
+    """One worker's messages to others, and what becomes of others' messages to it.
+
+    Args:
+        life: the worker's.
+        directory: of its primary.
+    """
+
+    def __init__(self, life: Life, directory: Directory) -> None:
+        self.life = life
+        self._directory = directory
+        self._calls: set[_Call] = set()
+        self._passed: deque[_Passed] = deque(maxlen=_REMEMBERED)
+
+    def mail(self, event: TellReceived | CallReceived) -> None:
+        """The worker sent a message with an address."""
+        life, to = self.life, event.to
+        assert life.channel is not None
+        assert to is not None
+        if to in (PRIMARY, _HERE):
+            deliver(event, life.channel, life.mailbox, life.sender)
+            return
+        try:
+            target = self._directory.find(to)
+        except NoSuchActor as exc:
+            bounce(event, life.channel, ErrorCode.NO_SUCH_ACTOR, exc.text)
+        except PeerClosed as exc:
+            bounce(event, life.channel, ErrorCode.CONNECTION_LOST, str(exc))
+        else:
+            life.connection.arrived(event.number)
+            if isinstance(event, CallReceived):
+                _Call(event, self, target).begin()
+            else:
+                _Tell(event, self, target).begin()
+
+    def remember(self, number: int, source: Life, event: TellReceived) -> None:
+        """A message of somebody else's was queued for this worker."""
+        # Without the body, which has left.
+        self._passed.append(_Passed(number, source, attrs.evolve(event, body=None, handles=())))
+
+    def bounced(self, event: Undeliverable) -> bool:
+        """The worker says that a message found no mailbox; False if that was one of ours."""
+        for passed in self._passed:
+            if passed.number == event.number:
+                _return(passed.source, passed.event, _further(event.error))
+                return True
+        return False
+
+    def begun(self, call: _Call) -> None:
+        """Others work on a call of this worker."""
+        self._calls.add(call)
+
+    def ended(self, call: _Call) -> None:
+        """They do not any more."""
+        self._calls.discard(call)
+
+    def gone(self) -> None:
+        """The worker is gone: nobody waits for what others do for it."""
+        for call in list(self._calls):
+            call.withdraw()
+
+
+class _Passage:
+    """One message on its way from one worker to another."""
+
+    def __init__(self, event: TellReceived | CallReceived, source: Relay, target: Relay) -> None:
+        assert source.life.channel is not None
+        self._event: Any = event
+        self._source = source
+        self._from: Channel = source.life.channel
+        self._target = target
+        self._posting: Posting | None = None
+        self._over = False
+
+    def begin(self) -> None:
+        """Go as soon as the target takes mail, or it turns out that it never will."""
+        self._target.life.when_sendable(self._go)
+
+    def _go(self) -> None:
+        if self._over:
+            return
+        try:
+            channel = self._target.life.channel_or_raise()
+            parcel = self._parcel(channel)
+        except Exception as exc:  # noqa: BLE001  (it is the sender's, and goes back to it)
+            self._leave()
+            self._fail(error_for(exc))
+            return
+        self._posting = Posting(parcel, lambda: self._commit(channel, parcel), self._went)
+        channel.post(self._posting)
+
+    def _parcel(self, channel: Channel) -> Parcel:
+        event, life = self._event, self._source.life
+        meta = {key: value for key, value in event.meta.items() if key not in _OF_ONE_HOP}
+        meta["name"] = life.options.name
+        sender = event.sender
+        if sender is None:
+            sender = main_actor(life.options.worker_id)
+        return Parcel(
+            channel.connection,
+            event.body,
+            explicit_handle(event.handles, event.meta),
+            call=isinstance(event, CallReceived),
+            address={"sender": sender, "meta": meta},
+        )
+
+    def _commit(self, channel: Channel, parcel: Parcel) -> None:
+        raise AssertionError("abstract")
+
+    def _went(self) -> None:
+        """It is queued for the target now, or never will be."""
+        assert self._posting is not None
+        error = self._posting.error
+        self._posting = None
+        self._leave()
+        if error is not None:
+            self._fail(error_for(error))
+
+    def _leave(self) -> None:
+        """The sender gets its room back, and handles that nobody took are closed."""
+        close_all(self._event.handles)
+        self._event.body = None
+        self._from.release(self._event.charge)
+
+    def _fail(self, error: Mapping[str, Any]) -> None:
+        raise AssertionError("abstract")
+
+
+@final
+class _Tell(_Passage):
+    """A plain message."""
+
+    def _commit(self, channel: Channel, parcel: Parcel) -> None:
+        number = channel.post_tell(parcel)
+        self._target.remember(number, self._source.life, self._event)
+
+    def _fail(self, error: Mapping[str, Any]) -> None:
+        _return(self._source.life, self._event, error)
+
+
+@final
+class _Call(_Passage):
+    """A message whose sender waits."""
+
+    def __init__(self, event: CallReceived, source: Relay, target: Relay) -> None:
+        super().__init__(event, source, target)
+        self._deadline = deadline_of(event)
+        self._question = Question(self._answered, is_ours=False)
+        self._number: int | None = None
+
+    def begin(self) -> None:
+        self._source.begun(self)
+        self._from.asked(self._event.channel, self)
+        super().begin()
+
+    def _commit(self, channel: Channel, parcel: Parcel) -> None:
+        self._number = channel.post_call(parcel, self._deadline, self._question)
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer any more."""
+        channel = self._target.life.channel
+        if self._number is not None:  # it works on it; its answer ends the call, whatever it is
+            assert channel is not None
+            channel.connection.send_cancel(self._number)
+            channel.flush()
+            return
+        if self._posting is not None:
+            assert channel is not None
+            posting, self._posting = self._posting, None
+            channel.take_back(posting)
+        self._leave()
+        self._fail({"code": str(ErrorCode.CANCELLED), "message": "withdrawn before it was begun"})
+
+    def _answered(self) -> None:
+        question, number = self._question, self._event.channel
+        answer = question.answer
+        if answer is None:
+            assert question.error is not None
+            self._fail(error_for(question.error))
+        elif isinstance(answer, ErrorReceived):
+            self._fail(_further(answer.error))
+        else:
+            try:
+                handle = explicit_handle(answer.handles, answer.meta)
+                self._from.reply(number, answer.body, handle, keep_open=False)
+            except Exception as exc:  # noqa: BLE001  (it is the sender's, and goes to it)
+                self._fail(error_for(exc))
+            close_all(answer.handles)  # those that the answer holds nowhere
+            self._end()
+
+    def _fail(self, error: Mapping[str, Any]) -> None:
+        number = self._event.channel
+        try:
+            self._from.pass_error(number, error)
+        except TypeError:  # the target's error holds what can only travel with its message
+            self._from.pass_error(number, _short(error))
+        self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        self._source.ended(self)
+
+
+def error_for(exc: BaseException) -> dict[str, Any]:
+    """Say as an error map why a message could not be passed on."""
+    code, data = ErrorCode.BAD_PAYLOAD, None
+    if isinstance(exc, PeerClosed):
+        code = ErrorCode.STOPPING if exc.status is None else ErrorCode.CONNECTION_LOST
+    elif isinstance(exc, MessageTooLarge):
+        code, data = ErrorCode.TOO_LARGE, {"size": exc.size, "limit": exc.limit}
+    elif isinstance(exc, HandleError):
+        code = ErrorCode.UNSUPPORTED_HANDLE
+    elif isinstance(exc, LocalProtocolError):  # the target knows no calls, for example
+        code = ErrorCode.UNIMPLEMENTED
+    error: dict[str, Any] = {"code": str(code), "message": str(exc)}
+    return error if data is None else error | {"data": data}
+
+
+def _further(error: Mapping[str, Any]) -> dict[str, Any]:
+    """Add this process to those that an error came by."""
+    path = error.get("path")
+    return {**error, "path": [_HERE, *(path if isinstance(path, list) else ())]}
+
+
+def _return(source: Life, event: TellReceived, error: Mapping[str, Any]) -> None:
+    """Give a plain message back to its sender."""
+    assert source.channel is not None
+    to = event.to if isinstance(event.to, int) else str(event.to)[:1024]
+    try:
+        source.connection.send_undeliverable(event.number, to, error)
+    except TypeError:  # see `_Call._fail`
+        source.connection.send_undeliverable(event.number, to, _short(error))
+    source.channel.flush()
+
+
+def _short(error: Mapping[str, Any]) -> dict[str, Any]:
+    return {"code": str(error.get("code")), "message": str(error.get("message", ""))}

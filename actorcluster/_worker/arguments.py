@@ -1,0 +1,57 @@
+"""The arguments of a target: encoded when the worker is asked for, decoded inside it.
+
+Runs in: both
+
+They travel as bytes, each by itself, so what the caller does to a list afterwards changes nothing,
+and what is wrong with a value is found at the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from .._link.handles import HANDLES
+from ..wire.values import Values
+
+__all__ = ["decode_arguments", "encode_arguments"]
+
+#: Together, bytes: they travel in WELCOME, one frame that the worker takes before it has named its
+#: limits.
+MAX_ARGUMENTS: Final = 512 * 1024
+
+
+def encode_arguments(what: object, args: Iterable[object]) -> list[bytes]:
+    """Encode what a main function gets after the actor.
+
+    Args:
+        what: the target, to be named in errors.
+        args: body values without handles.
+
+    Raises:
+        TypeError: one is not a body value, or holds a handle.
+        ValueError: together they are too large.
+    """
+    values = Values(handles=HANDLES)
+    payloads = []
+    for index, arg in enumerate(args):
+        name = f"args[{index}]"
+        try:
+            encoded = values.encode(arg)
+        except TypeError as exc:
+            problem = str(exc).replace("body", name, 1)
+            raise TypeError(f"cannot run {what} in a worker: {problem}") from None
+        if encoded.handles:
+            problem = f"{name} holds a handle; send it in a message, once the worker runs"
+            raise TypeError(f"cannot run {what} in a worker: {problem}")
+        payloads.append(bytes(encoded.payload))
+    if (size := sum(map(len, payloads))) > MAX_ARGUMENTS:
+        problem = f"its arguments have {size} bytes, more than {MAX_ARGUMENTS}; send them instead"
+        raise ValueError(f"cannot run {what} in a worker: {problem}")
+    return payloads
+
+
+def decode_arguments(payloads: Iterable[bytes]) -> list[Any]:
+    """Read what `encode_arguments` wrote."""
+    values = Values()
+    return [values.decode(payload) for payload in payloads]

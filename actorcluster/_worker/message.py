@@ -1,0 +1,303 @@
+"""Messages and asks as their receiver holds them; each ask gets exactly one answer.
+
+Runs in: both
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, Self, final
+
+import trio
+
+from .._link.channel import Channel
+from .._link.handles import Handle
+from ..errors import LocalProtocolError
+from ..wire._generated import ErrorCode
+from ..wire.events import CallReceived, TellReceived
+
+__all__ = [
+    "Ask",
+    "Asked",
+    "Message",
+    "bounce",
+    "deadline_of",
+    "explicit_handle",
+    "handle",
+    "withdraw",
+]
+
+log = logging.getLogger("actorcluster.actor")
+
+#: Deadline of an ask whose asker gave up before anybody worked on it.
+_WITHDRAWN: Final = -math.inf
+
+
+class Asked(Protocol):
+    """What is told that its asker gave up, see `Channel.asked`."""
+
+    def withdraw(self) -> None: ...
+
+
+class Holder(Protocol):
+    """A mailbox, as an ask in it sees it."""
+
+    def take_back(self, ask: Ask) -> None: ...
+
+
+class Message:
+    """One message; leaving ``with message:`` disposes of it.
+
+    The block is a cancel scope that follows the asker: it is cancelled when the asker gives up
+    and at the asker's deadline. Leaving it unanswered turns an ask into `NotHandled` at the
+    asker at once; an exception becomes ``fail(exc)`` and goes on up; handles nobody took are
+    closed with a ``ResourceWarning``.
+
+    Attributes:
+        sender: a `Ref` to the life that sent it.
+        deadline: the asker's deadline on this process's ``trio.current_time()``, or ``inf``.
+    """
+
+    __slots__ = ("__weakref__", "_channel", "_event", "_scope", "deadline", "mailbox", "sender")
+
+    def __init__(self, event: TellReceived | CallReceived, channel: Channel, sender: Any) -> None:
+        self._event = event
+        self._channel = channel
+        self._scope: trio.CancelScope | None = None
+        #: where it waits to be received, if it still does.
+        self.mailbox: Holder | None = None
+        self.sender = sender
+        self.deadline = math.inf
+
+    @property
+    def body(self) -> Any:
+        """What was sent."""
+        return self._event.body
+
+    @property
+    def handle(self) -> Handle | None:
+        """The handle given as ``handle=``, None when there was none."""
+        handle: Handle | None = explicit_handle(self._event.handles, self._event.meta)
+        return handle
+
+    @property
+    def is_ask(self) -> bool:
+        """Whether the sender waits for `reply`."""
+        return False
+
+    async def reply(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+        """Answer an ask. Nothing happens when the asker is gone.
+
+        Args:
+            body: a body value.
+            handle: anything that `Handle.of` takes, or None.
+            keep_open: keep your own copy of every handle of the answer.
+
+        Raises:
+            LocalProtocolError: the message is a plain send, or was answered already.
+            TypeError: the body cannot be sent.
+            MessageTooLarge: it exceeds the asker's ``max_message``.
+
+        Cancellation:
+            Nothing was sent; the message is still yours to answer.
+        """
+        raise LocalProtocolError("a plain send has nobody waiting for a reply")
+
+    def fail(self, exc: BaseException) -> None:
+        """Answer an ask with a failure; see `reply` for what it refuses."""
+        raise LocalProtocolError("a plain send has nobody waiting for a reply")
+
+    def __enter__(self) -> Self:
+        if self._scope is not None:
+            raise RuntimeError("a message's block can be entered once")
+        self._scope = trio.CancelScope(deadline=self.deadline)
+        self._scope.__enter__()
+        self._channel.messages_open += 1
+        return self
+
+    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> bool | None:
+        assert self._scope is not None
+        self._channel.messages_open -= 1
+        try:
+            self._dispose(exc)
+            self._drop_unclaimed()
+        finally:  # its warning may be an error, and the scope must be left all the same
+            absorbed = self._scope.__exit__(kind, exc, traceback)
+        return absorbed
+
+    def _dispose(self, exc: BaseException | None) -> None:
+        """What leaving the block means to the sender of a plain message: nothing."""
+
+    def _drop_unclaimed(self) -> None:
+        for handle in self._event.handles:
+            if not handle.closed:
+                try:
+                    text = f"{handle!r} of a message was left unclaimed"
+                    warnings.warn(text, ResourceWarning, stacklevel=3, source=handle)
+                finally:
+                    handle.close()
+
+    # ---- what the mailbox does with it ----------------------------------------------------
+
+    @property
+    def charge(self) -> int:
+        """The window bytes it holds while it is in a mailbox."""
+        return self._event.charge
+
+    def leave(self) -> None:
+        """It leaves its mailbox: its sender gets the room back."""
+        self.mailbox = None
+        self._channel.release(self._event.charge)
+
+    def discard(self) -> None:
+        """Nobody will ever read it."""
+        for handle in self._event.handles:
+            handle.close()
+        self._event.body = None  # it may stand in a queue for a while, as a gap
+
+    def __repr__(self) -> str:
+        return f"<{'ask' if self.is_ask else 'message'} {self.body!r:.60}>"
+
+
+@final
+class Ask(Message):
+    """A message whose sender waits. Keeps the promise of exactly one answer."""
+
+    __slots__ = ("_token",)
+
+    def __init__(self, event: CallReceived, channel: Channel, sender: Any) -> None:
+        super().__init__(event, channel, sender)
+        self._token = trio.lowlevel.current_trio_token()
+        self.deadline = deadline_of(event)
+        channel.asked(event.channel, self)
+
+    @property
+    def is_ask(self) -> bool:
+        return True
+
+    @property
+    def answered(self) -> bool:
+        """Whether it was answered, one way or another."""
+        return not self._channel.is_unanswered(self._number)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the asker gave up before anybody worked on it."""
+        return self.deadline == _WITHDRAWN
+
+    @property
+    def _number(self) -> int:
+        assert isinstance(self._event, CallReceived)
+        return self._event.channel
+
+    async def reply(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+        await self._channel.pace.step()
+        self._channel.reply(self._number, body, handle, keep_open=keep_open)
+
+    def fail(self, exc: BaseException) -> None:
+        self._channel.fail(self._number, exc)
+
+    def withdraw(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+        self.deadline = _WITHDRAWN  # else its block begins cancelled
+        if self.mailbox is not None:
+            self.mailbox.take_back(self)
+
+    def _dispose(self, exc: BaseException | None) -> None:
+        if self.answered:
+            return
+        if exc is None or _is_cancellation(exc):
+            self._channel.refuse(self._number, self._why_unanswered, "disposed of unanswered")
+        else:
+            self.fail(exc)
+
+    @property
+    def _why_unanswered(self) -> ErrorCode:
+        if self.withdrawn:
+            return ErrorCode.CANCELLED
+        if self._scope is not None and self._scope.cancel_called:
+            return ErrorCode.DEADLINE_EXCEEDED
+        return ErrorCode.NOT_HANDLED
+
+    def discard(self) -> None:
+        if not self.answered:
+            code = ErrorCode.CANCELLED if self.withdrawn else ErrorCode.STOPPING
+            self._channel.refuse(self._number, code, "never read")
+        super().discard()
+
+    def __del__(self) -> None:
+        # The last reference is gone and nobody can answer any more. The collector may run in any
+        # thread and between any two lines of the link, so this only leaves a note for the loop.
+        channel, number = self._channel, self._number
+        if channel.is_unanswered(number):
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(_forgotten, channel, number)
+
+
+def _forgotten(channel: Channel, number: int) -> None:
+    if channel.is_unanswered(number):
+        channel.refuse(number, ErrorCode.NOT_HANDLED, "forgotten unanswered")
+
+
+def _is_cancellation(exc: BaseException) -> bool:
+    """Whether it is ``trio.Cancelled`` and nothing else, however wrapped."""
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(trio.Cancelled)[1] is None
+    return isinstance(exc, trio.Cancelled)
+
+
+async def handle(message: Message, handler: Callable[[Message], Awaitable[Any]]) -> None:
+    """Run a handler inside the message's block; what it returns answers an ask.
+
+    Raises:
+        Exception: what the handler raised; an ask was failed with it.
+    """
+    with message:
+        try:
+            answer = await handler(message)
+        except Exception:
+            if isinstance(message, Ask) and message.answered:
+                log.exception("a handler failed after it had answered")  # nobody else will hear
+            raise
+        if isinstance(message, Ask) and not message.answered:
+            await message.reply(answer)
+
+
+def withdraw(channel: Channel, number: int) -> None:
+    """The asker on this channel gave up: dispose of the ask, or cancel whoever works on it."""
+    ask: Asked | None = channel.unanswered_ask(number)
+    if ask is not None:
+        ask.withdraw()
+
+
+def deadline_of(event: CallReceived) -> float:
+    """Give the asker's deadline on our clock, whatever the asker may have sent as such."""
+    ttl = event.meta.get("ttl")
+    if not isinstance(ttl, (int, float)) or math.isnan(ttl):
+        return math.inf
+    return trio.current_time() + max(ttl, 0) / 1000
+
+
+def explicit_handle(handles: Sequence[Any], meta: Mapping[str, Any]) -> Any:
+    """Give the handle that goes with a message as a whole, None when there is none."""
+    index = meta.get("handle")
+    return handles[index] if isinstance(index, int) and 0 <= index < len(handles) else None
+
+
+def bounce(
+    event: TellReceived | CallReceived, channel: Channel, code: ErrorCode, text: str
+) -> None:
+    """Say that a message found no mailbox (AWP-MS-5). Called by the link's reader; never waits."""
+    for each in event.handles:
+        each.close()
+    error = {"code": str(code), "message": text}
+    if isinstance(event, CallReceived):
+        channel.connection.send_error(event.channel, error)
+    else:
+        channel.connection.send_undeliverable(event.number, event.to, error)
+    channel.release(event.charge)

@@ -1,0 +1,221 @@
+"""The runtime that carries a worker's main function from HELLO to GOODBYE.
+
+Runs in: worker
+
+Theory of operation
+===================
+
+`run_worker` is one ``trio.run``: take the channel, say HELLO, learn from WELCOME what to run, say
+READY, run main in the cancel scope of its `Actor`, flush everything, say GOODBYE, leave. A worker
+that is told to stop before it was ready leaves without running main.
+
+When the channel ends, the primary is gone: main is cancelled, and the exit code is 0 whatever main
+makes of that, for nobody is left to care. A thread (`Lifeline`) ends the process when it does not
+end by itself within the grace time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, final
+
+import trio
+
+from .._link.channel import Channel
+from .._link.failure import failure_map
+from .._link.fdsocket import FdSocket
+from .._link.handles import HANDLES
+from .._link.pipe import LINK_LIMITS
+from ..errors import LocalProtocolError, PeerClosed, RemoteProtocolError
+from ..wire import events
+from ..wire._generated import Reason
+from ..wire.connection import Connection
+from . import bootstrap
+from .actor import Actor, ActorHome, set_current_actor
+from .arguments import decode_arguments
+from .message import withdraw
+from .targets import Target, load_target
+
+__all__ = ["run_worker"]
+
+log = logging.getLogger("actorcluster.actor")
+
+_HELLO_SECONDS: Final = 30.0
+
+Main = Callable[..., Awaitable[object]]
+
+
+@final
+class _Runtime:
+    """Carries one main function."""
+
+    def __init__(self, identity: bootstrap.Identity, main: Main | None) -> None:
+        self._main = main
+        self._identity = identity
+        self._welcome: events.Welcome | None = None
+        self._welcomed = trio.Event()
+        self._actor: Actor | None = None
+        self._stop: events.Stop | None = None
+        self._nursery: trio.Nursery | None = None
+        self._home = ActorHome()
+        limits = {**LINK_LIMITS, **bootstrap.take_limits()}
+        self._connection = Connection("worker", limits=limits, handles=HANDLES, refs=self._home)
+        end = socket.socket(fileno=identity.channel_fd)
+        end.setblocking(False)
+        self._lifeline = bootstrap.Lifeline(end.fileno())
+        self._channel = Channel(FdSocket(end), self._connection, self._on_event)
+        self._home.channel = self._channel
+
+    async def run(self) -> BaseException | None:
+        """Live; returns what main raised, if it did."""
+        self._connection.send_hello(
+            worker=self._identity.worker_id,
+            pid=os.getpid(),
+            implementation={
+                "name": "actorcluster",
+                "lang": "python",
+                "runtime": sys.version.split()[0],
+                "os": sys.platform,
+            },
+        )
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._serve)
+            with trio.move_on_after(_HELLO_SECONDS):
+                await self._welcomed.wait()
+            error = await self._run_main()
+            if self._channel.ended:
+                _forget(error)
+                error = None
+                # The lifeline stays: it ends what hangs at the exit.
+            else:
+                await self._say_goodbye(error)
+                self._lifeline.disarm()
+            nursery.cancel_scope.cancel()
+        return error
+
+    async def _run_main(self) -> BaseException | None:
+        """Run main if there is a reason to; returns what it raised."""
+        if self._welcome is None:
+            seconds = f"{_HELLO_SECONDS:g} seconds"
+            return RuntimeError(f"the primary did not answer within {seconds}")
+        self._actor = actor = Actor(self._home, self._welcome)
+        try:
+            main, args = self._load(self._welcome)
+            if self._stop is not None or self._channel.ended:
+                return None
+            self._connection.send_ready()
+            self._channel.flush()
+            await self._channel.wait_flushed()  # main may never let this loop run again
+            set_current_actor(actor)
+            with actor.scope:
+                await main(actor, *args)
+        except BaseException as exc:  # noqa: BLE001  (whatever it is, it is reported and re-raised)
+            return exc
+        finally:
+            set_current_actor(None)
+            actor.close_mailbox()
+        return None
+
+    def _load(self, welcome: events.Welcome) -> tuple[Main, list[Any]]:
+        config = welcome.config
+        if self._main is not None:
+            return self._main, []
+        args = decode_arguments(config.get("args") or ())
+        return load_target(Target.from_config(config["target"])), args
+
+    async def _serve(self) -> None:
+        """Serve the channel; when it ends, the primary is lost."""
+        try:
+            await self._channel.run()
+        except RemoteProtocolError as exc:
+            log.error("the primary broke the protocol: %s", exc)
+        self._channel.fail_all(self._closed)
+        self._welcomed.set()
+        if self._actor is not None:
+            self._actor.lose_primary()
+
+    def _closed(self, text: str) -> PeerClosed:
+        return PeerClosed(f"the primary: {text}", unconfirmed=self._channel.unconfirmed)
+
+    async def _say_goodbye(self, error: BaseException | None) -> None:
+        """Last words, all flushed: why main failed, and that nothing more will come.
+
+        Takes as long as the primary takes to read them; when it dies, the channel ends.
+        """
+        with contextlib.suppress(LocalProtocolError):  # the connection never came to be, or broke
+            if error is not None and not isinstance(error, SystemExit):
+                self._connection.send_exit_info(failure_map(error))
+            self._connection.send_goodbye(Reason.NORMAL)
+        self._channel.flush()
+        with trio.CancelScope(shield=True):
+            await self._channel.wait_flushed()
+        with contextlib.suppress(trio.ClosedResourceError):
+            self._channel.shutdown_write()
+
+    # ---- what the primary says ------------------------------------------------------------
+
+    def _on_event(self, event: events.Event) -> None:
+        actor = self._actor
+        if isinstance(event, (events.TellReceived, events.CallReceived)):
+            assert actor is not None
+            actor.on_mail(event)
+        elif isinstance(event, events.Cancelled):
+            withdraw(self._channel, event.channel)
+        elif isinstance(event, events.Welcome):
+            self._welcome = event
+            self._welcomed.set()
+        elif isinstance(event, events.Stop):
+            self._on_stop(event)
+        elif isinstance(event, events.Goodbye):
+            self._on_stop(events.Stop(None, event.reason))
+        elif isinstance(event, events.Aborted):
+            log.error("the primary gave up, code %d: %s", event.code, event.detail)
+            self._channel.finish()
+        elif actor is not None:
+            actor.on_event(event)
+
+    def _on_stop(self, event: events.Stop) -> None:
+        self._stop = event
+        if self._actor is not None:
+            assert self._nursery is not None
+            self._actor.begin_drain()
+            self._nursery.start_soon(self._actor.drain, event.deadline)
+
+
+def _forget(error: BaseException | None) -> None:
+    """Nobody will hear what main made of losing its primary, except in a log."""
+    if error is not None and not isinstance(error, (SystemExit, PeerClosed)):
+        log.error("main failed when its primary was gone", exc_info=error)
+
+
+def run_worker(main: Main | None = None) -> int:
+    """Run ``main(actor)`` as a worker of the primary that started this process.
+
+    For scripts that `Settings.exec` names; a function target needs no such call.
+
+    Args:
+        main: an async function of one argument, the `Actor`. None: what the primary named.
+
+    Returns:
+        0, the exit code of a main that returned or was told to stop.
+
+    Raises:
+        RuntimeError: this process is not a worker.
+        BaseException: what main raised.
+    """
+    identity = bootstrap.take_identity()
+    bootstrap.prepare_signals()
+    error = trio.run(_live, identity, main)
+    if error is not None:
+        raise error
+    return 0
+
+
+async def _live(identity: bootstrap.Identity, main: Main | None) -> BaseException | None:
+    return await _Runtime(identity, main).run()
