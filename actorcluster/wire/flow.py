@@ -43,14 +43,17 @@ class Flow(Session):
         """Whether a message that costs ``charge`` may be sent now."""
         return charge <= self._window.available
 
-    def grant(self, charge: int) -> None:
+    def grant(self, charge: int) -> bool:
         """Give credit back for a message that left its mailbox, or was bounced.
 
-        A CREDIT frame is queued when a good part of the window has come together; otherwise
-        `due` is true and the shell calls `flush_grants` soon.
+        Returns:
+            whether a CREDIT frame was queued, because a good part of the window has come
+            together; otherwise `due` is true and the shell calls `flush_grants` soon.
         """
-        if self._inbound_window.give_back(charge):
-            self._send_credit()
+        if not self._inbound_window.give_back(charge):
+            return False
+        self._send_credit()
+        return True
 
     def arrived(self, number: int) -> None:
         """Note that messages 1..number are in a mailbox, bounced, or answered.
