@@ -56,6 +56,9 @@ _BURST: Final = 64
 #: them costs a descriptor here. More than any one burst of clients brings, so that turns are kept.
 _MOST_UNTAKEN: Final = 64
 
+# Ctrl-C in the middle of a deal would leave a connection with two workers, or with none.
+_whole = trio.lowlevel.enable_ki_protection
+
 #: A worker that takes nothing for so long is not free.
 _STUCK_SECONDS: Final = 0.5
 
@@ -196,11 +199,10 @@ class Dealer:
 
     def leave(self, client: PortClient, channel: int) -> None:
         """The worker closed its listener, or is gone: what it had not taken goes to others."""
-        share = self._shares.pop((client.id, channel), None)
-        if share is not None:
-            self._leave(share)
-            self._take_back(share, share.untaken)
-            self._deal()
+        share = self._shares.pop((client.id, channel))
+        self._leave(share)
+        self._take_back(share, share.untaken)
+        self._deal()
 
     def _leave(self, share: _Share) -> None:
         share.active = False
@@ -210,9 +212,7 @@ class Dealer:
 
     def reply(self, client: PortClient, event: events.ConnReply) -> None:
         """A worker took, or refused, connections."""
-        share = self._shares.get((client.id, event.channel))
-        if share is None:
-            return
+        share = self._shares[client.id, event.channel]
         refused: deque[_Accepted] = deque()
         untaken, rejected = share.untaken, event.rejected
         for number in range(share.handed - len(untaken) + 1, event.upto + 1):
@@ -232,11 +232,9 @@ class Dealer:
 
     def add_credit(self, client: PortClient, event: events.ConnCredit) -> None:
         """A worker takes more."""
-        share = self._shares.get((client.id, event.channel))
-        if share is not None:
-            share.credit += event.count
-            if self._waiting or self._is_waiting_for_takers:
-                self._deal()
+        self._shares[client.id, event.channel].credit += event.count
+        if self._waiting or self._is_waiting_for_takers:
+            self._deal()
 
     def _take_back(self, share: _Share, connections: deque[_Accepted]) -> None:
         """Put them first in the queue, in their order of arrival."""
@@ -244,7 +242,7 @@ class Dealer:
         self.dealt_again += len(connections)
         self._waiting.extendleft(reversed(connections))
 
-    @trio.lowlevel.enable_ki_protection
+    @_whole
     async def _forgive(self) -> None:
         """Try those again that refused."""
         while True:
@@ -314,7 +312,7 @@ class Dealer:
 
     # ---- accepting ------------------------------------------------------------------------
 
-    @trio.lowlevel.enable_ki_protection
+    @_whole
     async def run(self) -> None:
         """Accept and deal until closed."""
         with self._scope:

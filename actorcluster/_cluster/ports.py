@@ -142,7 +142,7 @@ class Ports:
             self._answer(client, event.channel, port)
         except ValueError as exc:
             self._refuse(client, event.channel, str(ErrorCode.BAD_PAYLOAD), str(exc))
-        except (OSError, TypeError, ActorClusterError) as exc:
+        except (OSError, ActorClusterError) as exc:
             self._refuse(client, event.channel, failure_map(exc)["code"], str(exc))
         else:
             self._join(client, event.channel, port, request.credit)
@@ -160,11 +160,10 @@ class Ports:
         port = self._ports.get(identity)
         if port is None:
             if not usable:
-                raise OSError(errno.EOPNOTSUPP, f"no way to listen: {request.modes}")
-            client.connection.encode(request.data)  # it can be passed on, or nothing is opened
+                raise OSError(errno.ENOTSUP, f"no way to listen: {request.modes}")
             return self._open(client, identity, request, usable[0])
         if MODES[port.policy] not in usable:
-            raise OSError(errno.EOPNOTSUPP, f"this port is in mode {MODES[port.policy]}")
+            raise OSError(errno.ENOTSUP, f"this port is in mode {MODES[port.policy]}")
         if any(worker == client.id for worker, _ in port.users):
             raise OSError(errno.EADDRINUSE, "this worker listens there already")
         return port
@@ -204,7 +203,6 @@ class Ports:
         Raises:
             OSError: no duplicate of the socket is to be had.
             ActorClusterError: the worker does not take it.
-            TypeError: the first worker's data cannot be sent.
         """
         handle = None
         if port.dealer is None:

@@ -185,12 +185,7 @@ class Channel(Pipe):
 
     def _has_room(self, parcel: Parcel) -> bool:
         connection = self.connection
-        if parcel.is_plain:  # without reckoning its exact charge twice
-            if connection.available >= parcel.size + _MOST_BESIDE_BODY:
-                return True
-        elif parcel.is_call and not connection.may_call:
-            return False
-        return connection.has_room(parcel.charge)
+        return connection.has_room(parcel.charge) and (not parcel.is_call or connection.may_call)
 
     def _on_answer(self, event: ReplyReceived | ErrorReceived) -> None:
         question = self._questions.pop(event.channel, None)
@@ -220,9 +215,9 @@ class Channel(Pipe):
         """Queue a message as soon as there is room for it; see `Worker.send`."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._raise_if_closed()
-        parcel = Parcel(self.connection, body, handle, keep_open=keep_open, address=address)
-        if not self._tell_now(parcel):
-            await self._wait_for_room(parcel, parcel.tell)
+        waiting = self._tell_now(body, handle, keep_open, address)
+        if waiting is not None:
+            await self._wait_for_room(waiting, waiting.tell)
         elif self.pace.is_due():
             await self.pace.rest()
 
@@ -232,20 +227,43 @@ class Channel(Pipe):
     ) -> None:
         """Queue a message if there is room for it now; see `Worker.send_nowait`."""
         self._raise_if_closed()
-        parcel = Parcel(self.connection, body, handle, keep_open=keep_open, address=address)
-        if not self._tell_now(parcel):
+        if self._tell_now(body, handle, keep_open, address) is not None:
             raise trio.WouldBlock
 
-    def _tell_now(self, parcel: Parcel) -> bool:
-        """Queue a message, if there is room for it and nobody stands in line."""
+    def _tell_now(
+        self, body: Any, handle: Any, keep_open: bool, address: dict[str, Any]
+    ) -> Parcel | None:
+        """Queue a message if there is room for it and nobody stands in line.
+
+        Returns:
+            what must wait, else None.
+        """
+        connection, encoded = self.connection, None
+        if handle is None and not address:  # the short way for what comes most
+            encoded = connection.encode(body)
+            size = len(encoded.payload)
+            if (
+                connection.available >= size + _MOST_BESIDE_BODY
+                and not encoded.handles
+                and not self._waiters
+            ):
+                connection.send_tell(encoded)
+                self._flush_tell(size)
+                return None
+        parcel = Parcel(
+            connection, body, handle, keep_open=keep_open, address=address, encoded=encoded
+        )
         if self._waiters or not self._has_room(parcel):
-            return False
+            return parcel
         parcel.tell()
-        if parcel.size <= _SMALL:
+        self._flush_tell(parcel.size)
+        return None
+
+    def _flush_tell(self, size: int) -> None:
+        if size <= _SMALL:
             self.flush_small()
         else:
             self.flush()
-        return True
 
     @_whole
     async def ask(

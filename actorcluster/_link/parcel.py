@@ -33,11 +33,12 @@ class Parcel:
         call: it will be a call.
         address: ``to``, ``sender`` and ``meta`` of a message that does not go from main actor to
             main actor.
+        encoded: the body, if it has been encoded already.
 
     Attributes:
         is_call: as given.
-        is_plain: it is a body and nothing else.
         size: bytes of the encoded body.
+        charge: what it costs the peer's mailbox at most.
 
     Raises:
         TypeError: the body cannot be sent; the text names the place in it.
@@ -46,7 +47,7 @@ class Parcel:
         trio.ClosedResourceError: a handle was moved or closed already.
     """
 
-    __slots__ = ("_address", "_charge", "_connection", "_encoded", "is_call", "is_plain", "size")
+    __slots__ = ("_address", "_connection", "_encoded", "charge", "is_call", "size")
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Parcel:
         keep_open: bool = False,
         call: bool = False,
         address: Mapping[str, Any] = _MAIN,
+        encoded: Encoded | None = None,
     ) -> None:
         self._connection = connection
         self.is_call = call
@@ -65,21 +67,15 @@ class Parcel:
             if not isinstance(handle, Handle):
                 handle = stage(handle, keep_open=keep_open)
         self._address = address
-        encoded = connection.encode(body, handle)
+        if encoded is None:
+            encoded = connection.encode(body, handle)
         if encoded.handles:
             # Before the charge is known: what is kept says so in its part of the envelope.
             encoded = Encoded(encoded.payload, _staged(encoded.handles, keep_open=keep_open))
         self._encoded = encoded
         self.size = len(encoded.payload)
-        self.is_plain = not (encoded.handles or address or call)
-        if not self.is_plain:
-            # The envelope of a call holds its deadline, whose size does not depend on its value.
-            self._charge = connection.charge(encoded, ttl=0.0 if call else None, **address)
-
-    @property
-    def charge(self) -> int:
-        """What it costs the peer's mailbox at most."""
-        return self._connection.charge(self._encoded) if self.is_plain else self._charge
+        # The envelope of a call holds its deadline, whose size does not depend on its value.
+        self.charge = connection.charge(encoded, ttl=0.0 if call else None, **address)
 
     def tell(self) -> int:
         """Queue it as a plain message; returns its number."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-__all__ = ["import_path", "python_argv", "script_argv", "worker_argv"]
+__all__ = ["import_path", "module_argv", "python_argv", "script_argv", "worker_argv"]
 
 
 def worker_argv(
@@ -35,6 +35,14 @@ def script_argv(
     """The command line of a worker that is a Python script, as `worker_argv`."""
     flags = interpreter_flags() if exec_argv is None else exec_argv
     return (sys.executable, *flags, script, *args)
+
+
+def module_argv(
+    module: str, exec_argv: Sequence[str] | None = None, args: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The command line of a worker that is a module, as after ``python -m``; see `worker_argv`."""
+    code = f"import runpy; runpy.run_module({module!a}, run_name='__main__', alter_sys=True)"
+    return python_argv(code, exec_argv, args)
 
 
 def python_argv(

@@ -28,15 +28,20 @@ class Job:
     """What a new worker process is for.
 
     Attributes:
-        script: path of the script to run as ``__main__``, or None.
-        entry: called when there is no script; returns the exit code.
+        module: name of the module to run as ``__main__``, or None.
+        script: path of the script to run as ``__main__`` if there is no module, or None.
+        entry: called when there is neither; returns the exit code.
     """
 
+    module: str | None
     script: str | None
     entry: Callable[[], int]
 
     def run(self) -> int:
         """Do it; returns the exit code."""
+        if self.module is not None:
+            runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+            return 0
         if self.script is None:
             return self.entry()
         if os.path.isfile(self.script) and not sys.flags.safe_path:

@@ -248,6 +248,7 @@ def _describe(launch: Launch, channel: int) -> tuple[dict[str, Any], list[int]]:
     }
     request = {
         "script": launch.script,
+        "module": launch.module,
         "program": sys.argv[0] if sys.argv else "",
         "args": launch.args,
         "env": without_identity(launch.env),

@@ -41,7 +41,7 @@ from .._link.handles import HANDLES
 from .._link.pipe import LINK_LIMITS
 from ..errors import MessageTooLarge, PeerClosed, RemoteProtocolError, VersionMismatch
 from ..wire import events
-from ..wire._generated import AbortCode, Reason, State
+from ..wire._generated import MAJOR, MINOR, AbortCode, Reason, State
 from ..wire.connection import Connection
 from ..wire.values import RefAdapter
 from .exit import ExitStatus, RemoteFailure, exit_status, failure_from, never_started, printable
@@ -53,6 +53,9 @@ from .process import Process
 __all__ = ["Life", "LifeOptions", "LifeState", "Moments"]
 
 log = logging.getLogger("actorcluster.worker")
+
+#: (major, highest minor) of what we speak.
+VERSIONS: Final = ((MAJOR, MINOR),)
 
 LifeState = Literal["none", "online", "listening", "disconnecting", "disconnected", "dead"]
 
@@ -220,6 +223,7 @@ class Life:
             with trio.move_on_after(LOST_SECONDS):
                 await process.wait()  # then those who wait learn how it ended, too
             if process.poll() is None:
+                self._set_sendable()
                 channel.fail_all(self.closed)
             await process.wait()
             nursery.cancel_scope.cancel()
@@ -230,8 +234,9 @@ class Life:
             await channel.run()
         except RemoteProtocolError as exc:
             self._ladder.condemn("protocol")
-            mismatch = exc.__cause__
-            self._moments.failed(mismatch if isinstance(mismatch, VersionMismatch) else exc)
+            mismatch = exc.code == AbortCode.VERSION
+            theirs = self.connection.peer_versions
+            self._moments.failed(VersionMismatch(VERSIONS, theirs) if mismatch else exc)
             log.error("worker %s broke the protocol: %s", self.options.name, printable(str(exc)))
         except Exception as exc:
             self._moments.failed(exc)
@@ -254,7 +259,6 @@ class Life:
         """The channel is over: nobody can be heard or told anything any more."""
         self.state = "disconnected"
         self.mailbox.end()
-        self._set_sendable()
         self._moments.disconnected()
 
     def _finish(self, status: ExitStatus) -> None:
@@ -263,6 +267,7 @@ class Life:
         if never_connected:
             self._disconnect()
         self.state = "dead"
+        self._set_sendable()
         if self.channel is not None:
             self.channel.fail_all(self.closed)
         self.settled.set()

@@ -66,10 +66,8 @@ class Listeners:
 
     def _on_answer(self, event: events.Listening | events.ErrorReceived) -> None:
         pending = self._pending.pop(event.channel, None)
-        if pending is None:  # cancelled meanwhile; LISTEN_CLOSE is on its way
-            if isinstance(event, events.Listening) and event.handle is not None:
-                event.handle.close()
-            return
+        if pending is None:
+            return  # the late answer to an ask; those to a LISTEN given up do not get here
         # The listener must be there before anything else is read: connections may follow at once.
         if isinstance(event, events.ErrorReceived):
             pending.error = _failure(event.error, pending.request)

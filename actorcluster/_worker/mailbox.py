@@ -111,6 +111,7 @@ class _Receiving(AsyncIterator[Message]):
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
+        self._pace.restart()
         message = self._given.pop(task, None)
         if message is None:
             raise trio.EndOfChannel

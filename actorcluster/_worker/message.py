@@ -119,7 +119,7 @@ class Message:
         self._channel.messages_open += 1
         return self
 
-    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> bool | None:
+    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> bool:
         assert self._scope is not None
         self._channel.messages_open -= 1
         try:
@@ -127,7 +127,7 @@ class Message:
             self._drop_unclaimed()
         finally:  # its warning may be an error, and the scope must be left all the same
             absorbed = self._scope.__exit__(kind, exc, traceback)
-        return absorbed
+        return bool(absorbed)
 
     def _dispose(self, exc: BaseException | None) -> None:
         """What leaving the block means to the sender of a plain message: nothing."""

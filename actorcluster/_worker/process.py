@@ -51,7 +51,9 @@ class Launch:
     Attributes:
         worker_id: never reused within a primary.
         argv: command line, for `start_exec` only; see `worker_argv`.
-        script: Python script to run as ``__main__``; None runs what WELCOME will name. For the
+        script: Python script to run as ``__main__``; without it, and without a module, the worker
+            runs what WELCOME will name. For the fork server only, as the next two.
+        module: what to run as ``python -m`` does, rather than the script.
             fork server only.
         args: the worker's ``sys.argv[1:]``. For the fork server only.
         env: the whole environment.
@@ -64,6 +66,7 @@ class Launch:
     worker_id: int
     argv: tuple[str, ...] = ()
     script: str | None = None
+    module: str | None = None
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = attrs.Factory(lambda: dict(os.environ))
     cwd: str | None = None

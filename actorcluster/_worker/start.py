@@ -15,7 +15,7 @@ import trio
 
 from .arguments import encode_arguments
 from .bootstrap import LIMITS
-from .commands import script_argv, worker_argv
+from .commands import module_argv, script_argv, worker_argv
 from .forkserver import CannotFork, ForkServer, available
 from .process import Launch, Process, start_exec
 from .settings import Settings, StartMethod, Stdio, choose_start_method
@@ -111,6 +111,7 @@ class Starter:
             worker_id=worker_id,
             argv=_command(plan),
             script=plan.target.script if plan.target.form == "script" else None,
+            module=_module(plan.target),
             args=settings.args,
             env=_environment(settings),
             cwd=settings.cwd,
@@ -145,19 +146,20 @@ class Starter:
 
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, process: Process) -> None:
-        for preload in {self._preload: None, (): None} if available()[0] else {}:
-            if preload in self._cannot_fork:
-                continue
+        if not available()[0]:
+            return
+        why = ""
+        # The server that runs, else one that preloads nothing: it cannot fail over its modules.
+        for preload in dict.fromkeys((self._preload, ())):
             try:
                 await self._ask_server(preload, lambda server: server.guard(process))
-            except CannotFork as exc:
-                self._cannot_fork[preload] = str(exc)
-                continue
             except trio.ClosedResourceError:
-                pass  # the primary closes, after its last worker has ended
+                return  # the primary closes, after its last worker has ended
             except (OSError, RuntimeError) as exc:
-                log.warning("worker process %d is not guarded: %s", process.pid, exc)
-            break
+                why = str(exc)
+            else:
+                return
+        log.warning("worker process %d is not guarded: %s", process.pid, why)
 
     async def _fork_server(self, preload: tuple[str, ...]) -> ForkServer:
         """Give the fork server, a new one when other modules are to be preloaded."""
@@ -198,8 +200,15 @@ def _command(plan: Plan) -> tuple[str, ...]:
         return worker_argv(settings.exec_argv, settings.args)
     if isinstance(settings.exec, tuple):
         return (*settings.exec, *settings.args)
+    if (module := _module(target)) is not None:
+        return module_argv(module, settings.exec_argv, settings.args)
     assert target.script is not None
     return script_argv(target.script, settings.exec_argv, settings.args)
+
+
+def _module(target: Target) -> str | None:
+    """The started program's name, when it was started by ``python -m`` and is to run once more."""
+    return (target.main or {}).get("name") if target.form == "script" else None
 
 
 def _environment(settings: Settings) -> dict[str, str]:

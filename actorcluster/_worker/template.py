@@ -216,7 +216,7 @@ class _Server:
             assert self._model is not None
             self._model.settle(request, *fds[1:])
             assert self._entry is not None
-            job = Job(request["script"], self._entry)
+            job = Job(request["module"], request["script"], self._entry)
             gc.enable()
             _answer(answer, READY)
         except BaseException as exc:  # noqa: BLE001  (the primary will raise it)

@@ -107,7 +107,7 @@ class Handshake(Ports):
         if not isinstance(versions, list) or not is_version_array(versions):
             return  # `read_map` says what is wrong with it
         if all(pair[0] != MAJOR for pair in versions):
-            theirs = tuple((pair[0], pair[1]) for pair in versions)
+            theirs = self.peer_versions = tuple((pair[0], pair[1]) for pair in versions)
             text = f"no common version: ours {_OURS}, the worker's {theirs}"
             raise self._violation("AWP-HS-2", text, AbortCode.VERSION)
 

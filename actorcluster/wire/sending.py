@@ -6,6 +6,7 @@ Runs in: both
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -13,8 +14,8 @@ from ..errors import HandleError, LocalProtocolError, MessageTooLarge
 from ._generated import Capability, Kind, State
 from .batches import SMALL
 from .flow import Flow
-from .frames import encode_frame
-from .session import NIL
+from .frames import encode_frame, encode_head
+from .session import ENVELOPE_SHARE, NIL
 from .values import Encoded
 
 __all__ = ["Sending"]
@@ -23,8 +24,9 @@ _TELL: Final = int(Kind.TELL)
 _CALL: Final = int(Kind.CALL)
 #: The envelope of a message from main actor to main actor: [nil].
 _PLAIN: Final = b"\x91\xc0"
-#: Room that every frame leaves for its envelope.
-_ENVELOPE_SHARE: Final = 2
+#: A frame with such a message up to its payload: only its length differs from one to the next.
+_pack_plain_head: Final = struct.Struct(">HI12s").pack
+_PLAIN_HEAD: Final = encode_head(_TELL, 0, 0)[6:] + _PLAIN
 
 
 class Sending(Flow):
@@ -39,12 +41,8 @@ class Sending(Flow):
             HandleError: the peer takes no such handle, or not so many.
         """
         encoded = self._values.encode(body, handle)
-        size = len(encoded.payload)
-        limit = min(self.peer_limits["max_message"], self.peer_limits["max_partial"])
-        if Capability.FRAG not in self.capabilities:
-            limit = min(limit, self.peer_limits["max_frame"] // _ENVELOPE_SHARE)
-        if size > limit:
-            raise MessageTooLarge(size, limit)
+        if len(encoded.payload) > self._largest_body:
+            raise MessageTooLarge(len(encoded.payload), self._largest_body)
         if encoded.handles:
             self._describe(encoded.handles)
         return encoded
@@ -85,19 +83,23 @@ class Sending(Flow):
         """
         if _TELL not in self._machine.sendable:
             self._check_sendable(_TELL)
-        payload, handles = encoded.payload, encoded.handles
-        if to is None and sender is None and not meta and not handles:
-            envelope = _PLAIN
-        else:
+        payload, handles, outbox = encoded.payload, encoded.handles, self._outbox
+        envelope = _PLAIN
+        if handles or meta or to is not None or sender is not None:
             envelope = self._address(encoded, to, sender, meta, None)
         length = len(envelope) + len(payload)
-        channel = self._new_channel() if self._outbox.is_large(length) else 0
-        if not self._window.spend(length):
-            raise self._no_room(length)
         if length <= SMALL and not handles:
-            self._outbox.put(encode_frame(_TELL, 0, envelope, payload))
+            if not self._window.spend(length):
+                raise self._no_room(length)
+            if envelope is _PLAIN:
+                outbox.put(_pack_plain_head(0x95CE, length, _PLAIN_HEAD) + payload)
+            else:
+                outbox.put(encode_frame(_TELL, 0, envelope, payload))
         else:
-            self._outbox.put_message(_TELL, channel, envelope, payload, handles)
+            channel = self._new_channel() if outbox.is_large(length) else 0
+            if not self._window.spend(length):
+                raise self._no_room(length)
+            outbox.put_message(_TELL, channel, envelope, payload, handles)
         deliveries = self._deliveries
         deliveries.sent = number = deliveries.sent + 1
         return number
@@ -242,7 +244,7 @@ class Sending(Flow):
         while len(elements) > 1 and elements[-1] is None:
             elements.pop()
         envelope = self._pack(elements)
-        limit = min(self.peer_limits["max_meta"], self.peer_limits["max_frame"] // _ENVELOPE_SHARE)
+        limit = min(self.peer_limits["max_meta"], self.peer_limits["max_frame"] // ENVELOPE_SHARE)
         if len(envelope) > limit:
             raise MessageTooLarge(len(envelope), limit)
         return envelope

@@ -53,8 +53,10 @@ from .outbox import FRAGMENT_SIZE, Outbox
 from .state import Role, StateMachine
 from .values import MAX_HANDLES, RAW_HANDLES, HandleAdapter, RefAdapter, Values
 
-__all__ = ["FLOORS", "NIL", "Session", "error_map", "kinds_of"]
+__all__ = ["ENVELOPE_SHARE", "FLOORS", "NIL", "Session", "error_map", "kinds_of"]
 
+#: Room that every frame leaves for its envelope.
+ENVELOPE_SHARE: Final = 2
 #: nil, the envelope of every kind that has none.
 NIL: Final = b"\xc0"
 #: Bytes of answers that a peer may provoke without reading any.
@@ -97,6 +99,8 @@ class Session:
         self._peer_handle_kinds: frozenset[int] = frozenset()
         self._handles = handles
         self._machine = StateMachine(role)
+        #: the longest body that the peer takes.
+        self._largest_body = 0
         self._values = Values(handles=handles, refs=refs, max_depth=self.limits["max_depth"])
         self._reader = FrameReader(self._values, max_frame=self.limits["max_frame"])
         self._packer = msgpack.Packer()
@@ -128,6 +132,8 @@ class Session:
         self._introduced = False
         self._offer: frozenset[str] = frozenset()
         self._version = (MAJOR, MINOR)
+        #: what the worker offered, when none of it is ours.
+        self.peer_versions: tuple[tuple[int, int], ...] = ()
         self._worker_id = 0
         #: limits that SETTINGS changes: those the peer has acknowledged, and those under way.
         self._agreed_limits = dict(self.limits)
@@ -160,6 +166,8 @@ class Session:
     def _fit_outbox(self) -> None:
         max_frame = self.peer_limits["max_frame"]
         can_fragment = Capability.FRAG in self.capabilities
+        largest = min(self.peer_limits["max_message"], self.peer_limits["max_partial"])
+        self._largest_body = largest if can_fragment else min(largest, max_frame // ENVELOPE_SHARE)
         self._outbox.fragment_size = min(max_frame, FRAGMENT_SIZE) if can_fragment else max_frame
         self._outbox.max_partial = self.peer_limits["max_partial"]
         acknowledged = Capability.HANDLE_ACK in self.capabilities

@@ -208,17 +208,19 @@ class Values:
             found.append(handle)
         try:
             payload = self._pack(body)
-            handles = tuple(found)
         except Exception:
+            found.clear()
             self._pack = self._new_pack()
             problem = self._inspector.problem(body)
             if problem is None:
                 raise  # not about the body's values: a closed ref, too many handles, no memory
             raise TypeError(problem) from None
-        finally:
-            found.clear()
         if len(payload) > _KEPT_BUFFER:
             self._pack = self._new_pack()
+        if not found:
+            return Encoded(payload, ())
+        handles = tuple(found)
+        found.clear()
         return Encoded(payload, handles)
 
     def _check(self, body: Any) -> None:

@@ -76,6 +76,12 @@ async def test_from_a_package() -> None:
     assert [expected] * 2 == await reports("-m", name)
 
 
+async def test_a_module_that_is_primary_and_worker() -> None:
+    """Its workers are the module once more, not its file: it imports relatively."""
+    expected = {"word": "next door", "name": "__main__", "argv": ["its", "own"]}
+    assert [expected] * 2 == await reports("-m", "tests.e2e.programs.package.itself")
+
+
 async def test_from_a_command() -> None:
     """A function of a module works; one of the command itself is refused, with the reason."""
     code = """if True:
@@ -150,26 +156,52 @@ async def test_under_pytest(mode: str, tmp_path: Path) -> None:
     assert "2 passed" in program.text
 
 
+COMBINE = """
+import sys
+from coverage import Coverage
+directory, path = sys.argv[1:]
+coverage = Coverage(data_file=f"{directory}/data", config_file=False)
+coverage.combine([directory])
+print(*coverage.get_data().lines(path))
+"""
+
+
 @require("coverage")
 async def test_under_coverage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What workers run is measured, however they were started."""
-    from coverage import Coverage
-
-    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
-        monkeypatch.delenv(name, raising=False)  # those of the run that this test is part of
-    data = tmp_path / "data"
-    config = tmp_path / "coveragerc"
-    config.write_text(f"[run]\ndata_file = {data}\nparallel = true\npatch = subprocess\n")
+    for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+        monkeypatch.delenv(name)  # those of the run that this test is part of
+    config = tmp_path / "config"
+    config.write_text(f"[run]\ndata_file={tmp_path}/data\nparallel=true\npatch=subprocess\n")
     path = str(PROGRAMS / "measured.py")
     async with running("-m", "coverage", "run", f"--rcfile={config}", path) as program:
         assert 0 == await program.ends(), program.text
-    coverage = Coverage(data_file=str(data), config_file=False)
-    coverage.combine([str(tmp_path)])
-    seen = coverage.get_data().lines(path)
-    assert seen is not None
+    async with running("-c", COMBINE, str(tmp_path), path) as combining:
+        assert 0 == await combining.ends(), combining.text
+    seen = set(map(int, combining.text.split()))
     for function in (measured.by_forkserver, measured.by_exec):
         lines, first = inspect.getsourcelines(function)
         assert first + len(lines) - 1 in seen
+
+
+# ---- inside a worker ----------------------------------------------------------------------
+
+
+async def has_a_worker(actor: actorcluster.Actor) -> None:
+    """Answer asks with what a worker of this worker answers."""
+    async with actorcluster.open_primary() as primary:
+        worker = await primary.fork(actors.echo)
+        async for message in actor.mailbox:
+            with message:
+                await message.reply([worker.name, await worker.ask(message.body)])
+
+
+async def test_inside_a_worker() -> None:
+    """Names and ids are those of the inner primary; when the outer one stops, all are gone."""
+    async with actorcluster.open_primary() as primary:
+        worker = await primary.fork(has_a_worker, name="outer")
+        assert ["worker-1", "hello"] == await worker.ask("hello")
+    assert "shutdown" == (await worker.wait()).reason
 
 
 # ---- threads ------------------------------------------------------------------------------

@@ -51,7 +51,6 @@ def collect(pair: ConnectionPair) -> events.Event:
 def test_a_plain_message() -> None:
     pair = joined()
     parcel = Parcel(pair.primary, [1, 2])
-    assert parcel.is_plain
     assert (3, 256, False) == (parcel.size, parcel.charge, parcel.is_call)
     assert 1 == parcel.tell()
     event = collect(pair)
@@ -62,7 +61,6 @@ def test_a_plain_message() -> None:
 def test_a_call() -> None:
     pair = joined()
     parcel = Parcel(pair.primary, None, call=True)
-    assert not parcel.is_plain
     channel = parcel.call(ttl=1.5)
     event = collect(pair)
     assert isinstance(event, events.CallReceived)
@@ -73,7 +71,6 @@ def test_an_address() -> None:
     pair = joined()
     address = {"to": "web", "meta": {"k": 1}}
     parcel = Parcel(pair.primary, None, address=address)
-    assert not parcel.is_plain
     parcel.tell()
     event = collect(pair)
     assert isinstance(event, events.TellReceived)

@@ -18,6 +18,7 @@ from actorcluster._worker.mailbox import Mailbox, deliver
 from actorcluster._worker.message import Message, withdraw
 from actorcluster.wire import events
 from actorcluster.wire.connection import Connection
+from actorcluster.wire.events import Event
 
 
 @attrs.define(eq=False)
@@ -29,7 +30,7 @@ class End:
     channel: Channel = attrs.field(init=False)
     events: list[Any] = attrs.Factory(list)
 
-    def on_event(self, event: events.Event) -> None:
+    def on_event(self, event: Event) -> None:
         if isinstance(event, events.TellReceived | events.CallReceived):
             deliver(event, self.channel, self.mailbox, "the other end")
         elif isinstance(event, events.Cancelled):
@@ -98,4 +99,4 @@ async def line(
 async def settle() -> None:
     """Let everything that is under way arrive."""
     for _ in range(3):
-        await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()

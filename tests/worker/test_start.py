@@ -253,6 +253,35 @@ async def test_a_module_that_cannot_be_preloaded(modules: Path) -> None:
         assert "forkserver" == await started_by(primary)
 
 
+async def test_a_worker_by_exec_is_guarded_all_the_same(
+    modules: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the fork server has failed over its modules, another one takes the guard."""
+    async with open_primary() as primary:
+        with pytest.raises(WorkerStartError, match="preloading ac_broken failed"):
+            await started_by(primary, preload=["ac_broken"])
+        worker = await primary.fork(actors.idle, settings={"start_method": "exec"})
+        assert "forkserver" == await started_by(primary)  # when that has booted it guards
+        assert "exec" == worker.start_method
+        server = primary._starter._server
+        assert server is not None
+        assert [worker.pid] == [process.pid for process in server._guarded if not process.poll()]
+    assert [] == caplog.messages
+
+
+async def test_an_interpreter_that_cannot_fork(
+    modules: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Something starts a thread in every interpreter here: then nothing is forked or guarded."""
+    (modules / "sitecustomize.py").write_text(THREADS)
+    monkeypatch.setenv("PYTHONPATH", str(modules))
+    async with open_primary() as primary:
+        worker = await primary.fork(actors.idle, settings={"start_method": "exec"})
+        assert "exec" == await started_by(primary)
+        assert worker.is_connected()
+    assert f"worker process {worker.pid} is not guarded: cannot fork: " in caplog.text
+
+
 async def test_other_modules_need_another_server(modules: Path) -> None:
     """What is preloaded is there before the worker asks; workers of the old server live on."""
     async with open_primary() as primary:
