@@ -100,11 +100,14 @@ def _other_user(_: str) -> str | None:
     if lack := _root(_):
         return lack
     nobody = 65534
-    done = subprocess.run(
-        [sys.executable, "-c", "import actorcluster, tests"],
-        user=nobody, group=nobody, extra_groups=[], cwd=Path(__file__).parents[1],
-        capture_output=True, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "import actorcluster, tests"],
+            user=nobody, group=nobody, extra_groups=[], cwd=Path(__file__).parents[1],
+            capture_output=True, check=False,
+        )  # fmt: skip
+    except PermissionError as exc:  # they may not even look into the directory where it is
+        return str(exc)
     return f"other users cannot run {sys.executable}" if done.returncode else None
 
 

@@ -9,6 +9,8 @@ import re
 import weakref
 from typing import Any, final
 
+import trio
+
 from .._worker.ref import PRIMARY, Home, Ref, is_primary
 from .._worker.worker import Worker
 from ..errors import NoSuchActor, PeerClosed
@@ -29,9 +31,11 @@ class Names(Home):
     Attributes:
         seats: by worker id.
         loopback: the way to the primary itself; set by the owner.
+        closed: whether the primary has closed.
     """
 
     def __init__(self) -> None:
+        self.closed = False
         self.seats: dict[int, Seat] = {}
         self.loopback: Loopback
         self._by_name: dict[str, Seat] = {}
@@ -115,6 +119,8 @@ class Names(Home):
     async def ask(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> Any:
         if is_primary(ref):
             raise RuntimeError("the primary asks itself: it cannot answer while it waits")
+        if self.closed:
+            raise trio.ClosedResourceError("the primary has closed")
         return await self._worker(ref).ask(body, handle, keep_open=keep_open)
 
     def _worker(self, ref: Ref) -> Worker:

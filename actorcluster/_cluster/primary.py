@@ -206,6 +206,7 @@ class Primary:
         aid = main_actor(options.worker_id)
         seat.life.sender = Ref(options.name, self._names, aid, seat.worker)
         self._names.add(seat)
+        seat.forked()
         self._nursery.start_soon(seat.life.run)
         return seat.worker
 
@@ -290,7 +291,8 @@ class Primary:
         """Send to all workers that are not told to stop, concurrently.
 
         Args:
-            body: see `Worker.send`; handles are duplicated for each receiver.
+            body: see `Worker.send`; each receiver gets a duplicate of every handle in it, and
+                yours stay yours.
 
         Returns:
             Ids of the workers it was queued for.
@@ -392,7 +394,7 @@ class Primary:
 
         Asks and waits of ours that are in progress end now, and so do starts.
         """
-        self._closing = True
+        self._closing = self._names.closed = True
         limit = self._shutdown_timeout
         for seat in reversed(list(self._seats.values())):
             life = seat.life

@@ -257,8 +257,8 @@ class _Call(_Passage):
         question, number = self._question, self._event.channel
         answer = question.answer
         if answer is None:
-            assert question.error is not None
-            self._fail(error_for(question.error))
+            # It had begun, so this must not sound like a refusal.
+            self._fail({"code": str(ErrorCode.CONNECTION_LOST), "message": str(question.error)})
         elif isinstance(answer, ErrorReceived):
             self._fail(_further(answer.error))
         else:
@@ -271,11 +271,7 @@ class _Call(_Passage):
             self._end()
 
     def _fail(self, error: Mapping[str, Any]) -> None:
-        number = self._event.channel
-        try:
-            self._from.pass_error(number, error)
-        except TypeError:  # the target's error holds what can only travel with its message
-            self._from.pass_error(number, _short(error))
+        self._from.pass_error(self._event.channel, error)
         self._end()
 
     def _end(self) -> None:
@@ -308,12 +304,5 @@ def _return(source: Life, event: TellReceived, error: Mapping[str, Any]) -> None
     """Give a plain message back to its sender."""
     assert source.channel is not None
     to = event.to if isinstance(event.to, int) else str(event.to)[:1024]
-    try:
-        source.connection.send_undeliverable(event.number, to, error)
-    except TypeError:  # see `_Call._fail`
-        source.connection.send_undeliverable(event.number, to, _short(error))
+    source.connection.send_undeliverable(event.number, to, error)
     source.channel.flush()
-
-
-def _short(error: Mapping[str, Any]) -> dict[str, Any]:
-    return {"code": str(error.get("code")), "message": str(error.get("message", ""))}

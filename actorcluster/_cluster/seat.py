@@ -64,10 +64,11 @@ class Seat:
             return False
         return events.Disconnect not in self.history or issubclass(events.Exit, kind)
 
-    # what the life tells (see Moments)
-
     def forked(self) -> None:
+        """Its life begins."""
         self.emit(events.Fork(worker=self.worker))
+
+    # what the life tells (see Moments)
 
     def online(self) -> None:
         self.emit(events.Online(worker=self.worker))

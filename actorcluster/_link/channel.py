@@ -23,7 +23,15 @@ import trio
 from ..errors import LocalProtocolError, PeerClosed
 from ..wire._generated import ErrorCode, State
 from ..wire.connection import Connection
-from ..wire.events import Acknowledged, CreditGranted, ErrorReceived, Event, ReplyReceived
+from ..wire.events import (
+    Acknowledged,
+    CallReceived,
+    CreditGranted,
+    ErrorReceived,
+    Event,
+    ReplyReceived,
+    TellReceived,
+)
 from .failure import failure_map, raise_failure
 from .fdsocket import FdSocket
 from .parcel import Parcel
@@ -134,6 +142,10 @@ class Channel(Pipe):
         self._not_sends: deque[int] = deque()
         self._unanswered: dict[int, weakref.ref[Any]] = {}
         self._closed_with: Callable[[str], PeerClosed] | None = None
+
+    def pass_mail_to(self, act: Callable[[TellReceived | CallReceived], None]) -> None:
+        """Have messages passed to ``act`` instead: they are nearly all events there are."""
+        self._acts[TellReceived] = self._acts[CallReceived] = act
 
     @_whole
     def fail_all(self, closed: Callable[[str], PeerClosed]) -> None:

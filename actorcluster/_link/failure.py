@@ -11,7 +11,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
-from ..errors import HandleError, NoSuchActor, NotHandled, PeerClosed, RemoteError
+from ..errors import (
+    HandleError,
+    MessageTooLarge,
+    NoSuchActor,
+    NotHandled,
+    PeerClosed,
+    RemoteError,
+)
 from ..wire._generated import ErrorCode
 
 __all__ = ["failure_map", "os_error", "raise_failure", "remote_details"]
@@ -69,6 +76,9 @@ def raise_failure(error: Mapping[str, Any], closed: Callable[[str], PeerClosed])
         raise closed(text or code)
     if code in (ErrorCode.HANDLE_LOST, ErrorCode.UNSUPPORTED_HANDLE):
         raise HandleError(text or code)
+    match error.get("data"):
+        case {"size": int() as size, "limit": int() as limit} if code == ErrorCode.TOO_LARGE:
+            raise MessageTooLarge(size, limit)  # for the one to whom the primary passed it on
     remote = error.get("remote")
     remote = remote if isinstance(remote, dict) else {}
     kind: type[RemoteError] = RemoteError

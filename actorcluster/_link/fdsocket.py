@@ -44,7 +44,7 @@ import trio
 
 from .handles import close_descriptors
 
-__all__ = ["Buffer", "FdSocket"]
+__all__ = ["RECEIVE_SIZE", "Buffer", "FdSocket"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -55,7 +55,8 @@ class _HasFileno(Protocol):
 
 Descriptor: TypeAlias = int | _HasFileno
 
-_RECEIVE_SIZE: Final = 256 * 1024
+#: The most that one read takes.
+RECEIVE_SIZE: Final = 256 * 1024
 #: A Linux limit of 253 (SCM_MAX_FD) per call; one more is EINVAL.
 _MAX_FDS: Final = 253
 _ANCILLARY_SIZE: Final = socket.CMSG_SPACE(_MAX_FDS * array.array("i").itemsize)
@@ -120,7 +121,7 @@ class FdSocket:
         sock.setblocking(False)
         self._sock = sock
         self._queue: deque[_Group] = deque()
-        self._buffer = memoryview(bytearray(_RECEIVE_SIZE))
+        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._buffers = [self._buffer]
         self.stalled = False
         self.is_full_read = False
@@ -264,8 +265,11 @@ class FdSocket:
 
     # Ctrl-C between the kernel's giving and ours would lose descriptors.
     @trio.lowlevel.enable_ki_protection
-    def receive_now(self) -> tuple[memoryview, list[int], bool] | None:
+    def receive_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[int], bool] | None:
         """Read what is there. Never waits.
+
+        Args:
+            most: bytes to take, up to RECEIVE_SIZE.
 
         Returns:
             None when nothing is there; else the bytes (valid until the next call, empty at the
@@ -277,6 +281,8 @@ class FdSocket:
         """
         self.receives += 1
         self.is_full_read = False
+        if most != len(self._buffers[0]):
+            self._buffers = [self._buffer[:most]]
         try:
             size, ancillary, flags, _ = self._sock.recvmsg_into(
                 self._buffers, _ANCILLARY_SIZE, _RECEIVE_FLAGS
@@ -291,7 +297,7 @@ class FdSocket:
         fds = _descriptors(ancillary) if ancillary else []
         truncated = flags & _TRUNCATED != 0
         # The kernel stops reading behind descriptors, whatever there is.
-        self.is_full_read = size == _RECEIVE_SIZE or bool(ancillary) or truncated
+        self.is_full_read = size == most or bool(ancillary) or truncated
         return self._buffer[:size], fds, truncated
 
     def pending(self) -> int:

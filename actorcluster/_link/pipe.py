@@ -7,10 +7,13 @@ Theory of operation
 
 Three tasks serve a channel, and nobody else waits for its socket.
 
-The *reader* reads whatever is there, lets the pure `Connection` turn it into events and acts on
-each at once, without a checkpoint: an answer wakes its asker, credit wakes senders, the rest
-goes to ``on_event``. It never waits for anything but the socket, so control frames are always
-heard, however full a mailbox is.
+The *reader* reads what is there, lets the pure `Connection` turn it into events and acts on each
+at once, without a checkpoint: an answer wakes its asker, credit wakes senders, the rest goes to
+``on_event``. It waits for nothing but the socket, so control frames are always heard, however
+full a mailbox is. But it reads many small messages no faster than a task can receive them: it
+takes few at once, and as many scheduler passes between two reads as they take their receiver.
+What would pile up otherwise are thousands of living objects, and Python's garbage collector takes
+longer to walk over them than everything else here takes together.
 
 The *writer* owns what was not written at once. `flush` is called after queueing frames: the
 first call of a burst writes immediately (nothing is gained by waiting, and a round trip would
@@ -44,7 +47,7 @@ from ..errors import RemoteProtocolError
 from ..wire._generated import AbortCode, Capability, State
 from ..wire.connection import Batch, Connection
 from ..wire.events import Event, HandlesAcknowledged
-from .fdsocket import FdSocket
+from .fdsocket import RECEIVE_SIZE, FdSocket
 from .handles import close_descriptors
 
 __all__ = ["LINK_LIMITS", "Pace", "Pipe", "close_all"]
@@ -56,6 +59,12 @@ LINK_LIMITS: Final = {"max_fds": 253, "fds_in_flight": 253}
 
 _EVERY_MESSAGES: Final = 64
 _EVERY_SECONDS: Final = 0.001
+#: The most that is read at once of a dense stream of small messages.
+_DENSE_SIZE: Final = 16 * 1024
+#: Passes that a receiver gets after such a read: one per 64 messages, so many at most ...
+_MOST_TURNS: Final = 16
+#: ... and some more, so that a backlog gets smaller and not larger.
+_SPARE_TURNS: Final = 2
 _TIMER_SECONDS: Final = 0.02
 _STALLED_SECONDS: Final = 0.01
 #: For the ABORT, where the socket is full; a peer at fault deserves no more patience.
@@ -125,6 +134,8 @@ class Pipe:
         self._acts: dict[type, Callable[[Any], None]] = {
             HandlesAcknowledged: self._on_handles_acknowledged
         }
+        #: events of the last read.
+        self._taken = 0
         self._fault: RemoteProtocolError | None = None
         self._reading = trio.CancelScope()
         self._ended = False
@@ -200,18 +211,24 @@ class Pipe:
     # ---- reading --------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        socket = self._socket
+        socket, most = self._socket, _DENSE_SIZE
         while True:
             try:
-                got = socket.receive_now()
+                got = socket.receive_now(most)
             except OSError as exc:  # the kernel has no memory: like the end of the stream
                 log.error("a channel ends, it cannot be read: %s", exc)
                 return
             if got is not None and not self._take(*got):
                 return
-            if socket.is_full_read:
+            turns = min(self._taken // _EVERY_MESSAGES, _MOST_TURNS)
+            most = _DENSE_SIZE if turns else RECEIVE_SIZE
+            if turns:
+                turns += _SPARE_TURNS
+            elif socket.is_full_read:
+                turns = 1
+            for _ in range(turns):
                 await trio.lowlevel.checkpoint()
-            else:
+            if not socket.is_full_read:
                 await socket.wait_readable()
 
     def _drain(self) -> None:
@@ -233,6 +250,7 @@ class Pipe:
         except RemoteProtocolError as exc:
             fault = exc
             events = connection.take_events()
+        self._taken = len(events)
         acts, on_event = self._acts, self._on_event
         for event in events:
             acts.get(type(event), on_event)(event)
@@ -399,9 +417,11 @@ class Pipe:
         """
         if self._writer is not None and not self._push() and self.connection.wants_to_send():
             self._write_now(self.connection.data_to_send(1))  # fixes their place in the stream
+        if self.is_flushed:
+            return  # the writer need not even wake up
         self.flush()
         position = self._given
-        while not self.is_flushed and self._given - self._socket.unsent < position:
+        while self._is_full and self._given - self._socket.unsent < position:
             await self._progress()
 
     async def _progress(self) -> None:

@@ -63,7 +63,6 @@ LifeState = Literal["none", "online", "listening", "disconnecting", "disconnecte
 class Moments(Protocol):
     """What a life tells its owner; every method is synchronous and must not raise."""
 
-    def forked(self) -> None: ...
     def online(self) -> None: ...
     def draining(self) -> None: ...
     def disconnected(self) -> None: ...
@@ -163,7 +162,6 @@ class Life:
         Cancellation:
             The process is killed and reaped before this returns.
         """
-        self._moments.forked()
         self._start_deadline = trio.current_time() + self.options.start_timeout
         self.process = process = await self._make_process()
         if process is None:
@@ -206,6 +204,7 @@ class Life:
 
     async def _serve(self, process: Process) -> None:
         self.channel = channel = Channel(FdSocket(process.channel), self.connection, self._on_event)
+        channel.pass_mail_to(self._on_mail)
         if self.told_to_stop:
             channel.refuse_sends(self.closed)
         for signum in self._signals:
@@ -480,7 +479,6 @@ class Life:
 
 _ACTS: Final[dict[type, Callable[[Life, Any], None]]] = {
     events.Aborted: Life._on_aborted,  # noqa: SLF001
-    events.CallReceived: Life._on_mail,  # noqa: SLF001
     events.Cancelled: Life._on_cancelled,  # noqa: SLF001
     events.ConnCredit: Life._on_port,  # noqa: SLF001
     events.ConnReply: Life._on_port,  # noqa: SLF001
@@ -493,6 +491,5 @@ _ACTS: Final[dict[type, Callable[[Life, Any], None]]] = {
     events.Log: Life._on_log,  # noqa: SLF001
     events.Ready: Life._on_ready,  # noqa: SLF001
     events.Serving: Life._on_serving,  # noqa: SLF001
-    events.TellReceived: Life._on_mail,  # noqa: SLF001
     events.Undeliverable: Life._on_undeliverable,  # noqa: SLF001
 }

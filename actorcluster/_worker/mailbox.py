@@ -70,9 +70,13 @@ class _Receiving(AsyncIterator[Message]):
         Cancellation:
             No message was taken.
         """
-        await self._pace.step()
+        await trio.lowlevel.checkpoint_if_cancelled()
         message = self._take()
-        return message if message is not None else await self._park()
+        if message is None:
+            return await self._park()
+        if self._pace.is_due():
+            await self._pace.rest()
+        return message
 
     def receive_nowait(self) -> Message:
         """Take the next message if one is there.

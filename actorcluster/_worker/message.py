@@ -301,3 +301,4 @@ def bounce(
     else:
         channel.connection.send_undeliverable(event.number, event.to, error)
     channel.release(event.charge)
+    channel.flush()

@@ -105,6 +105,7 @@ class _Runtime:
             seconds = f"{_HELLO_SECONDS:g} seconds"
             return RuntimeError(f"the primary did not answer within {seconds}")
         self._actor = actor = Actor(self._home, self._welcome)
+        self._channel.pass_mail_to(actor.on_mail)
         try:
             main, args = self._load(self._welcome)
             if self._stop is not None or self._channel.ended:
@@ -162,10 +163,7 @@ class _Runtime:
 
     def _on_event(self, event: events.Event) -> None:
         actor = self._actor
-        if isinstance(event, (events.TellReceived, events.CallReceived)):
-            assert actor is not None
-            actor.on_mail(event)
-        elif isinstance(event, events.Cancelled):
+        if isinstance(event, events.Cancelled):
             withdraw(self._channel, event.channel)
         elif isinstance(event, events.Welcome):
             self._welcome = event

@@ -452,12 +452,18 @@ async def test_something_useful_and_then_rubbish(begin: str) -> None:
             assert served_by(stream, client)
 
 
-async def test_credit_for_a_listener_that_closes() -> None:
+@pytest.mark.parametrize("waiting", [False, True], ids=["in-the-backlog", "accepted"])
+async def test_credit_for_a_listener_that_closes(waiting: bool) -> None:
     """Both in one read: the connection that credit would bring goes to another worker."""
     async with open_cluster() as cluster:
         puppet, worker = await cluster.puppet(), await cluster.worker()
-        channel = await puppet.listen(credit=0)
+        channel = await puppet.listen(credit=int(waiting))
         (client,) = cluster.connect()
+        if waiting:
+            close(await puppet.connected())
+            puppet.say(reply(channel, 1, 1))
+            await until(lambda: 1 == cluster.port.waiting)
+            await trio.sleep(0.15)  # it is no longer paused
         puppet.connection.send_conn_credit(channel, 5)
         puppet.connection.send_listen_close(channel)
         puppet.say()

@@ -382,6 +382,24 @@ def test_interrupt_in_the_body_is_a_stop(nurseries: int, sleeping: bool) -> None
 
 
 @pytest.mark.usefixtures("interrupts")
+def test_interrupt_at_the_door() -> None:
+    """The block is not entered, and KeyboardInterrupt is as bare as anywhere else."""
+
+    @trio.lowlevel.enable_ki_protection
+    def interrupt_next_wait() -> None:
+        interrupt()
+
+    async def main() -> None:
+        interrupt_next_wait()
+        async with open_primary():
+            raise AssertionError("the block was entered")
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert set() == open_primaries
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_interrupt_of_another_task() -> None:
     """Where the block is not in the main task the interrupt goes up, behind a graceful stop."""
     workers = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from actorcluster import Actor
+from actorcluster import Actor, ActorClusterError
 
 
 async def idle(actor: Actor) -> None:
@@ -55,6 +55,13 @@ async def raises(actor: Actor, kind: str = "ValueError") -> None:
         raise ExceptionGroup("two at once", [ValueError("one"), KeyError("two")])
     if kind == "SystemExit":
         raise SystemExit(7)
+    if kind == "SystemExit()":
+        raise SystemExit
+    if kind == "SystemExit(text)":
+        raise SystemExit("some text")
+    if kind == "SystemExit in a group":
+        async with trio.open_nursery():
+            raise SystemExit(7)
     if kind == "KeyboardInterrupt":
         raise KeyboardInterrupt
     if kind == "_exit":
@@ -135,3 +142,92 @@ async def loaded(actor: Actor, *names: str) -> None:
     """Send which modules are here without having been imported here."""
     await actor.send([name for name in names if name in sys.modules])
     await trio.sleep_forever()
+
+
+# ---- leaving, dying, and mail between workers ---------------------------------------------------
+
+
+async def leaves(actor: Actor) -> None:
+    """Ask to leave, and say what that did."""
+    await actor.disconnect()
+    await actor.send({"draining": actor.draining.is_set()})
+    await trio.sleep_forever()
+
+
+async def kills_itself(actor: Actor) -> None:
+    """End at once, in the middle of something."""
+    with actor.busy():
+        await actor.send("last words")
+        actor.kill()
+        await trio.sleep_forever()
+
+
+async def never_returns(actor: Actor) -> None:
+    """Say that it is up, and never look at anything again."""
+    await actor.send("here")
+    await actor.ask("may I?")
+    while True:
+        pass
+
+
+async def dies_after(actor: Actor, count: int) -> None:
+    """Send numbers, and die in the same breath."""
+    for number in range(count):
+        await actor.send(number)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def ignores(actor: Actor) -> None:
+    """Keep every message, and answer nothing."""
+    kept = [message async for message in actor.mailbox]
+    await actor.send(len(kept))
+
+
+async def names_itself(actor: Actor) -> None:
+    """Answer with the own name and the sender's; "fail" fails, "wait" waits."""
+    async for message in actor.mailbox:
+        with message:
+            if message.body == "fail":
+                message.fail(FileNotFoundError(2, "not here"))
+            elif message.body == "wait":
+                await actor.send("waiting")
+                await trio.sleep_forever()
+            elif message.is_ask:
+                await message.reply([actor.name, message.sender.name, message.body])
+            else:
+                await message.sender.send([actor.name, message.body])
+
+
+async def asks(actor: Actor, name: str, *bodies: Any) -> None:
+    """Ask another worker, and tell the primary what came of it."""
+    target = actor.ref(name)
+    for body in bodies:
+        try:
+            await actor.send({"answer": await target.ask(body)})
+        except ActorClusterError as exc:
+            await actor.send({"error": type(exc).__name__, "path": list(getattr(exc, "path", ()))})
+    async for message in actor.mailbox:
+        await actor.send({"mail": message.body, "from": message.sender})
+
+
+async def floods(actor: Actor, name: str, count: int) -> None:
+    """Send numbers to another worker as fast as there is room."""
+    target = actor.ref(name)
+    for number in range(count):
+        await target.send([actor.id, number])
+
+
+async def collects(actor: Actor, count: int) -> None:
+    """Read so many messages, and send their bodies to the primary."""
+    bodies = []
+    async for message in actor.mailbox:
+        bodies.append(message.body)
+        if len(bodies) == count:
+            break
+    await actor.send(bodies)
+
+
+async def closes_its_channel(actor: Actor) -> None:
+    """Shut down what should be left to the runtime, and live on."""
+    actor._channel.shutdown_write()
+    await stubborn(actor)

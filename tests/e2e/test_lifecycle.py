@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
-from collections.abc import Callable
-from typing import Any
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 
 import actorcluster
-from actorcluster import ExitStatus, WorkerStartError, events
+from actorcluster import ExitStatus, PeerClosed, WorkerStartError, events
 from tests.e2e import actors
+from tests.worker.lines import until
 
 Options = dict[str, Any]
 
 METHODS = ["forkserver", "exec"]
+
+
+@pytest.fixture
+def fast_clock() -> trio.testing.MockClock:
+    """Five seconds are one; real processes have to keep up with it."""
+    return trio.testing.MockClock(rate=5)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -60,6 +72,9 @@ def shape(status: ExitStatus) -> tuple[int | None, str | None, str, bool]:
         ("ValueError", (1, None, "error", False)),
         ("group", (1, None, "error", False)),
         ("SystemExit", (7, None, "exit", False)),
+        ("SystemExit()", (0, None, "normal", False)),
+        ("SystemExit(text)", (1, None, "exit", False)),
+        ("SystemExit in a group", (1, None, "error", False)),
         ("KeyboardInterrupt", (None, "SIGINT", "signal", False)),
         ("_exit", (9, None, "exit", False)),
         ("signal", (None, "SIGKILL", "signal", False)),
@@ -82,6 +97,9 @@ async def test_outcome_of_main(
         assert status.error.traceback is not None
         assert "in raises" in status.error.traceback
         assert status.error.type in stderr
+        assert "Traceback" in stderr
+    if kind == "SystemExit(text)":
+        assert "some text\n" == stderr
 
 
 async def read_all(stream: trio.abc.ReceiveStream | None) -> str:
@@ -180,12 +198,14 @@ async def test_ready_called() -> None:
     ],
 )
 async def test_ladder(
-    target: Callable[..., Any], expected: tuple[int | None, str | None, str, bool]
+    target: Callable[..., Any],
+    expected: tuple[int | None, str | None, str, bool],
+    fast_clock: trio.testing.MockClock,
 ) -> None:
     """Who does not follow Stop gets SIGTERM, and then SIGKILL."""
     async with actorcluster.open_primary() as primary:
         worker = await primary.fork(target)
-        with trio.fail_after(8):
+        with trio.fail_after(30):
             status = await worker.disconnect(timeout=0)
     assert expected == shape(status)
 
@@ -252,6 +272,228 @@ async def test_disconnect_all_and_fork_again() -> None:
         assert {} == dict(primary.workers)
         worker = await primary.fork(actors.idle)
         assert 4 == worker.id
+
+
+# ---- leaving ----------------------------------------------------------------------------------
+
+
+async def test_the_worker_leaves() -> None:
+    """actor.disconnect returns once the wish is recorded; the end counts as voluntary."""
+    async with actorcluster.open_primary() as primary:
+        worker = await primary.fork(actors.leaves)
+        with trio.fail_after(5):
+            assert {"draining": True} == (await worker.mailbox.receive()).body
+            assert (0, None, "shutdown", True) == shape(await worker.wait())
+        assert worker.exited_after_disconnect is True
+
+
+async def test_the_worker_kills_itself() -> None:
+    """actor.kill flushes, and ends at once with exit code 0."""
+    async with actorcluster.open_primary() as primary:
+        worker = await primary.fork(actors.kills_itself)
+        with trio.fail_after(5):
+            assert (0, None, "shutdown", True) == shape(await worker.wait())
+        assert ["last words"] == [message.body async for message in worker.mailbox]
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_disconnect_before_it_is_online(method: str) -> None:
+    """It is told as soon as it can hear, and leaves without having begun."""
+    async with actorcluster.open_primary() as primary:
+        with primary.events() as everything:
+            worker = primary.fork_soon(actors.tell_args, settings={"start_method": method})
+            with trio.fail_after(10):
+                status = await worker.disconnect()
+            assert (0, None, "shutdown", True) == shape(status)
+            assert [] == [message.body async for message in worker.mailbox]
+            kinds = [type(await anext(everything)) for _ in range(4)]
+        assert [events.Fork, events.Draining, events.Disconnect, events.Exit] == kinds
+
+
+async def test_kill_before_the_process_exists() -> None:
+    """The signal is kept for it."""
+    async with actorcluster.open_primary() as primary:
+        worker = primary.fork_soon(actors.idle)
+        worker.kill("SIGKILL")
+        with trio.fail_after(10):
+            assert (None, "SIGKILL", "signal", False) == shape(await worker.wait())
+
+
+async def test_disconnect_joins() -> None:
+    """A second disconnect waits for the same end, and can only shorten the time."""
+    async with actorcluster.open_primary() as primary, trio.open_nursery() as nursery:
+        worker = await primary.fork(actors.deaf, ready="called")
+        statuses: list[ExitStatus] = []
+
+        async def disconnect(timeout: float | None) -> None:
+            statuses.append(await worker.disconnect(timeout))
+
+        nursery.start_soon(disconnect, None)
+        nursery.start_soon(disconnect, 100)
+        await trio.testing.wait_all_tasks_blocked()
+        worker.kill("SIGKILL")
+    assert (None, "SIGKILL", "signal", True) == shape(statuses[0])
+    assert statuses[0] is statuses[1]
+
+
+# ---- dying ------------------------------------------------------------------------------------
+
+
+async def test_last_words_of_one_that_dies() -> None:
+    """All that arrived is in the mailbox before Disconnect and Exit, and readable afterwards."""
+    async with actorcluster.open_primary() as primary:
+        with primary.events(events.Disconnect, events.Exit) as ends:
+            worker = await primary.fork(actors.dies_after, 3000)
+            with trio.fail_after(20):
+                assert isinstance(await anext(ends), events.Disconnect)
+                waiting = worker.statistics().mailbox.messages
+                assert isinstance(await anext(ends), events.Exit)
+        bodies = [message.body async for message in worker.mailbox]
+        assert waiting == len(bodies)
+        assert list(range(waiting)) == bodies
+        assert waiting > 1000  # it died with the rest in its hands
+
+
+async def test_a_failed_start_has_its_events() -> None:
+    """Fork, Disconnect, Exit; and the entry is gone before the last of them."""
+    async with actorcluster.open_primary(settings={"stdio": ["ignore"] * 3}) as primary:
+        with primary.events() as everything:
+            worker = primary.fork_soon("tests.e2e.actors:raises", "_exit", ready="called")
+            kinds = []
+            async for event in everything:
+                if isinstance(event, events.Online):
+                    continue  # it is, for a moment
+                kinds.append(type(event))
+                assert (worker.id in primary.workers) or isinstance(event, events.Exit)
+                if isinstance(event, events.Exit):
+                    break
+            assert {} == dict(primary.workers)
+        assert [events.Fork, events.Disconnect, events.Exit] == kinds
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_the_primary_is_killed(method: str) -> None:
+    """Every worker is gone within two seconds, exit code 0, whatever it is doing."""
+    async with adopting_orphans():
+        program = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "tests.e2e.programs.lost", method], stdout=subprocess.PIPE
+        )
+        assert program.stdout is not None
+        pids = [int(word) for word in (await read_line(program.stdout)).split()]
+        program.kill()
+        await program.wait()
+        killed = trio.current_time()
+        statuses = {pid: await status_of(pid) for pid in pids}
+        assert dict.fromkeys(pids, 0) == statuses
+        assert 2.0 >= trio.current_time() - killed
+        await program.stdout.aclose()
+
+
+async def read_line(stream: trio.abc.ReceiveStream) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        line += await stream.receive_some()
+    return line
+
+
+async def status_of(pid: int) -> int:
+    """Wait for an adopted process, and reap it; returns its wait status."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        with trio.fail_after(10):
+            await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+    return os.waitpid(pid, 0)[1]
+
+
+@contextlib.asynccontextmanager
+async def adopting_orphans() -> AsyncIterator[None]:
+    """Be the parent of whoever loses its own; at the end, wait for those that are left."""
+    prctl = ctypes.CDLL(None).prctl
+    set_child_subreaper = 36
+    assert 0 == prctl(set_child_subreaper, 1, 0, 0, 0)
+    try:
+        yield
+        with contextlib.suppress(ChildProcessError), trio.fail_after(5):
+            while True:
+                await trio.to_thread.run_sync(os.waitpid, -1, 0, abandon_on_cancel=True)
+    finally:
+        assert 0 == prctl(set_child_subreaper, 0, 0, 0, 0)
+
+
+# ---- the primary closes -----------------------------------------------------------------------
+
+
+async def test_what_is_in_progress_when_the_primary_closes() -> None:
+    """fork, ask and wait_for end with ClosedResourceError; processes half started are reaped."""
+    outcomes: dict[str, BaseException] = {}
+
+    async def attempt(name: str, what: Callable[[], Any]) -> None:
+        try:
+            await what()
+        except Exception as exc:  # noqa: BLE001  (the outcome)
+            outcomes[name] = exc
+
+    async with trio.open_nursery() as nursery:
+        async with actorcluster.open_primary() as primary:
+            worker = await primary.fork(actors.ignores)
+            half = primary.fork_soon(actors.never_ready, ready="called")
+            waiting = {
+                "ask": lambda: worker.ask("x"),
+                "ref": lambda: primary.ref(worker.name).ask("x"),
+                "fork": lambda: primary.fork(actors.never_ready, ready="called"),
+                "wait_for": lambda: primary.wait_for(events.Exit, worker),
+            }
+            for name, what in waiting.items():
+                nursery.start_soon(attempt, name, what)
+            await primary.wait_for(events.Online, half)
+            await until(lambda: cast("Any", worker.statistics().channel).asks_waiting == 2)
+        for name, what in waiting.items():
+            nursery.start_soon(attempt, f"{name}, too late", what)
+    assert {trio.ClosedResourceError} == {type(outcome) for outcome in outcomes.values()}
+    assert 8 == len(outcomes)
+    assert "shutdown" == (await worker.wait()).reason
+    assert (None, "SIGKILL", "killed") == shape(await half.wait())[:3]
+
+
+async def test_mail_when_the_primary_has_closed() -> None:
+    """What is there can be read, then the mailbox ends; sending is over."""
+    async with actorcluster.open_primary() as primary:
+        worker = await primary.fork(actors.tell_args, 1)
+        await worker.wait()
+    assert [[1]] == [message.body["args"] async for message in primary.mailbox]
+    with pytest.raises(trio.EndOfChannel):
+        primary.mailbox.receive_nowait()
+    with pytest.raises(PeerClosed):
+        await worker.send("x")
+    with pytest.raises(trio.ClosedResourceError), primary.events():
+        pass
+    assert frozenset() == await primary.broadcast("x")
+    await primary.disconnect()
+    await primary.wait()
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1.0, "SIGKILL"), (8.0, "SIGTERM")])
+async def test_shutdown_timeout(
+    limit: float, expected: str, fast_clock: trio.testing.MockClock
+) -> None:
+    """It bounds the stop of everybody; the rungs that fit below it are still taken."""
+    begin = trio.current_time()
+    async with actorcluster.open_primary(shutdown_timeout=limit) as primary:
+        stubborn = await primary.fork(actors.stubborn, shutdown=0)
+        fine = await primary.fork(actors.idle)
+        begin = trio.current_time()
+    assert limit + 2 >= trio.current_time() - begin
+    assert (None, expected, "killed", True) == shape(await stubborn.wait())
+    assert "shutdown" == (await fine.wait()).reason
+
+
+async def test_brutal_kill() -> None:
+    """Some workers need no ladder."""
+    async with actorcluster.open_primary() as primary:
+        worker = await primary.fork(actors.deaf, shutdown="brutal_kill")
+    assert (None, "SIGKILL", "killed", True) == shape(await worker.wait())
 
 
 async def test_two_primaries_at_once() -> None:

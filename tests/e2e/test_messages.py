@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import Any
+import os
+import signal
+from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 
 import actorcluster
-from actorcluster import Actor, Message, NotHandled, PeerClosed, RemoteError
+from actorcluster import Actor, Handle, Message, NotHandled, PeerClosed, RemoteError
 from tests.e2e import actors
+from tests.worker.lines import until
 
 
 async def many(actor: Actor, count: int) -> None:
@@ -252,3 +256,116 @@ async def test_broadcast_and_gather() -> None:
         workers[0].kill("SIGKILL")
         await workers[0].wait()
         assert {2: 5, 3: 5} == await primary.gather("sum", timeout=5)
+
+
+async def test_broadcast_goes_to_those_who_were_not_told_to_stop() -> None:
+    """Who is leaving or dead is left out, and is not among the ids."""
+    async with actorcluster.open_primary() as primary, trio.open_nursery() as nursery:
+        staying = await primary.fork(add_up)
+        leaving = await primary.fork(actors.deaf, ready="called")
+        dead = await primary.fork(add_up)
+        nursery.start_soon(leaving.disconnect)
+        dead.kill("SIGKILL")
+        await dead.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert frozenset({staying.id}) == await primary.broadcast(7)
+        assert {staying.id: 7} == await primary.gather("sum", timeout=5)
+        leaving.kill("SIGKILL")
+
+
+async def test_broadcast_of_what_cannot_be_sent() -> None:
+    """The error is the same everywhere, and raised once, as it is."""
+    async with actorcluster.open_primary() as primary:
+        workers = [await primary.fork(add_up) for _ in range(2)]
+        with pytest.raises(TypeError, match="body"):
+            await primary.broadcast(object())
+        assert {1: 0, 2: 0} == await primary.gather("sum", timeout=5)
+        assert 2 == len(workers)
+
+
+async def test_broadcast_duplicates_handles() -> None:
+    """Each receiver gets one of its own, and ours stays ours."""
+    reader, writer = os.pipe()
+    async with actorcluster.open_primary() as primary:
+        for _ in range(2):
+            await primary.fork(writes_to_handle)
+        handle = Handle.of(writer)
+        await primary.broadcast({"handle": handle})
+        assert not handle.closed
+        handle.close()
+        await primary.wait()
+    with os.fdopen(reader, "rb") as pipe:
+        assert b"xx" == pipe.read()
+
+
+async def writes_to_handle(actor: Actor) -> None:
+    with await actor.mailbox.receive() as message, message.body["handle"].into_file() as file:
+        file.write(b"x")
+
+
+async def test_gather_collects_failures_too() -> None:
+    """By id, the reply or the exception: too slow, failed, died."""
+    async with actorcluster.open_primary() as primary:
+        await primary.fork(add_up)
+        await primary.fork(actors.ignores)
+        await primary.fork(dies_when_asked)
+        answers = await primary.gather("fail", timeout=1)
+    kinds = {number: type(answer) for number, answer in answers.items()}
+    assert {1: RemoteError, 2: trio.TooSlowError, 3: PeerClosed} == kinds
+
+
+async def dies_when_asked(actor: Actor) -> None:
+    await actor.mailbox.receive()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def test_unconfirmed() -> None:
+    """How many sends returned and were never said to be in the mailbox."""
+    async with actorcluster.open_primary() as primary:
+        worker = await primary.fork(actors.ignores)
+        for number in range(3):
+            await worker.send(number)
+        await until(lambda: not cast("Any", worker.statistics().channel).unconfirmed)
+        worker.kill("SIGSTOP")
+        for number in range(4):
+            await worker.send(number)
+        worker.kill("SIGKILL")
+        await worker.wait()
+        with pytest.raises(PeerClosed) as caught:
+            await worker.send("too late")
+    assert 4 == caught.value.unconfirmed
+
+
+async def test_many_asks_at_once() -> None:
+    """More than the worker takes at a time wait for their turn; none is refused."""
+    answers: list[int] = []
+
+    async def ask(worker: actorcluster.Worker, number: int) -> None:
+        answers.append(await worker.ask(number))
+
+    async with actorcluster.open_primary() as primary:
+        worker = await primary.fork(actors.echo)
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for number in range(3000):
+                    nursery.start_soon(ask, worker, number)
+    assert list(range(3000)) == sorted(answers)
+
+
+async def test_asks_of_a_mailbox_that_is_never_read() -> None:
+    """When its owner ends, their askers learn that nobody has begun."""
+    async with actorcluster.open_primary() as primary, trio.open_nursery() as nursery:
+        worker = await primary.fork(actors.idle, settings={"stdio": ["ignore"] * 3})
+        outcomes: list[Exception] = []
+
+        async def ask() -> None:
+            with pytest.raises(PeerClosed) as caught:
+                await worker.ask("x")
+            outcomes.append(caught.value)
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(5):
+            status = await worker.disconnect()
+    assert "shutdown" == status.reason
+    assert 1 == len(outcomes)

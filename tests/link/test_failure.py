@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from actorcluster._link.failure import failure_map, os_error, raise_failure, traceback_text
-from actorcluster.errors import HandleError, NoSuchActor, NotHandled, PeerClosed, RemoteError
+from actorcluster.errors import (
+    HandleError,
+    MessageTooLarge,
+    NoSuchActor,
+    NotHandled,
+    PeerClosed,
+    RemoteError,
+)
 from actorcluster.wire._generated import ErrorCode
 from actorcluster.wire.values import Values
 
@@ -132,6 +139,16 @@ def test_a_map_with_anything_in_it(error: Any) -> None:
     assert isinstance(exc, RemoteError)
     assert exc.type is None
     assert exc.path in ((), (1, 2))
+
+
+def test_too_large_for_the_one_it_was_passed_on_to() -> None:
+    exc = returned({"code": ErrorCode.TOO_LARGE, "data": {"size": 9, "limit": 8}})
+    assert isinstance(exc, MessageTooLarge)
+    assert (9, 8) == (exc.size, exc.limit)
+    for data in (None, {}, {"size": "9", "limit": 8}, {"size": 9}):
+        exc = returned({"code": ErrorCode.TOO_LARGE, "message": "x", "data": data})
+        assert RemoteError is type(exc)
+    assert RemoteError is type(returned({"code": "app", "data": {"size": 9, "limit": 8}}))
 
 
 def test_traceback_text() -> None:

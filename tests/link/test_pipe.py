@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import socket
@@ -225,6 +226,53 @@ async def test_pace_by_time() -> None:
     while time.perf_counter() <= until:
         pass
     assert pace.is_due()
+
+
+# ---- reading ----
+
+
+class Arrivals(trio.abc.Instrument):
+    """Notes after each pass how many events the owner has been told in all."""
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+        self.counts = [0]
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.counts.append(len(self.end.events))
+
+
+async def arrivals(end: End, peer: Peer, count: int, body: bytes) -> list[int]:
+    """Let so many messages arrive in one go, and a second time; events pass by pass of that."""
+    noted = Arrivals(end)
+    trio.lowlevel.add_instrument(noted)
+    for _ in range(2):
+        end.events.clear()
+        noted.counts = [0]
+        for _ in range(count):
+            peer.connection.send_tell(peer.connection.encode(body))
+        peer.say()
+        while len(end.events) < count:
+            await trio.lowlevel.checkpoint()
+    trio.lowlevel.remove_instrument(noted)
+    return noted.counts
+
+
+async def test_small_messages_are_read_as_fast_as_they_are_received() -> None:
+    """A task that receives 64 in each pass keeps up with the reader."""
+    async with played() as (end, peer):
+        counts = await arrivals(end, peer, 2000, b"x" * 50)
+        backlog = longest = 0
+        for before, after in itertools.pairwise(counts):
+            backlog = max(0, backlog + after - before - 64)
+            longest = max(longest, backlog)
+        assert pipe._DENSE_SIZE / 70 > longest
+
+
+async def test_large_messages_are_read_as_fast_as_they_come() -> None:
+    async with played() as (end, peer):
+        counts = await arrivals(end, peer, 150, b"x" * 1000)
+        assert 10 > len(counts)
 
 
 # ---- handles ----

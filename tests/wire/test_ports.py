@@ -211,6 +211,41 @@ def test_a_stopping_worker_takes_no_connections(listening: ConnectionPair) -> No
     assert [[1, [1]]] == replies(worker)
 
 
+@pytest.mark.parametrize("entries", [[[1, {}], [1, {}]], [[1, {}, 2], 3], [5], []])
+def test_a_stopping_worker_looks_at_what_it_refuses(
+    listening: ConnectionPair, entries: list[Any]
+) -> None:
+    listening.worker.receive(frame(Kind.STOP, None, {}))
+    nfds = 1 if entries else 0
+    data = frame(Kind.CONN, [1, entries], None, channel=1, nfds=nfds)
+    breaks(listening.worker, data, "AWP-FR-6", PROTOCOL, [7][:nfds])
+
+
+def test_lost_connections_give_their_credit_back(listening: ConnectionPair) -> None:
+    """Three may be handed over: the application never saw two of them, so two more may come."""
+    listening.primary.send_connections(1, 1, [raw(1)])
+    listening.primary.send_connections(1, 2, [raw(2), raw(3)])
+    listening.primary.data_to_send()
+    listening.worker.receive(connections(1, 1), [7])
+    listening.worker.receive(connections(2, 2), [], True)
+    assert [events.ConnCredit(1, 2)] == [
+        event for event in listening.run() if isinstance(event, events.ConnCredit)
+    ]
+    listening.primary.send_connections(1, 4, [raw(4), raw(5)])
+    with pytest.raises(LocalProtocolError, match="1 connections, 0 are allowed"):
+        listening.primary.send_connections(1, 6, [raw(6)])
+
+
+def test_a_listener_without_credit_gets_one_connection(pair: ConnectionPair) -> None:
+    channel = pair.worker.send_listen({"transport": "tcp"})
+    pair.run()
+    pair.primary.send_listening(channel, mode="handoff", address=["::1", 80])
+    with pytest.raises(LocalProtocolError, match="2 connections, 1 are allowed"):
+        pair.primary.send_connections(channel, 1, [raw(1), raw(2)])
+    pair.primary.send_connections(channel, 1, [raw(1)])
+    assert isinstance(pair.run()[1], events.Connections)
+
+
 @pytest.mark.parametrize(
     ("data", "requirement", "code"),
     [

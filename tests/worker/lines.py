@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import attrs
 import trio
+import trio.testing
 
 from actorcluster._link.channel import Channel
 from actorcluster._link.fdsocket import FdSocket
@@ -100,3 +101,10 @@ async def settle() -> None:
     """Let everything that is under way arrive."""
     for _ in range(3):
         await trio.testing.wait_all_tasks_blocked()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until it is so, for what is told to nobody: timers, other processes."""
+    with trio.fail_after(30):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.005)

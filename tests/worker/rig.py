@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -21,6 +21,7 @@ from actorcluster._worker.process import Process, spawn
 from actorcluster.wire import events
 from actorcluster.wire._generated import Kind
 from actorcluster.wire.frames import encode_frame
+from actorcluster.wire.values import RefAdapter
 from tests.worker.lines import End, make_end, settle
 
 #: Ends by itself, with exit code 3, at the end of its standard input.
@@ -54,9 +55,6 @@ class Moments:
     def _note(self, name: str) -> None:
         self.names.append(name)
         self.look(name)
-
-    def forked(self) -> None:
-        self._note("forked")
 
     def online(self) -> None:
         self._note("online")
@@ -148,7 +146,8 @@ async def rig(
     *,
     merged: MergedMailbox | None = None,
     start: Callable[[Start], Awaitable[Process]] | None = None,
-    listening: bool = True,
+    limits: Mapping[str, int] | None = None,
+    refs: RefAdapter | None = None,
     **options: Any,
 ) -> AsyncIterator[Rig]:
     """Run one.
@@ -157,7 +156,8 @@ async def rig(
         program: of the process.
         merged: the primary's mailbox.
         start: makes the process, given what would make it.
-        listening: whether the worker reads what it is told.
+        limits: of the worker.
+        refs: of the primary.
         options: of the life.
     """
     ours, theirs = socket.socketpair()
@@ -171,13 +171,12 @@ async def rig(
     moments = Moments()
     options = {"worker_id": 1, "name": "w", "config": {}, **options}
     starter = start_it if start is None else lambda: start(start_it)
-    life = Life(LifeOptions(**options), starter, moments, merged)
-    worker = make_end("worker", Mailbox(), theirs, {})
+    life = Life(LifeOptions(**options), starter, moments, merged, refs)
+    worker = make_end("worker", Mailbox(), theirs, limits or {})
     async with trio.open_nursery() as nursery:
         made = Rig(life, moments, worker, nursery, trio.CancelScope(), write_end)
         nursery.start_soon(_live, made)
-        if listening:
-            nursery.start_soon(_listen, worker)
+        nursery.start_soon(_listen, worker)
         try:
             yield made
         finally:
