@@ -36,7 +36,8 @@ ORDER = """
     _worker.listeners _worker.listening
     _worker.clone
     _worker.process _worker.commands _worker.forkprocess _worker.forkserver _worker.bootstrap
-    _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.life
+    _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments
+    _worker.life
     _worker.worker
     _worker.actor _worker.runtime _worker.__main__
 

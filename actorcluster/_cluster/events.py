@@ -70,7 +70,7 @@ class Online(Event):
 @final
 @attrs.frozen(kw_only=True)
 class Listening(Event):
-    """The worker uses a shared port.
+    """The worker uses a shared port, or listens on one of its own (exclusive, reuse_port).
 
     Attributes:
         address: (host, port), or a path.

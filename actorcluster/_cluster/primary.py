@@ -20,8 +20,9 @@ import trio
 
 from .._worker.exit import ExitStatus, printable
 from .._worker.ladder import RUNG_SECONDS
-from .._worker.life import Life, LifeOptions
+from .._worker.life import Life
 from .._worker.mailbox import MailboxStatistics, MergedMailbox
+from .._worker.moments import LifeOptions
 from .._worker.ref import Ref, main_actor
 from .._worker.settings import Settings
 from .._worker.start import Starter
@@ -237,7 +238,7 @@ class Primary:
 
         Never fails: whether there is such an actor shows when it is sent to.
         """
-        return Ref(name, self._names)
+        return self._names.named(name)
 
     def statistics(self) -> PrimaryStatistics:
         """Count what waits, everywhere. Never waits itself."""
@@ -296,6 +297,10 @@ class Primary:
 
         Returns:
             Ids of the workers it was queued for.
+
+        Raises:
+            TypeError: the body cannot be sent.
+            MessageTooLarge: it exceeds what one of them takes; others may have got it.
 
         Cancellation:
             What was queued stays queued.

@@ -22,6 +22,7 @@ UNDELIVERABLE.
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, final
@@ -53,6 +54,9 @@ _REMEMBERED: Final = 4096
 #: Meta keys that are about one hop, and are not passed on.
 _OF_ONE_HOP: Final = frozenset({"ttl", "handle", "name"})
 
+#: Of a longer one only the beginning comes back: the answer has to fit into a frame.
+_LONGEST_NAME: Final = 1024
+
 #: This process in the ``path`` of an error.
 _HERE: Final = main_actor(0)
 
@@ -72,11 +76,12 @@ class Directory(Protocol):
 @final
 @attrs.frozen
 class _Passed:
-    """Whose message it was that was passed on under ``number``."""
+    """Whose message it was that was passed on under ``number``, and which of theirs."""
 
     number: int
-    source: Life
-    event: TellReceived
+    source: weakref.ref[Life]
+    theirs: int
+    to: int | str | None
 
 
 @final
@@ -91,7 +96,7 @@ class Relay:
     def __init__(self, life: Life, directory: Directory) -> None:
         self.life = life
         self._directory = directory
-        self._calls: set[_Call] = set()
+        self._calls: set[_Awaited] = set()
         self._passed: deque[_Passed] = deque(maxlen=_REMEMBERED)
 
     def mail(self, event: TellReceived | CallReceived) -> None:
@@ -110,29 +115,32 @@ class Relay:
             bounce(event, life.channel, ErrorCode.CONNECTION_LOST, str(exc))
         else:
             life.connection.arrived(event.number)
-            if isinstance(event, CallReceived):
-                _Call(event, self, target).begin()
-            else:
+            if not isinstance(event, CallReceived):
                 _Tell(event, self, target).begin()
+            elif event.meta.get("find") is True:
+                _Find(event, self, target).begin()
+            else:
+                _Call(event, self, target).begin()
 
     def remember(self, number: int, source: Life, event: TellReceived) -> None:
         """A message of somebody else's was queued for this worker."""
-        # Without the body, which has left.
-        self._passed.append(_Passed(number, source, attrs.evolve(event, body=None, handles=())))
+        self._passed.append(_Passed(number, weakref.ref(source), event.number, event.to))
 
     def bounced(self, event: Undeliverable) -> bool:
         """The worker says that a message found no mailbox; False if that was one of ours."""
         for passed in self._passed:
             if passed.number == event.number:
-                _return(passed.source, passed.event, _further(event.error))
+                source = passed.source()
+                if source is not None:
+                    _return(source, passed.theirs, passed.to, _further(event.error))
                 return True
         return False
 
-    def begun(self, call: _Call) -> None:
+    def begun(self, call: _Awaited) -> None:
         """Others work on a call of this worker."""
         self._calls.add(call)
 
-    def ended(self, call: _Call) -> None:
+    def ended(self, call: _Awaited) -> None:
         """They do not any more."""
         self._calls.discard(call)
 
@@ -217,12 +225,53 @@ class _Tell(_Passage):
         self._target.remember(number, self._source.life, self._event)
 
     def _fail(self, error: Mapping[str, Any]) -> None:
-        _return(self._source.life, self._event, error)
+        _return(self._source.life, self._event.number, self._event.to, error)
+
+
+class _Awaited(_Passage):
+    """A message whose sender waits."""
+
+    def begin(self) -> None:
+        self._source.begun(self)
+        self._from.asked(self._event.channel, self)
+        super().begin()
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._leave()
+        self._fail({"code": str(ErrorCode.CANCELLED), "message": "withdrawn before it was begun"})
+
+    def _fail(self, error: Mapping[str, Any]) -> None:
+        self._from.pass_error(self._event.channel, error)
+        self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        self._source.ended(self)
 
 
 @final
-class _Call(_Passage):
-    """A message whose sender waits."""
+class _Find(_Awaited):
+    """The question who it is that has an address; it is for the primary alone."""
+
+    def _go(self) -> None:
+        if self._over:
+            return
+        self._leave()
+        life = self._target.life
+        try:
+            life.channel_or_raise()
+        except PeerClosed as exc:
+            self._fail(error_for(exc))
+            return
+        aid = main_actor(life.options.worker_id)
+        self._from.reply(self._event.channel, aid, None, keep_open=False)
+        self._end()
+
+
+@final
+class _Call(_Awaited):
+    """A message that the target answers."""
 
     def __init__(self, event: CallReceived, source: Relay, target: Relay) -> None:
         super().__init__(event, source, target)
@@ -230,16 +279,10 @@ class _Call(_Passage):
         self._question = Question(self._answered, is_ours=False)
         self._number: int | None = None
 
-    def begin(self) -> None:
-        self._source.begun(self)
-        self._from.asked(self._event.channel, self)
-        super().begin()
-
     def _commit(self, channel: Channel, parcel: Parcel) -> None:
         self._number = channel.post_call(parcel, self._deadline, self._question)
 
     def withdraw(self) -> None:
-        """Nobody waits for the answer any more."""
         channel = self._target.life.channel
         if self._number is not None:  # it works on it; its answer ends the call, whatever it is
             assert channel is not None
@@ -250,8 +293,7 @@ class _Call(_Passage):
             assert channel is not None
             posting, self._posting = self._posting, None
             channel.take_back(posting)
-        self._leave()
-        self._fail({"code": str(ErrorCode.CANCELLED), "message": "withdrawn before it was begun"})
+        super().withdraw()
 
     def _answered(self) -> None:
         question, number = self._question, self._event.channel
@@ -269,14 +311,6 @@ class _Call(_Passage):
                 self._fail(error_for(exc))
             close_all(answer.handles)  # those that the answer holds nowhere
             self._end()
-
-    def _fail(self, error: Mapping[str, Any]) -> None:
-        self._from.pass_error(self._event.channel, error)
-        self._end()
-
-    def _end(self) -> None:
-        self._over = True
-        self._source.ended(self)
 
 
 def error_for(exc: BaseException) -> dict[str, Any]:
@@ -300,9 +334,9 @@ def _further(error: Mapping[str, Any]) -> dict[str, Any]:
     return {**error, "path": [_HERE, *(path if isinstance(path, list) else ())]}
 
 
-def _return(source: Life, event: TellReceived, error: Mapping[str, Any]) -> None:
+def _return(source: Life, number: int, to: int | str | None, error: Mapping[str, Any]) -> None:
     """Give a plain message back to its sender."""
     assert source.channel is not None
-    to = event.to if isinstance(event.to, int) else str(event.to)[:1024]
-    source.connection.send_undeliverable(event.number, to, error)
+    to = to[:_LONGEST_NAME] if isinstance(to, str) else to
+    source.connection.send_undeliverable(number, to, error)
     source.channel.flush()

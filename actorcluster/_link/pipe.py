@@ -10,10 +10,10 @@ Three tasks serve a channel, and nobody else waits for its socket.
 The *reader* reads what is there, lets the pure `Connection` turn it into events and acts on each
 at once, without a checkpoint: an answer wakes its asker, credit wakes senders, the rest goes to
 ``on_event``. It waits for nothing but the socket, so control frames are always heard, however
-full a mailbox is. But it reads many small messages no faster than a task can receive them: it
-takes few at once, and as many scheduler passes between two reads as they take their receiver.
-What would pile up otherwise are thousands of living objects, and Python's garbage collector takes
-longer to walk over them than everything else here takes together.
+full a mailbox is. But it reads many small messages no faster than a busy task receives them: few
+at once, and some scheduler passes later the next, unless those take long. What would pile up
+otherwise are thousands of living objects, and Python's garbage collector takes longer to walk
+over them than everything else here takes together.
 
 The *writer* owns what was not written at once. `flush` is called after queueing frames: the
 first call of a burst writes immediately (nothing is gained by waiting, and a round trip would
@@ -220,16 +220,27 @@ class Pipe:
                 return
             if got is not None and not self._take(*got):
                 return
-            turns = min(self._taken // _EVERY_MESSAGES, _MOST_TURNS)
-            most = _DENSE_SIZE if turns else RECEIVE_SIZE
-            if turns:
-                turns += _SPARE_TURNS
+            most = RECEIVE_SIZE
+            if self._taken >= _EVERY_MESSAGES and await self._give_turns(self._taken):
+                most = _DENSE_SIZE
             elif socket.is_full_read:
-                turns = 1
-            for _ in range(turns):
                 await trio.lowlevel.checkpoint()
             if not socket.is_full_read:
                 await socket.wait_readable()
+
+    async def _give_turns(self, messages: int) -> bool:
+        """Let others run for as long as it takes to receive so many messages.
+
+        Returns:
+            False when they took much longer: it is not us that somebody waits for.
+        """
+        turns = min(messages // _EVERY_MESSAGES, _MOST_TURNS) + _SPARE_TURNS
+        until = time.perf_counter() + turns * _EVERY_SECONDS
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+            if time.perf_counter() > until:
+                return False
+        return True
 
     def _drain(self) -> None:
         """Read what is there now, but not what somebody who has the peer's end goes on writing."""

@@ -43,6 +43,9 @@ log = logging.getLogger("actorcluster.actor")
 
 _IDLE_POLL_SECONDS: Final = 0.02
 
+#: So many addresses are remembered as known to the primary.
+_MOST_KNOWN: Final = 1000
+
 _current: trio.lowlevel.RunVar[Actor | None] = trio.lowlevel.RunVar("actor", None)
 
 
@@ -70,6 +73,9 @@ def set_current_actor(actor: Actor | None) -> None:
 class ActorHome(Home):
     """Refs in a worker: everything goes to the primary, which passes it on.
 
+    Before the first plain message to an address the primary is asked whether there is such an
+    actor, which it answers when that takes mail; a message that comes back makes it unknown again.
+
     Attributes:
         channel: to the primary; set once it exists.
         actor: who lives here, once it is known.
@@ -78,8 +84,15 @@ class ActorHome(Home):
     def __init__(self) -> None:
         self.channel: Channel
         self.actor: Actor | None = None
+        self._known: set[int | str] = set()
 
     async def send(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
+        to = _address(ref).get("to")
+        if to is not None and to not in self._known:
+            await self.channel.ask(None, to=to, meta={"find": True})
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known.add(to)
         await self.channel.send(body, handle, keep_open=keep_open, **_address(ref))
 
     def send_nowait(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
@@ -90,6 +103,10 @@ class ActorHome(Home):
         if actor is not None and actor.answers_to(ref.name if ref.aid is None else ref.aid):
             raise RuntimeError(f"{actor!r} asks itself: it cannot answer while it waits")
         return await self.channel.ask(body, handle, keep_open=keep_open, **_address(ref))
+
+    def forget(self, to: int | str | None) -> None:
+        """A message to this address came back."""
+        self._known.discard(to)
 
 
 def _address(ref: Ref) -> dict[str, Any]:
@@ -141,7 +158,7 @@ class Actor:
 
         Never fails: whether there is such an actor shows when it is sent to.
         """
-        return Ref(name, self._home)
+        return self._home.named(name)
 
     async def send(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """Send a message to the primary; see `Worker.send`.
@@ -395,6 +412,7 @@ class Actor:
     def on_event(self, event: events.Event) -> None:
         """The primary said something that is not about mail or the end."""
         if isinstance(event, events.Undeliverable):
+            self._home.forget(event.to)
             to = PRIMARY if event.to is None else event.to
             why = f"{event.error.get('code')} ({event.error.get('message')})"
             log.warning("%s: a message to %s was not delivered: %s", self.name, to, why)

@@ -29,10 +29,9 @@ import logging
 import math
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Literal, Protocol, final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, final
 
-import attrs
 import trio
 
 from .._link.channel import Channel
@@ -48,55 +47,15 @@ from .exit import ExitStatus, RemoteFailure, exit_status, failure_from, never_st
 from .ladder import LOST_SECONDS, RUNG_SECONDS, Ladder
 from .mailbox import Mailbox, MergedMailbox, deliver
 from .message import withdraw
+from .moments import LifeOptions, LifeState, Moments
 from .process import Process
 
-__all__ = ["Life", "LifeOptions", "LifeState", "Moments"]
+__all__ = ["Life"]
 
 log = logging.getLogger("actorcluster.worker")
 
 #: (major, highest minor) of what we speak.
 VERSIONS: Final = ((MAJOR, MINOR),)
-
-LifeState = Literal["none", "online", "listening", "disconnecting", "disconnected", "dead"]
-
-
-class Moments(Protocol):
-    """What a life tells its owner; every method is synchronous and must not raise."""
-
-    def online(self) -> None: ...
-    def draining(self) -> None: ...
-    def disconnected(self) -> None: ...
-    def exited(self, status: ExitStatus) -> None: ...
-    def failed(self, error: Exception) -> None: ...
-    def port(self, event: events.Event) -> None: ...
-    def mail(self, event: events.TellReceived | events.CallReceived) -> None: ...
-    def bounced(self, event: events.Undeliverable) -> bool: ...
-
-
-@final
-@attrs.frozen(kw_only=True)
-class LifeOptions:
-    """What one life needs to know.
-
-    Attributes:
-        worker_id: never reused within a primary.
-        name: the place in the tree.
-        config: for the worker's WELCOME; body values.
-        ready: ``"online"``, ``"listening"`` or ``"called"``.
-        start_timeout: seconds until it must be ready, ``inf`` for no limit.
-        shutdown: seconds from Stop to cancelling main, ``inf``, or ``"brutal_kill"``.
-        cluster: 16 bytes that tell one primary's life from another's.
-        limits: what this side receives, see the registry.
-    """
-
-    worker_id: int
-    name: str
-    config: Mapping[str, Any]
-    ready: Literal["online", "listening", "called"] = "online"
-    start_timeout: float = 30.0
-    shutdown: float | Literal["brutal_kill"] = 5.0
-    cluster: bytes = bytes(16)
-    limits: Mapping[str, int] = attrs.Factory(dict)
 
 
 @final
@@ -395,6 +354,8 @@ class Life:
         withdraw(self.channel, event.channel)
 
     def _on_hello(self, event: events.Hello) -> None:
+        if self.connection.state is State.CLOSED:
+            return  # the rest of what came with it has ended the connection
         options = self.options
         try:
             self.connection.send_welcome(
@@ -420,11 +381,15 @@ class Life:
             self.set_ready()
 
     def _on_serving(self, event: events.Serving) -> None:
-        if self.options.ready == "called":
+        if isinstance(event.address, list):
+            self._moments.listening((event.address[0], event.address[1]))
+        elif event.address is not None:
+            self._moments.listening(event.address)
+        elif self.options.ready == "called":
             self.set_ready()
 
     def set_listening(self) -> None:
-        """The worker has its first shared port."""
+        """The worker listens, on a shared port or on one of its own."""
         if self.state == "online":
             self.state = "listening"
         if self.options.ready == "listening":
@@ -445,8 +410,9 @@ class Life:
             return  # it says so twice
         self._said_goodbye = True
         self.channel.refuse_sends(self.closed)
-        self.connection.send_goodbye(Reason.NORMAL)
-        self.channel.flush()
+        if self.connection.state is not State.CLOSED:
+            self.connection.send_goodbye(Reason.NORMAL)
+            self.channel.flush()
 
     def _on_aborted(self, event: events.Aborted) -> None:
         assert self.channel is not None

@@ -135,11 +135,16 @@ class Listeners:
             raise trio.ClosedResourceError("the worker was told to stop")
 
     def add_own(self, sock: socket.socket, max_connections: int | None) -> ClusterListener:
-        """Wrap a socket that this worker bound for itself; Stop treats it like the others."""
+        """Wrap a socket that this worker bound for itself; Stop treats it like the others.
+
+        The primary, which has no part in it, is told where it is.
+        """
         bound = sock.getsockname()
         own = trio.socket.from_stdlib_socket(sock)
         listener = SharedListener(self, None, (bound[0], bound[1]), own, max_connections)
         self._others.append(listener)
+        self.link.connection.send_serving(address=(bound[0], bound[1]))
+        self.link.flush()
         return listener
 
     def remove(self, listener: ClusterListener, channel: int | None) -> None:

@@ -14,7 +14,7 @@ is served before the merger.
 from __future__ import annotations
 
 import inspect
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from typing import Any, Final, final
 
@@ -197,6 +197,8 @@ class Mailbox(_Receiving):
             if message.mailbox is not None:
                 self._bytes -= message.charge
                 message.leave()
+                if self._merged is not None and not len(self):
+                    self._merged.has_no_mail(self)
                 return message
             self._gaps -= 1
         return None
@@ -210,6 +212,8 @@ class Mailbox(_Receiving):
         self._gaps += 1
         ask.leave()
         ask.discard()
+        if self._merged is not None and not len(self):
+            self._merged.has_no_mail(self)
         if self._gaps > _TIDY_AT and self._gaps * 2 > len(self._queue):
             self._queue = deque(message for message in self._queue if message.mailbox is not None)
             self._gaps = 0
@@ -262,22 +266,24 @@ class MergedMailbox(_Receiving):
 
     def __init__(self) -> None:
         super().__init__()
-        self._with_mail: deque[Mailbox] = deque()
+        self._with_mail: OrderedDict[Mailbox, None] = OrderedDict()
 
     def has_mail(self, mailbox: Mailbox) -> None:
         """A mailbox that was empty is not any more."""
-        if mailbox not in self._with_mail:
-            self._with_mail.append(mailbox)
+        self._with_mail[mailbox] = None
+
+    def has_no_mail(self, mailbox: Mailbox) -> None:
+        """A mailbox is empty now."""
+        self._with_mail.pop(mailbox, None)
 
     def pop(self) -> Message | None:
-        while self._with_mail:
-            mailbox = self._with_mail.popleft()
-            message = mailbox.pop()
-            if len(mailbox):
-                self._with_mail.append(mailbox)
-            if message is not None:
-                return message
-        return None
+        if not self._with_mail:
+            return None
+        mailbox = next(iter(self._with_mail))
+        message = mailbox.pop()
+        if len(mailbox):
+            self._with_mail.move_to_end(mailbox)
+        return message
 
     def statistics(self) -> MailboxStatistics:
         """Count what waits in all mailboxes together. Never waits."""

@@ -29,6 +29,16 @@ class Home:
     def type(self) -> builtins.type[Ref]:
         return Ref
 
+    def named(self, name: str) -> Ref:
+        """Make the ref to whoever has that name.
+
+        Raises:
+            TypeError: it is no name.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a ref is made with a name, not with {name!r}")
+        return Ref(name, self)
+
     def describe(self, ref: Ref) -> tuple[int | None, str | None]:
         """Give actor id and name, for a message that leaves this process.
 
@@ -98,11 +108,11 @@ class Ref:
     async def send(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """Send a message; see `Worker.send`.
 
-        While the target starts, this waits. In a worker it waits for room at the primary, which
-        passes the message on; that nobody has such a name is logged by the receiving side.
+        While the target starts, this waits. Between workers the primary passes the message on; if
+        the target ends before it could, that is logged to ``actorcluster.actor`` at the sender.
 
         Raises:
-            NoSuchActor: there never was anybody of that name (in the primary).
+            NoSuchActor: there never was anybody of that name.
             PeerClosed: it is gone, or was told to stop.
 
         Cancellation:
@@ -111,7 +121,11 @@ class Ref:
         await self.home.send(self, body, handle, keep_open=keep_open)
 
     def send_nowait(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
-        """Like `send`, but raises ``trio.WouldBlock`` where that would wait."""
+        """Like `send`, but raises ``trio.WouldBlock`` where that would wait.
+
+        In a worker nobody asks the primary first whether there is such an actor: if there is not,
+        that is logged.
+        """
         self.home.send_nowait(self, body, handle, keep_open=keep_open)
 
     async def ask(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> Any:

@@ -33,7 +33,7 @@ from .._link.handles import HANDLES
 from .._link.pipe import LINK_LIMITS
 from ..errors import LocalProtocolError, PeerClosed, RemoteProtocolError
 from ..wire import events
-from ..wire._generated import Reason
+from ..wire._generated import Reason, State
 from ..wire.connection import Connection
 from . import bootstrap
 from .actor import Actor, ActorHome, set_current_actor
@@ -108,7 +108,7 @@ class _Runtime:
         self._channel.pass_mail_to(actor.on_mail)
         try:
             main, args = self._load(self._welcome)
-            if self._stop is not None or self._channel.ended:
+            if self._stop is not None or self._connection.state is State.CLOSED:
                 return None
             self._connection.send_ready()
             self._channel.flush()

@@ -15,8 +15,9 @@ import trio
 from .._link.channel import Channel, ChannelStatistics
 from ..errors import PeerClosed
 from .exit import ExitStatus
-from .life import Life, LifeState
+from .life import Life
 from .mailbox import Mailbox, MailboxStatistics
+from .moments import LifeState
 from .settings import Settings
 
 __all__ = ["Worker", "WorkerStatistics", "patience"]

@@ -95,9 +95,10 @@ class Ready:
 
 @attrs.define(eq=True)
 class Serving:
-    """SERVING: the worker called itself ready."""
+    """SERVING: the worker called itself ready, or listens at ``address`` by a socket of its own."""
 
     info: dict[str, Any]
+    address: Any = None
 
 
 @attrs.define(eq=True)

@@ -118,6 +118,13 @@ def _is_address(value: Any) -> bool:
     return type(value) is str or _is_u64(value)
 
 
+def _is_place(value: Any) -> bool:
+    """Whether this may say where a socket is bound."""
+    if type(value) is list:
+        return [str, int] == [type(part) for part in value]
+    return type(value) is str
+
+
 def _is_array(value: Any) -> bool:
     return type(value) is list
 
@@ -220,7 +227,7 @@ FIELDS_OF_MAP: Final[dict[int, tuple[Field, ...]]] = {
         _str("name"),
     ),
     Kind.READY: (_map("info"),),
-    Kind.SERVING: (_map("info"),),
+    Kind.SERVING: (_map("info"), Field("address", "[host, port] or a str", _is_place)),
     Kind.GOODBYE: (_int("reason"), _u64("recv"), _str("detail")),
     Kind.ABORT: (_int("code", required=True), _str("detail")),
     Kind.SETTINGS: (_map("limits"), _number("heartbeat"), _int("log_level"), _map("config")),

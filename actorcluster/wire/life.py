@@ -57,9 +57,14 @@ class Life(Handshake):
         self._outbox.put_urgent(frame)  # nothing urgent may overtake it (AWP-MS-4)
         self._machine.sent(Kind.READY)
 
-    def send_serving(self, info: Mapping[str, Any] = _NOTHING) -> None:
-        """Worker: the application called itself ready."""
-        self._outbox.put(self._map_frame(Kind.SERVING, {"info": info} if info else {}))
+    def send_serving(
+        self, info: Mapping[str, Any] = _NOTHING, *, address: tuple[str, int] | str | None = None
+    ) -> None:
+        """Worker: the application called itself ready, or listens at ``address`` by itself."""
+        payload: dict[str, Any] = {"info": info} if info else {}
+        if address is not None:
+            payload["address"] = address
+        self._outbox.put(self._map_frame(Kind.SERVING, payload))
 
     def send_stop(self, deadline: float | None = None, reason: int = Reason.NORMAL) -> None:
         """Primary: drain, then leave, within ``deadline`` seconds. No more mail after it."""
@@ -145,7 +150,8 @@ class Life(Handshake):
         self._events.append(Ready(read_map(frame.kind, frame.payload).get("info") or {}))
 
     def _on_serving(self, frame: Frame) -> None:
-        self._events.append(Serving(read_map(frame.kind, frame.payload).get("info") or {}))
+        payload = read_map(frame.kind, frame.payload)
+        self._events.append(Serving(payload.get("info") or {}, payload.get("address")))
 
     def _on_stop(self, frame: Frame) -> None:
         stop = read_map(frame.kind, frame.payload)

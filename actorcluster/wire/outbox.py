@@ -155,6 +155,11 @@ class Outbox:
         """Whether a message of ``length`` bytes (envelope and payload) goes in fragments."""
         return length > self.fragment_size
 
+    def channels(self) -> set[int]:
+        """The channels of all that has not left as a whole."""
+        items = (*self._ring, *self._waiting, *self._held, *self._queue)
+        return {item.channel for item in items if isinstance(item, Outgoing)}
+
     def acknowledge(self, upto: int) -> bool:
         """Book a HANDLE_ACK; False when it names frames that never left."""
         while self._unacknowledged and self._unacknowledged[0][0] <= upto:

@@ -115,6 +115,7 @@ class Session:
         self._reassembly = Reassembly(self.limits["max_message"], self.limits["max_partial"])
         self._events: list[Event] = []
         self._next_channel = 1 if role == "worker" else 2
+        self._wrapped = False
         #: our calls without an answer: channel -> number of the message, 0 for a LISTEN.
         self._calls: dict[int, int] = {}
         #: the peer's calls that we have not answered: likewise.
@@ -250,10 +251,24 @@ class Session:
 
     def _new_channel(self) -> int:
         channel = self._next_channel
-        if channel > _MAX_CHANNEL:
-            raise LocalProtocolError("this connection has run out of channel ids")
-        self._next_channel = channel + 2
+        while self._wrapped and self._is_taken(channel):
+            channel = self._after(channel)
+        self._next_channel = self._after(channel)
         return channel
+
+    def _after(self, channel: int) -> int:
+        """The next of our channel ids; the last one is followed by the first (AWP-CH-4)."""
+        if channel + 2 <= _MAX_CHANNEL:
+            return channel + 2
+        self._wrapped = True
+        return 1 if self.role == "worker" else 2
+
+    def _is_taken(self, channel: int) -> bool:
+        return (
+            channel in self._calls
+            or channel in self._listeners
+            or channel in self._outbox.channels()
+        )
 
     def _handle_entries(self, handles: Sequence[Any]) -> list[tuple[int, dict[str, Any]]]:
         """Make the entries of an envelope's ``handles``.

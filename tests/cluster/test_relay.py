@@ -475,6 +475,68 @@ async def test_more_calls_than_the_target_takes_at_a_time() -> None:
         assert list(range(10)) == sorted(outcomes)
 
 
+# ---- who is it? -------------------------------------------------------------------------------
+
+
+async def find(all_: Hall, to: int | str, outcomes: list[Any]) -> None:
+    await ask(all_.end("a"), {"not": "looked at"}, outcomes, to=to, meta={"find": True})
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [("b", main_actor(2)), (main_actor(2), main_actor(2)), ("a", main_actor(1))],
+)
+async def test_who_has_an_address(to: int | str, expected: int) -> None:
+    async with hall("ab") as all_:
+        outcomes: list[Any] = []
+        await find(all_, to, outcomes)
+        assert [expected] == outcomes
+        await settle()
+        assert 0 == len(all_.end("b").mailbox)
+
+
+@pytest.mark.parametrize(("to", "error"), [("zz", NoSuchActor), ("gone", PeerClosed)])
+async def test_nobody_has_it(to: str, error: type[Exception]) -> None:
+    async with hall("a") as all_:
+        outcomes: list[Any] = []
+        await find(all_, to, outcomes)
+        assert isinstance(outcomes[0], error)
+
+
+async def test_the_answer_comes_when_it_takes_mail() -> None:
+    async with hall("ab", offline="b") as all_, trio.open_nursery() as nursery:
+        outcomes: list[Any] = []
+        nursery.start_soon(find, all_, "b", outcomes)
+        await settle()
+        assert [] == outcomes
+        await all_.rigs["b"].comes_online()
+        await settle()
+        assert [main_actor(2)] == outcomes
+
+
+async def test_it_will_never_take_mail() -> None:
+    async with hall("ab", offline="b") as all_, trio.open_nursery() as nursery:
+        outcomes: list[Any] = []
+        nursery.start_soon(find, all_, "b", outcomes)
+        await settle()
+        all_.rigs["b"].process_ends()
+        await all_.rigs["b"].ends()
+        await settle()
+        assert isinstance(outcomes[0], PeerClosed)
+
+
+async def test_nobody_wants_to_know_any_more() -> None:
+    async with hall("ab", offline="b") as all_:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(find, all_, "b", [])
+            await settle()
+            nursery.cancel_scope.cancel()
+        await settle()
+        await all_.rigs["b"].comes_online()
+        assert set() == all_.relays["a"]._calls
+        assert 0 == all_.end("a").connection.statistics().calls
+
+
 async def test_nothing_is_kept_of_a_call_that_is_over() -> None:
     async with hall("ab") as all_, trio.open_nursery() as nursery:
         for number in range(20):

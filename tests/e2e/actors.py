@@ -231,3 +231,15 @@ async def closes_its_channel(actor: Actor) -> None:
     """Shut down what should be left to the runtime, and live on."""
     actor._channel.shutdown_write()
     await stubborn(actor)
+
+
+async def sends_as_told(actor: Actor) -> None:
+    """Send a greeting to whom each ask names, and answer with what came of it."""
+    async for message in actor.mailbox:
+        with message:
+            try:
+                await actor.ref(message.body).send("hello")
+            except ActorClusterError as exc:
+                await message.reply(type(exc).__name__)
+            else:
+                await message.reply("sent")

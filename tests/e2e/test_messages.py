@@ -94,15 +94,15 @@ async def test_values_survive_both_ways() -> None:
         assert [1, 2] == await worker.ask((1, 2))
 
 
-@pytest.mark.parametrize("body", [object(), {1: 2}, {"a": {1, 2}}, 2**64, "\ud800"])
-async def test_what_cannot_be_sent(body: Any) -> None:
+async def test_what_cannot_be_sent() -> None:
     """All else is TypeError at the sender, and nothing was sent."""
     async with actorcluster.open_primary() as primary:
         worker = await primary.fork(add_up)
-        with pytest.raises(TypeError, match="body"):
-            await worker.send(body)
-        with pytest.raises(TypeError, match="body"):
-            await worker.ask(body)
+        for body in (object(), {1: 2}, {"a": {1, 2}}, 2**64, "\ud800"):
+            with pytest.raises(TypeError, match="body"):
+                await worker.send(body)
+            with pytest.raises(TypeError, match="body"):
+                await worker.ask(body)
         assert 0 == await worker.ask("sum")
 
 

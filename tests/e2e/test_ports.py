@@ -85,6 +85,13 @@ async def hold_one(actor: Actor, port: int) -> None:
     await hold(actor, port, max_connections=1)
 
 
+async def listens_alone(actor: Actor, options: dict[str, bool]) -> None:
+    (listener,) = await actor.listen_tcp(0, host="127.0.0.1", **options)  # type: ignore[arg-type]
+    async for message in actor.mailbox:
+        with message:
+            await message.reply(list(listener.address))
+
+
 async def takes_nothing(actor: Actor) -> None:
     """Listen, and never accept."""
     await actor.listen_tcp(0, host="127.0.0.1")
@@ -362,6 +369,15 @@ async def test_unaccepted_connections_are_dealt_again(end: str) -> None:
                 nursery.start_soon(lazy.disconnect)
         assert 10 * [2] == served
         assert 10 == primary.statistics().ports[0].dealt_again
+
+
+@pytest.mark.parametrize("options", [{"exclusive": True}, {"reuse_port": True}])
+async def test_a_listener_of_its_own_makes_a_worker_ready(options: dict[str, bool]) -> None:
+    async with actorcluster.open_primary() as primary:
+        worker = await primary.fork(listens_alone, options, ready="listening")
+        assert "listening" == worker.state
+        event = await primary.wait_for(events.Listening, worker)
+        assert list(event.address) == await worker.ask("address")
 
 
 async def test_workers_that_come_and_go() -> None:

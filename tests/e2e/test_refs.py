@@ -40,6 +40,22 @@ async def test_from_worker_to_worker() -> None:
         assert {"error": "NoSuchActor", "path": []} == await said(other)
 
 
+async def test_sending_from_worker_to_worker() -> None:
+    """It waits for one that starts, and knows when there never was one, or is none any more."""
+    async with actorcluster.open_primary() as primary:
+        sender = await primary.fork(actors.sends_as_told)
+        assert "NoSuchActor" == await sender.ask("web")
+        web = primary.fork_soon(actors.collects, 2, name="web")
+        assert "sent" == await sender.ask("web")
+        assert "sent" == await sender.ask("web")
+        assert ["hello", "hello"] == await said(web)
+        await web.wait()
+        await sender.ask("web")  # it cannot know yet
+        with trio.fail_after(5):
+            while await sender.ask("web") != "PeerClosed":
+                pass
+
+
 async def test_a_target_that_starts_is_waited_for() -> None:
     async with actorcluster.open_primary() as primary:
         primary.fork_soon(actors.names_itself, name="web")

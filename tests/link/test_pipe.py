@@ -269,6 +269,33 @@ async def test_small_messages_are_read_as_fast_as_they_are_received() -> None:
         assert pipe._DENSE_SIZE / 70 > longest
 
 
+async def test_slow_receivers_do_not_make_the_reader_slow() -> None:
+    """What comes behind all that mail is heard while the first few are worked on."""
+    async with played() as (_, peer):
+        done = False
+
+        async def work() -> None:
+            while not done:
+                until = time.perf_counter() + 0.02
+                while time.perf_counter() < until:
+                    pass
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+            for _ in range(2000):
+                peer.connection.send_tell(peer.connection.encode(b"x" * 50))
+            peer.say()
+            peer.connection.send_ping("behind it")
+            peer.say()
+            passes = Passes()
+            trio.lowlevel.add_instrument(passes)
+            await peer.next(events.Pong)
+            trio.lowlevel.remove_instrument(passes)
+            done = True
+        assert 10 > passes.count
+
+
 async def test_large_messages_are_read_as_fast_as_they_come() -> None:
     async with played() as (end, peer):
         counts = await arrivals(end, peer, 150, b"x" * 1000)

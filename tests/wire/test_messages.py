@@ -21,6 +21,7 @@ from actorcluster.wire._generated import (
     Kind,
 )
 from actorcluster.wire.frames import encode_frame
+from actorcluster.wire.state import Role
 from tests.wire.pair import ConnectionPair, introduced, joined
 from tests.wire.talk import (
     MIB,
@@ -354,12 +355,23 @@ def test_cancel_is_urgent_otherwise(pair: ConnectionPair) -> None:
     assert [Kind.CANCEL, Kind.TELL] == kinds_said(pair.primary)
 
 
-def test_channel_ids_run_out() -> None:
-    worker = introduced("worker")
-    worker._next_channel = 2**32 - 1
-    encoded = worker.encode(1)
-    assert 2**32 - 1 == worker.send_call(encoded)
-    with pytest.raises(LocalProtocolError, match="run out of channel ids"):
-        worker.send_call(encoded)
-    assert 1 == worker.unacknowledged
-    worker.send_tell(encoded)
+@pytest.mark.parametrize(
+    ("role", "first", "last"), [("worker", 1, 2**32 - 1), ("primary", 2, 2**32 - 2)]
+)
+def test_channel_ids_begin_again(pair: ConnectionPair, role: Role, first: int, last: int) -> None:
+    """And those that are open by then are left out: a call, a listener, a message on its way."""
+    side, other = getattr(pair, role), pair.worker if role == "primary" else pair.primary
+    taken = [pair.ask(side)]
+    if role == "worker":
+        taken.append(side.send_listen({"transport": "tcp", "port": 80, "credit": 1}))
+    side.send_tell(side.encode(b"x" * 300_000))
+    taken.append(side._next_channel - 2)
+    assert list(range(first, first + 2 * len(taken), 2)) == taken
+    side._next_channel = last
+    assert [last, taken[-1] + 2] == [pair.ask(side), pair.ask(side)]
+    pair.run()
+    assert side._next_channel == taken[-1] + 4
+    other.send_reply(first, other.encode("the first"))
+    side._next_channel = last - 2
+    pair.run()
+    assert [last - 2, first] == [pair.ask(side), pair.ask(side)]

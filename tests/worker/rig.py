@@ -15,8 +15,9 @@ import trio
 import trio.testing
 
 from actorcluster import ExitStatus, RemoteProtocolError
-from actorcluster._worker.life import Life, LifeOptions
+from actorcluster._worker.life import Life
 from actorcluster._worker.mailbox import Mailbox, MergedMailbox
+from actorcluster._worker.moments import LifeOptions
 from actorcluster._worker.process import Process, spawn
 from actorcluster.wire import events
 from actorcluster.wire._generated import Kind
@@ -74,6 +75,9 @@ class Moments:
 
     def port(self, event: events.Event) -> None:
         self.ports.append(event)
+
+    def listening(self, address: tuple[str, int] | str) -> None:
+        self.ports.append(address)
 
     def mail(self, event: Any) -> None:
         self.mails.append(event)

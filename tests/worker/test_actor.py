@@ -162,6 +162,16 @@ async def test_the_primary_dies_before_it_answers() -> None:
         assert await one.ends() is None
 
 
+async def test_the_primary_gives_up_in_the_breath_in_which_it_welcomes() -> None:
+    async def main(actor: Actor) -> None:
+        raise AssertionError("it ran")
+
+    async with hosted(main, welcome=False) as one:
+        await one.hears(events.Hello)
+        one.welcomes(then=lambda: one.primary.connection.abort(AbortCode.INTERNAL))
+        assert await one.ends() is None
+
+
 async def test_the_primary_gives_up(caplog: pytest.LogCaptureFixture) -> None:
     async with hosted(idle) as one:
         one.primary.connection.abort(AbortCode.INTERNAL, "not today")
@@ -544,6 +554,20 @@ async def test_ready_is_said_once() -> None:
         assert 1 == one.heard().count(events.Serving)
 
 
+async def test_a_listener_of_its_own_is_told_of() -> None:
+    async def main(actor: Actor) -> None:
+        (listener,) = await actor.listen_tcp(0, host="127.0.0.1", exclusive=True)
+        actor.send_nowait(list(listener.address))
+        actor.ready()
+        await listener.aclose()
+
+    async with hosted(main) as one:
+        address = (await one.primary.receive()).body
+        await one.ends()
+        said = [event.address for event in one.primary.events if isinstance(event, events.Serving)]
+        assert [list(address), None] == [place and list(place) for place in said]
+
+
 # ---- serve_messages ---------------------------------------------------------------------------
 
 
@@ -702,7 +726,7 @@ async def test_addresses_that_are_not_ours(to: int | str) -> None:
 
 async def test_a_message_that_comes_back_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def main(actor: Actor) -> None:
-        await actor.ref("nobody").send("x")
+        actor.ref("nobody").send_nowait("x")
         await actor.send("y")
         await trio.sleep_forever()
 

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
 import pytest
 import trio
 import trio.testing
@@ -18,6 +19,7 @@ from actorcluster._worker.mailbox import MergedMailbox
 from actorcluster._worker.process import Process
 from actorcluster.wire import events
 from actorcluster.wire._generated import Kind, Reason
+from actorcluster.wire.frames import encode_frame
 from tests.worker.lines import until
 from tests.worker.rig import DEAF, FINE, OBEDIENT, Rig, Start, fast_clock, rig, settle
 
@@ -81,6 +83,18 @@ async def test_what_counts_as_ready(ready: str) -> None:
         await settle()
         assert one.life.settled.is_set()
         assert one.life.was_ready
+
+
+@pytest.mark.parametrize("address", [("127.0.0.1", 80), "/run/web"])
+async def test_a_listener_of_its_own(address: tuple[str, int] | str) -> None:
+    """The owner is told, who calls `set_listening`; it is not what "called" waits for."""
+    async with rig(ready="called") as one:
+        await one.comes_online()
+        one.worker.connection.send_serving(address=address)
+        one.worker.channel.flush()
+        await settle()
+        assert [address] == one.moments.ports
+        assert not one.life.settled.is_set()
 
 
 async def test_last_words_are_there_before_anything_is_told() -> None:
@@ -613,6 +627,21 @@ async def test_goodbye_twice() -> None:
             one.life.channel_or_raise().send_nowait("x")
         one.process_ends()
         assert "normal" == (await one.ends()).reason
+
+
+@pytest.mark.parametrize("before", [Kind.HELLO, Kind.GOODBYE, Kind.LEAVE])
+async def test_what_comes_in_one_breath_with_the_end(before: Kind) -> None:
+    """When it is acted upon the connection is over already, and there is nothing left to answer."""
+    async with rig() as one:
+        payload = {"versions": [[1, 0]]} if before == Kind.HELLO else {"recv": 0}
+        if before != Kind.HELLO:
+            await one.comes_online()
+        outbox = one.worker.connection._outbox
+        outbox.put(encode_frame(before, 0, b"\xc0", msgpack.packb(payload)))
+        one.says(Kind.ABORT, {"code": 15})
+        one.process_ends()
+        assert "protocol" == (await one.ends()).reason
+        assert 1 == len(one.moments.errors)
 
 
 async def test_the_worker_gives_up(caplog: pytest.LogCaptureFixture) -> None:

@@ -224,6 +224,22 @@ async def test_own_reader_takes_what_the_merger_has_noted() -> None:
         assert ["again", "and again"] == [merged.receive_nowait().body for _ in range(2)]
 
 
+async def test_the_merger_keeps_nothing_of_empty_mailboxes() -> None:
+    """Workers come and go, and somebody may read only their own mailboxes."""
+    merged = MergedMailbox()
+    async with line(mailbox=Mailbox(merged)) as ends, trio.open_nursery() as nursery:
+        await ends.worker.channel.send("x")
+        nursery.start_soon(ask, ends.worker, "y", [])
+        await settle()
+        assert 1 == len(merged._with_mail)
+        assert "x" == ends.primary.mailbox.receive_nowait().body
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await settle()
+        assert 0 == len(merged._with_mail)
+        assert 0 == merged.statistics().messages
+
+
 async def test_merger_ends_after_what_is_in_it() -> None:
     merged = MergedMailbox()
     async with line(mailbox=Mailbox(merged)) as ends:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import trio
 
-from actorcluster import Actor, Ref
+from actorcluster import Actor, NoSuchActor, Ref
 from actorcluster._worker.ref import Home, is_primary, main_actor
 from actorcluster.wire.values import Values
-from tests.worker.hosted import hosted
+from tests.worker.hosted import Hosted, hosted
 
 HOME, OTHER = Home(), Home()
 
@@ -25,6 +24,12 @@ HOME, OTHER = Home(), Home()
 def test_shown(ref: Ref, expected: str) -> None:
     assert expected == repr(ref)
     assert "web" == ref.name
+
+
+@pytest.mark.parametrize("name", [5, None, b"web"])
+def test_what_is_no_name(name: Any) -> None:
+    with pytest.raises(TypeError, match="name"):
+        HOME.named(name)
 
 
 def test_compared() -> None:
@@ -94,19 +99,70 @@ async def test_asking_oneself() -> None:
 
 async def test_the_way_from_a_worker() -> None:
     """Everything goes to the primary, with the address on it."""
-    seen: list[Any] = []
 
     async def main(actor: Actor) -> None:
         await actor.ref("db").send(1)
         actor.ref("db").send_nowait(2)
         await Ref("db", actor._home, main_actor(5)).send(3)
         await actor.ref("primary").send(4)
-        with trio.move_on_after(0.1):
-            await actor.ref("db").ask(5)
+        await actor.ref("db").ask(5)
 
     async with hosted(main) as one:
-        await one.ends()
-        for _ in range(4):
+        for to, body in [("db", 1), ("db", 2), (main_actor(5), 3), (None, 4), ("db", 5)]:
+            if body in (1, 3):
+                await answer_find(one, to)
             message = await one.primary.receive()
-            seen.append((message._event.to, message.body))
-    assert [("db", 1), ("db", 2), (main_actor(5), 3), (None, 4)] == seen
+            assert (to, body) == (message._event.to, message.body)
+            if message.is_ask:
+                await message.reply(None)
+        assert await one.ends() is None
+
+
+async def answer_find(one: Hosted, to: Any) -> None:
+    """Before the first message to an address the primary is asked whether there is somebody."""
+    question = await one.primary.receive()
+    assert (to, {"find": True}) == (question._event.to, question._event.meta)
+    await question.reply(main_actor(5))
+
+
+async def test_nobody_there() -> None:
+    seen: list[Any] = []
+
+    async def main(actor: Actor) -> None:
+        with pytest.raises(NoSuchActor):
+            await actor.ref("db").send("x")
+        seen.append(True)
+
+    async with hosted(main) as one:
+        with await one.primary.receive() as question:
+            question.fail(NoSuchActor("no db", code="no_such_actor"))
+        assert await one.ends() is None
+    assert [True] == seen
+
+
+async def test_after_a_message_came_back_the_primary_is_asked_again() -> None:
+    async def main(actor: Actor) -> None:
+        await actor.ref("db").send("x")
+        await actor.mailbox.receive()
+        await actor.ref("db").send("y")
+
+    async with hosted(main) as one:
+        await answer_find(one, "db")
+        await one.primary.receive()
+        one.primary.connection.send_undeliverable(2, "db", {"code": "connection_lost"})
+        await one.primary.channel.send("go on")
+        await answer_find(one, "db")
+        assert "y" == (await one.primary.receive()).body
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actorcluster._worker.actor._MOST_KNOWN", 2)
+
+    async def main(actor: Actor) -> None:
+        for name in "abcb":
+            await actor.ref(name).send(name)
+
+    async with hosted(main) as one:
+        for name in "abcb":
+            await answer_find(one, name)
+            assert name == (await one.primary.receive()).body

@@ -1,0 +1,58 @@
+"""What a life is made with, and what it tells its owner.
+
+Runs in: primary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, final
+
+import attrs
+
+from ..wire import events
+from .exit import ExitStatus
+
+__all__ = ["LifeOptions", "LifeState", "Moments"]
+
+LifeState = Literal["none", "online", "listening", "disconnecting", "disconnected", "dead"]
+
+
+class Moments(Protocol):
+    """What a life tells its owner; every method is synchronous and must not raise."""
+
+    def online(self) -> None: ...
+    def draining(self) -> None: ...
+    def disconnected(self) -> None: ...
+    def exited(self, status: ExitStatus) -> None: ...
+    def failed(self, error: Exception) -> None: ...
+    def port(self, event: events.Event) -> None: ...
+    def listening(self, address: tuple[str, int] | str) -> None: ...
+    def mail(self, event: events.TellReceived | events.CallReceived) -> None: ...
+    def bounced(self, event: events.Undeliverable) -> bool: ...
+
+
+@final
+@attrs.frozen(kw_only=True)
+class LifeOptions:
+    """What one life needs to know.
+
+    Attributes:
+        worker_id: never reused within a primary.
+        name: the place in the tree.
+        config: for the worker's WELCOME; body values.
+        ready: ``"online"``, ``"listening"`` or ``"called"``.
+        start_timeout: seconds until it must be ready, ``inf`` for no limit.
+        shutdown: seconds from Stop to cancelling main, ``inf``, or ``"brutal_kill"``.
+        cluster: 16 bytes that tell one primary's life from another's.
+        limits: what this side receives, see the registry.
+    """
+
+    worker_id: int
+    name: str
+    config: Mapping[str, Any]
+    ready: Literal["online", "listening", "called"] = "online"
+    start_timeout: float = 30.0
+    shutdown: float | Literal["brutal_kill"] = 5.0
+    cluster: bytes = bytes(16)
+    limits: Mapping[str, int] = attrs.Factory(dict)
