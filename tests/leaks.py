@@ -36,6 +36,9 @@ ROOMS = frozenset({"link", "worker", "cluster", "e2e", "examples"})
 _MARK_NAME = "ACTORCLUSTER_TEST_RUN"
 _MARK = os.environ.setdefault(_MARK_NAME, uuid.uuid4().hex)
 
+# Whoever was there before us is not ours and never will be; looking at them all takes 10 ms a test.
+_STRANGERS = set(filter(str.isdigit, os.listdir("/proc")))
+
 # Trio keeps idle threads for ten seconds; while one works it bears the name of its work.
 _IDLE_TRIO_THREAD = "Trio thread "
 
@@ -110,7 +113,9 @@ def _processes() -> dict[tuple[int, int], str]:
     us = os.getpid()
     seen: dict[int, tuple[int, int, str]] = {}
     marked = set()
-    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+    everybody = set(filter(str.isdigit, os.listdir("/proc")))
+    _STRANGERS.intersection_update(everybody)  # a number that is free may become one of ours
+    for pid in map(int, everybody - _STRANGERS):
         try:
             text = Path(f"/proc/{pid}/stat").read_text()
         except (FileNotFoundError, ProcessLookupError):

@@ -417,6 +417,7 @@ async def test_the_channel_ends_and_the_process_does_not(
         await settle()
         one.channel_ends()
         assert (None, sign, "lost", False) == shape(await one.ends())
+        await settle()  # the asker is awake, and may not have had its turn
         assert isinstance(outcomes[0], PeerClosed)
         if program is DEAF:  # the asker did not have to wait for the end of the process
             assert outcomes[0].status is None
