@@ -136,25 +136,29 @@ class Primary:
         Raises:
             TypeError, ValueError: a bad target, argument or setting; no process was started.
             RuntimeError: the script lacks the ``if __name__ == "__main__"`` guard.
-            WorkerStartError: it ended, or was silent for too long, before it was ready.
+            WorkerStartError: it ended, or was silent for too long, before it was ready. Its pipes
+                are closed; to read what it wrote to them, use `fork_soon`.
             trio.ClosedResourceError: the primary has closed.
 
         Cancellation:
-            The process is killed and reaped.
+            The process is killed and reaped, its pipes are closed.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         worker = self.fork_soon(target, *args, name=name, restart=restart, **child_options)
         life = self._seat_of(worker).life
         try:
             await life.settled.wait()
+            if not life.was_ready:
+                self._raise_if_closing()
+                raise _start_error(worker, life.status, life.options.start_timeout)
         except BaseException:
             life.brutal_kill()
             with trio.CancelScope(shield=True):
                 await life.dead.wait()
+                for stream in worker.stdio:
+                    if stream is not None:
+                        await stream.aclose()
             raise
-        if not life.was_ready:
-            self._raise_if_closing()
-            raise _start_error(worker, life.status, life.options.start_timeout)
         return worker
 
     def fork_soon(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import weakref
@@ -89,6 +90,35 @@ async def test_a_worker_that_is_told_to_stop_while_it_starts() -> None:
         nursery.start_soon(fork)
         await trio.testing.wait_all_tasks_blocked()
         await primary.disconnect()
+
+
+@pytest.mark.parametrize("kind", ["ends", "is slow", "is cancelled"])
+async def test_the_pipes_of_a_failed_start_are_closed(kind: str) -> None:
+    """Nobody has them: the caller did not get the worker."""
+    target = raises_escapes if kind == "ends" else actors.never_ready
+    options: dict[str, Any] = {"ready": "called", "settings": {"stdio": ["pipe"] * 3}}
+    if kind == "is slow":
+        options["start_timeout"] = 0.5
+    async with actorcluster.open_primary() as primary:
+        with primary.events(events.Fork, events.Online) as happened:
+            async with trio.open_nursery() as nursery:
+
+                async def fork() -> None:
+                    with contextlib.suppress(WorkerStartError):
+                        await primary.fork(target, **options)
+
+                nursery.start_soon(fork)
+                worker = (await anext(happened)).worker
+                await anext(happened)
+                if kind == "is cancelled":
+                    nursery.cancel_scope.cancel()
+        assert worker.stdin is not None
+        with pytest.raises(trio.ClosedResourceError):
+            await worker.stdin.send_all(b"x")
+        for stream in (worker.stdout, worker.stderr):
+            assert stream is not None
+            with pytest.raises(trio.ClosedResourceError):
+                await stream.receive_some()
 
 
 async def test_untrusted_words_in_the_error_of_a_start() -> None:
