@@ -6,7 +6,7 @@ Runs in: both
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..errors import LocalProtocolError
 from ._generated import AbortCode, Capability, ErrorCode, Kind
@@ -26,6 +26,9 @@ from .receiving import Receiving
 from .session import NIL, error_map
 
 __all__ = ["Ports"]
+
+#: of a connection: what a frame can say.
+_LAST_NUMBER: Final = 2**64 - 1
 
 
 class Ports(Receiving):
@@ -221,6 +224,9 @@ class Ports(Receiving):
         checked = handle_entries(entries, frame.nfds)
         if not checked:
             raise self._violation("AWP-FR-6", "CONN without connections")
+        if not 1 <= first <= _LAST_NUMBER - len(checked) + 1:
+            # On a listener that is gone nobody knows which number comes next, and any is rejected.
+            raise self._violation("AWP-LI-6", f"{len(checked)} connections beginning with {first}")
         return first, checked, meta
 
     def _on_conn(self, frame: Frame) -> None:

@@ -18,6 +18,7 @@ from actorcluster.wire._generated import (
     AbortCode,
     HandleKind,
     Kind,
+    State,
 )
 from actorcluster.wire.connection import Connection
 from tests.wire.pair import ConnectionPair, raw
@@ -178,6 +179,24 @@ def test_connections_on_a_listener_that_is_gone(listening: ConnectionPair, chann
     assert [] == worker.receive(connections(1, 2, channel=channel), [7, 8])
     assert [7, 8] == worker.take_discarded()
     assert [[2, [1, 2]]] == replies(worker)
+
+
+@pytest.mark.parametrize(
+    ("first", "legal"), [(0, False), (1, True), (2**64 - 2, True), (2**64 - 1, False)]
+)
+@pytest.mark.parametrize("channel", [1, 5])
+def test_numbers_that_cannot_be(
+    listening: ConnectionPair, channel: int, first: int, legal: bool
+) -> None:
+    """Nobody can reject what has no number; where no listener is, any other is rejected."""
+    worker = listening.worker
+    legal = legal and (channel == 5 or first == 1)
+    data = connections(first, 2, channel=channel)
+    if not legal:
+        breaks(worker, data, "AWP-LI-6", PROTOCOL, [7, 8])
+    else:
+        worker.receive(data, [7, 8])
+        assert worker.state is State.ACTIVE
 
 
 def test_connections_that_are_lost_do_not_take_others_along(listening: ConnectionPair) -> None:
