@@ -93,13 +93,14 @@ class Message:
         """Answer an ask. Nothing happens when the asker is gone.
 
         Args:
-            body: a body value.
-            handle: anything that `Handle.of` takes, or None.
+            body: a body value; may hold `Handle` objects.
+            handle: instead of a body: anything that `Handle.of` takes; the ask returns it.
             keep_open: keep your own copy of every handle of the answer.
 
         Raises:
             LocalProtocolError: the message is a plain send, or was answered already.
-            TypeError: the body cannot be sent.
+            TypeError: the body cannot be sent; or there is a body and a handle beside it, of
+                which an ask could return only one.
             MessageTooLarge: it exceeds the asker's ``max_message``.
 
         Cancellation:
@@ -195,6 +196,10 @@ class Ask(Message):
         return self._event.channel
 
     async def reply(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+        if handle is not None and body is not None:
+            raise TypeError(
+                "an ask returns one value: put the handle into the body, or give None as the body"
+            )
         await self._channel.pace.step()
         self._channel.reply(self._number, body, handle, keep_open=keep_open)
 

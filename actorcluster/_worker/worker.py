@@ -186,7 +186,7 @@ class Worker:
             keep_open: see `send`.
 
         Returns:
-            The reply's body.
+            The reply's body, or the handle that was given instead of one.
 
         Raises:
             PeerClosed: it is gone or stopping; the ask is never sent again.

@@ -792,7 +792,7 @@ async def test_an_asker_that_dies_before_the_answer() -> None:
             reading, writing = os.pipe()
             with message:
                 assert message.handle is not None
-                await message.reply("too late", writing)
+                await message.reply(None, writing)
                 message.handle.close()
             async with trio.lowlevel.FdStream(reading) as end:
                 assert b"" == await end.receive_some()

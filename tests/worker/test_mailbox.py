@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import socket
 import threading
 import weakref
 from collections.abc import Callable
@@ -295,6 +296,25 @@ async def test_reply_once() -> None:
             with pytest.raises(LocalProtocolError, match="answered already"):
                 message.fail(ValueError())
     assert [[1, [2, 3]]] == outcomes
+
+
+async def test_an_answer_is_a_body_or_a_handle() -> None:
+    """An ask returns one value; of two one would be lost."""
+    outcomes: list[Outcome] = []
+    async with line() as ends, trio.open_nursery() as nursery:
+        nursery.start_soon(ask, ends.worker, "question", outcomes)
+        with await ends.primary.receive() as message:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                with pytest.raises(TypeError, match="put the handle into the body"):
+                    await message.reply("body", ours)
+                await message.reply(None, ours)
+            assert ours.fileno() == -1
+        await settle()
+        received = outcomes.pop()
+        assert isinstance(received, Handle)
+        assert "unix_stream" == received.kind
+        received.close()
 
 
 async def test_a_plain_send_has_no_answer() -> None:
