@@ -19,9 +19,13 @@ __all__ = ["no_leaks", "private_tmp"]
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 
 # `ci` is what everybody runs; the same examples every time, so that a run says something about
-# the change and not about the dice. `long` is for the dice: --hypothesis-profile=long.
+# the change and not about the dice. `long` is for the dice: --hypothesis-profile=long. `quick` is
+# for the same tests once more, with another Python.
 hypothesis.settings.register_profile(
     "ci", max_examples=500, deadline=None, derandomize=True, print_blob=True
+)
+hypothesis.settings.register_profile(
+    "quick", max_examples=50, deadline=None, derandomize=True, print_blob=True
 )
 hypothesis.settings.register_profile("long", max_examples=20_000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ci")
