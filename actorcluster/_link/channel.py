@@ -320,6 +320,7 @@ class Channel(Pipe):
         if question.error is not None:
             raise question.error
         if isinstance(question.answer, ErrorReceived):
+            await _heed_own_deadline(question.answer)
             raise_failure(question.answer.error, self._closed)
         assert question.answer is not None
         return _result(question.answer)
@@ -470,6 +471,13 @@ class Channel(Pipe):
             sends=self._socket.sends,
             receives=self._socket.receives,
         )
+
+
+async def _heed_own_deadline(failure: ErrorReceived) -> None:
+    """Be cancelled if the deadline is over here, too: the peer has only noticed it first."""
+    is_late = failure.error.get("code") == ErrorCode.DEADLINE_EXCEEDED
+    if is_late and trio.current_effective_deadline() <= trio.current_time():
+        await trio.lowlevel.checkpoint()
 
 
 def _result(reply: ReplyReceived) -> Any:

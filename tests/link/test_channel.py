@@ -31,7 +31,7 @@ from actorcluster.errors import (
 )
 from actorcluster.wire import events
 from actorcluster.wire._generated import ErrorCode, Reason
-from tests.link.pair import End, Peer, linked, played
+from tests.link.pair import PATIENCE, End, Peer, linked, played
 
 all_blocked = trio.testing.wait_all_tasks_blocked
 
@@ -512,6 +512,25 @@ async def test_the_time_left_of_an_ask_that_waited_for_room() -> None:
             call = await peer.next(events.CallReceived)
             assert 5_000 < call.meta["ttl"] <= 9_950
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_over_here", [True, False])
+async def test_the_peer_notices_the_deadline_first(is_over_here: bool) -> None:
+    """The asker goes by its own clock: it is cancelled, as if there had been no answer."""
+    failure = {"code": str(ErrorCode.DEADLINE_EXCEEDED), "message": "too late"}
+    async with played() as (end, peer):
+
+        def hear_of_something_else(_: events.Event) -> None:  # in the same read as the answer
+            asker.scope.deadline = trio.current_time() - 1 if is_over_here else float("inf")
+
+        end.channel.pass_mail_to(hear_of_something_else)
+        async with trio.open_nursery() as nursery:
+            asker = Attempt(nursery, end.channel.ask, "x")
+            asker.scope.deadline = trio.current_time() + PATIENCE
+            call = await peer.next(events.CallReceived)
+            peer.connection.send_error(call.channel, failure)
+            peer.tell("now")
+        assert (trio.Cancelled if is_over_here else RemoteError) is type(asker.outcome)
 
 
 async def test_cancelled_asks_are_cancelled_at_the_peer() -> None:
