@@ -20,6 +20,7 @@ def main(entry: str = ENTRY) -> int:
         entry: ``"module:function"``, called without arguments; its return value is the exit code.
     """
     bootstrap.prepare_signals()
+    bootstrap.prepare_sigterm()
     if not bootstrap.is_worker():
         sys.stderr.write("actorcluster: only a primary starts this program\n")
         return 2

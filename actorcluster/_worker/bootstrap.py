@@ -28,6 +28,7 @@ __all__ = [
     "identity",
     "is_worker",
     "prepare_signals",
+    "prepare_sigterm",
     "refuse_before_run_worker",
     "set_identity",
     "take_identity",
@@ -172,6 +173,15 @@ def prepare_signals() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def prepare_sigterm() -> None:
+    """Let SIGTERM end this process. A primary that ignores or blocks it has us inherit that.
+
+    For the very beginning: what a worker's own code makes of SIGTERM later on is its business.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 @final

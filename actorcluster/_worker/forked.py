@@ -81,9 +81,10 @@ class Model:
     def _reset_signals(self) -> None:
         """No handler of a preloaded module; what was ignored before Python started stays so."""
         signal.set_wakeup_fd(-1)
-        for signum in (*self._handled, signal.SIGTERM):
+        for signum in self._handled:
             signal.signal(signum, signal.SIG_DFL)
         bootstrap.prepare_signals()
+        bootstrap.prepare_sigterm()
 
     def _replace_environment(self, env: Mapping[str, str]) -> None:
         for name in self._env.keys() - env.keys():

@@ -225,6 +225,22 @@ async def test_kill_by_name_and_number() -> None:
             first.kill("NOSUCH")
 
 
+@pytest.mark.parametrize("method", METHODS)
+async def test_kill_where_the_primary_is_deaf_to_sigterm(method: str) -> None:
+    """Workers inherit what the primary ignores or blocks, but not that."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        async with actorcluster.open_primary(settings={"start_method": method}) as primary:
+            worker = await primary.fork(actors.idle)
+            worker.kill()
+            with trio.fail_after(5):
+                assert (None, "SIGTERM", "signal", False) == shape(await worker.wait())
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
 async def test_fork_cancelled_leaves_no_process() -> None:
     """A cancelled fork is killed and reaped (the leak fixture proves it)."""
     async with actorcluster.open_primary() as primary:
