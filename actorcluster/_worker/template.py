@@ -69,7 +69,8 @@ def main(control_fd: int, entry: str) -> int:
     """
     bootstrap.prepare_signals()
     _fill_stdio()
-    job = _Server(socket.socket(fileno=control_fd), entry).serve()
+    with socket.socket(fileno=control_fd) as control:
+        job = _Server(control, entry).serve()
     if job is not None:
         return job.run()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

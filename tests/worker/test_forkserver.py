@@ -465,6 +465,17 @@ async def test_nobody_outlives_a_killed_primary(stopped: bool) -> None:
                 os.close(pidfd)
 
 
+async def test_a_server_that_is_told_to_end_has_nothing_to_say(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where Python shows every warning, as with ``-X dev``."""
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    server = server_for("wait")
+    await finish(await server.start(Launch(worker_id=1)))
+    await server.aclose()
+    assert ("", "") == capfd.readouterr()
+
+
 async def test_a_guarded_worker_may_end_before(wait_server: ForkServer) -> None:
     process = await start_exec(Launch(worker_id=1, argv=entry_argv("wait")))
     await wait_server.guard(process)
