@@ -18,6 +18,8 @@ from typing import Any, Literal, TypeVar, Unpack, final
 import attrs
 import trio
 
+from .._link.held import handles_in
+from .._link.pipe import close_all
 from .._worker.exit import ExitStatus, printable
 from .._worker.ladder import RUNG_SECONDS
 from .._worker.life import Life
@@ -330,7 +332,7 @@ class Primary:
             By id, the reply or the exception.
 
         Cancellation:
-            The asks are cancelled at the workers.
+            The asks are cancelled at the workers; handles in answers that came are closed.
         """
         answers: dict[int, Any] = {}
 
@@ -341,7 +343,12 @@ class Primary:
             except Exception as exc:  # noqa: BLE001  (part of the result)
                 answers[seat.worker.id] = exc
 
-        await self._for_all(ask)
+        try:
+            await self._for_all(ask)
+        except BaseException:  # nobody gets the answers that are there already
+            for answer in answers.values():
+                close_all(handles_in(answer))
+            raise
         return answers
 
     async def _for_all(self, act: Callable[[Seat], Awaitable[None]]) -> None:
