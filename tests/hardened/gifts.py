@@ -93,8 +93,8 @@ async def take(mailbox: AsyncIterable[Message]) -> tuple[list[int], Any]:
                     await message.reply(numbers)
                 case {"number": int(number), "inside": [Handle() as inside]}:
                     numbers.append(number)
-                    assert message.handle is not None
-                    sign(message.handle, number)
+                    if message.handle is not None:
+                        sign(message.handle, number)
                     if not message.is_ask:
                         sign(inside, number)
                         continue

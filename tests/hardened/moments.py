@@ -142,15 +142,20 @@ class _Watch(trio.abc.Instrument):
         return at is not None
 
 
-def every_moment(*, own_steps: bool = False, stride: int = 1) -> Iterator[Trial]:
+def every_moment(
+    *, own_steps: bool = False, stride: int = 1, most: int | None = None
+) -> Iterator[Trial]:
     """Give a trial for each moment of a call.
 
     Args:
         own_steps: see `Trial`.
         stride: look at every so manieth step only; each edge begins with another one.
+        most: look at so many steps; for a call that does not end by itself.
     """
     for offset, edge in enumerate(Edge):
         for step in itertools.count(offset % stride, stride):
+            if step == most:
+                break
             assert step < _MOST_STEPS, "this call never gets through"
             trial = Trial(step, edge, own_steps)
             yield trial

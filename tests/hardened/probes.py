@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-import attrs
+import contextlib
+import itertools
 
-from actorcluster import Actor
+import attrs
+import trio
+
+from actorcluster import Actor, Handle
 from tests.hardened.gifts import SMALL_MAILBOX, Given, cancel_asks, cancel_sends, fill, take
 
 
 async def taker(actor: Actor) -> None:
     """Take gifts until told to stop."""
     await take(actor.mailbox)
+
+
+async def slow_taker(actor: Actor) -> None:
+    """Answer gifts, some scheduler passes later."""
+    async for message in actor.mailbox:
+        with message, contextlib.closing(message.body["inside"][0]) as inside:
+            await trio.sleep(0.01)
+            await message.reply({"inside": inside})
+
+
+async def counts(actor: Actor) -> None:
+    """Send the next number for each message."""
+    for number in itertools.count():
+        try:
+            await actor.mailbox.receive()
+        except trio.EndOfChannel:
+            break
+        await actor.send(number)
+
+
+async def asks_until_none(actor: Actor) -> None:
+    """Ask again and again, and write into what the answers hold beside the body."""
+    while (answer := await actor.ask("again?")) is not None:
+        handles = [answer] if isinstance(answer, Handle) else [answer["beside"], *answer["inside"]]
+        for handle in handles:
+            with handle.into_file() as file:
+                file.write(b"got it")
 
 
 async def giver(actor: Actor, act: str, to: str | None, crowded: bool) -> None:
