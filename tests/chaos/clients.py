@@ -1,0 +1,89 @@
+"""The clients, a program of their own: ``python -m tests.chaos.clients PORT CLIENTS``.
+
+It goes on until its standard input ends, then prints what happened, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Literal
+
+import attrs
+import trio
+
+from tests.chaos.service import HOST
+
+#: A client that waits longer hangs.
+PATIENCE_SECONDS = 2.0
+
+Outcome = Literal["served", "refused", "hung", "cut", "wrong"]
+
+
+@attrs.define
+class Report:
+    """What became of the connections.
+
+    Attributes:
+        counts: by outcome.
+        failures: of all but the served ones: outcome, id, (host, port) of the client's end.
+    """
+
+    counts: dict[Outcome, int] = attrs.Factory(dict)
+    failures: list[tuple[Outcome, str, tuple[str, int] | None]] = attrs.Factory(list)
+
+    def add(self, outcome: Outcome, name: str, address: tuple[str, int] | None) -> None:
+        """Note what became of one."""
+        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+        if outcome != "served":
+            self.failures.append((outcome, name, address))
+
+
+async def client(report: Report, port: int, number: int) -> None:
+    """Connect again and again, each time with another id."""
+    # An address of its own: so many connections would use up the ports of one.
+    host = f"127.0.0.{2 + number}"
+    for turn in range(sys.maxsize):
+        name = f"{number}.{turn}"
+        outcome: Outcome = "hung"
+        address = None
+        with trio.move_on_after(PATIENCE_SECONDS):
+            try:
+                stream = await trio.open_tcp_stream(HOST, port, local_address=host)
+            except OSError:
+                report.add("refused", name, None)
+                continue
+            async with stream:
+                address = stream.socket.getsockname()
+                outcome = await talk(stream, name)
+        report.add(outcome, name, address)
+
+
+async def talk(stream: trio.SocketStream, name: str) -> Outcome:
+    """Send the id and wait for it."""
+    answer = b""
+    try:
+        await stream.send_all(f"{name}\n".encode())
+        async for chunk in stream:
+            answer += chunk
+    except trio.BrokenResourceError:
+        return "cut"
+    if answer:
+        return "served" if answer.decode() == f"{name}\n" else "wrong"
+    return "cut"
+
+
+async def main(port: int, clients: int) -> None:
+    """Run them until nobody wants them any more."""
+    report = Report()
+    async with trio.open_nursery() as nursery:
+        for number in range(clients):
+            nursery.start_soon(client, report, port, number)
+        async with trio.lowlevel.FdStream(0) as stdin:
+            await stdin.receive_some()
+        nursery.cancel_scope.cancel()
+    print(json.dumps(attrs.asdict(report)), flush=True)
+
+
+if __name__ == "__main__":
+    trio.run(main, int(sys.argv[1]), int(sys.argv[2]))

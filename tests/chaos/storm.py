@@ -1,0 +1,214 @@
+"""The primary: a cluster whose workers are killed, clients, and the books about both."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+import actorcluster
+from actorcluster import Primary, WorkerStartError, events
+from actorcluster._cluster.dealing import Dealer, PortClient
+from actorcluster.wire import events as wire_events
+from tests.chaos.service import serve
+
+ROOT = Path(__file__).parents[2]
+WORKERS = 4
+CLIENTS = 24
+#: On average; the times between are drawn from an exponential distribution.
+KILLS_PER_SECOND = 7.0
+
+
+@attrs.define(kw_only=True)
+class Books:
+    """What is known after the storm.
+
+    Attributes:
+        kills: ids of the workers that were killed.
+        taken: clients' addresses by the worker that said that it had taken their connections.
+        counts: connections by outcome, see `tests.chaos.clients`.
+        failures: see there.
+        logged: the ids that were handled, each with how often.
+        dealt_again: connections that a worker had, had not taken, and that another one got.
+    """
+
+    kills: list[int] = attrs.Factory(list)
+    taken: dict[int, set[tuple[str, int]]] = attrs.Factory(dict)
+    counts: dict[str, int] = attrs.Factory(dict)
+    failures: list[tuple[str, str, tuple[str, int] | None]] = attrs.Factory(list)
+    logged: Counter[str] = attrs.Factory(Counter)
+    dealt_again: int = 0
+
+    @property
+    def connections(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def unlogged(self) -> list[tuple[str, int] | None]:
+        """Addresses of the clients that failed, and whose ids nobody had written down."""
+        return [where for _, name, where in self.failures if not self.logged[name]]
+
+    def lost_by(self) -> tuple[Counter[int], int]:
+        """Assign those to the killed workers that had taken them.
+
+        Returns:
+            how many each of them lost, and how many nobody had acknowledged.
+        """
+        lost: Counter[int] = Counter()
+        nobodys = 0
+        for where in self.unlogged:
+            owners = [worker for worker in self.kills if where in self.taken.get(worker, ())]
+            if owners:
+                lost[owners[-1]] += 1
+            else:
+                nobodys += 1
+        return lost, nobodys
+
+    def summary(self) -> dict[str, int]:
+        """Everything, in numbers."""
+        lost, nobodys = self.lost_by()
+        return {
+            "connections": self.connections,
+            "kills": len(self.kills),
+            **{name: self.counts.get(name, 0) for name in ("served", "cut", "wrong")},
+            "hung": self.counts.get("hung", 0),
+            "refused": self.counts.get("refused", 0),
+            "twice": sum(count > 1 for count in self.logged.values()),
+            "cut_unlogged": len(self.unlogged),
+            "most_unlogged_per_kill": max(lost.values(), default=0),
+            "unlogged_unacknowledged": nobodys,
+            "dealt_again": self.dealt_again,
+        }
+
+    def broken_promises(self) -> list[str]:
+        """Name what must not be."""
+        summary = self.summary()
+        zero = ("hung", "refused", "wrong", "twice", "unlogged_unacknowledged")
+        broken = [f"{name}={summary[name]}" for name in zero if summary[name]]
+        if summary["most_unlogged_per_kill"] > 1:
+            broken.append(f"most_unlogged_per_kill={summary['most_unlogged_per_kill']}")
+        return broken
+
+
+async def storm(*, seconds: float, seed: int, acknowledge: str = "accept") -> Books:
+    """Run one.
+
+    Args:
+        seconds: how long.
+        seed: for the moments and the victims.
+        acknowledge: see `tests.chaos`.
+    """
+    books = Books()
+    with tempfile.TemporaryDirectory() as place, recording(books.taken):
+        log = os.path.join(place, "log")
+        async with actorcluster.open_primary() as primary, trio.open_nursery() as nursery:
+            for _ in range(WORKERS):
+                nursery.start_soon(respawn, primary, log, acknowledge)
+            async with clients(await port_of(primary)) as crowd:
+                with trio.move_on_after(seconds):
+                    await kill_at_random(primary, random.Random(seed), books.kills)
+                await crowd.finish(books)
+            books.dealt_again = primary.statistics().ports[0].dealt_again
+            nursery.cancel_scope.cancel()
+        books.logged.update(Path(log).read_text().split())
+    return books
+
+
+async def respawn(primary: Primary, log: str, acknowledge: str) -> None:
+    """Keep one place filled."""
+    while True:
+        try:
+            worker = await primary.fork(serve, log, acknowledge, ready="listening")
+        except WorkerStartError:
+            continue  # killed before it was ready
+        await worker.wait()
+
+
+async def port_of(primary: Primary) -> int:
+    """Wait until somebody listens."""
+    with primary.events(events.Listening) as happened:
+        event = await anext(happened)
+    assert isinstance(event, events.Listening)
+    return int(event.address[1])
+
+
+async def kill_at_random(primary: Primary, dice: random.Random, kills: list[int]) -> None:
+    """End a worker every now and then, also one that only starts."""
+    while True:
+        await trio.sleep(dice.expovariate(KILLS_PER_SECOND))
+        living = [one for one in primary.workers.values() if one.pid and one.id not in kills]
+        if living:
+            victim = dice.choice(living)
+            kills.append(victim.id)
+            victim.kill("SIGKILL")
+
+
+@contextmanager
+def recording(taken: dict[int, set[tuple[str, int]]]) -> Iterator[None]:
+    """Note whose connections each worker says that it has taken."""
+    reply = Dealer.reply
+
+    def noting(self: Dealer, client: PortClient, event: wire_events.ConnReply) -> None:
+        share = self._shares[client.id, event.channel]
+        first = share.handed - len(share.untaken) + 1
+        for number, accepted in zip(range(first, event.upto + 1), share.untaken, strict=False):
+            if number not in event.rejected:
+                taken.setdefault(client.id, set()).add(accepted._socket.getpeername())
+        reply(self, client, event)
+
+    Dealer.reply = noting  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Dealer.reply = reply  # type: ignore[method-assign]
+
+
+class Crowd:
+    """The clients' program."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+
+    async def finish(self, books: Books) -> None:
+        """Let it end, and enter what it says."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        await self._process.stdin.aclose()
+        said = b""
+        async for chunk in self._process.stdout:
+            said += chunk
+        report: dict[str, Any] = json.loads(said)
+        books.counts = report["counts"]
+        books.failures = [
+            (outcome, name, None if where is None else (where[0], where[1]))
+            for outcome, name, where in report["failures"]
+        ]
+
+
+@asynccontextmanager
+async def clients(port: int) -> AsyncIterator[Crowd]:
+    """Run the clients' program for as long as the block."""
+    command = [sys.executable, "-m", "tests.chaos.clients", str(port), str(CLIENTS)]
+    process = await trio.lowlevel.open_process(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        yield Crowd(process)
+    finally:
+        process.kill()  # it has ended by itself, unless something went wrong
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            for stream in (process.stdin, process.stdout):
+                assert stream is not None
+                await stream.aclose()
