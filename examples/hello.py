@@ -26,7 +26,7 @@ async def main(port: int = 8000) -> None:
     async with actorcluster.open_primary() as primary:  # left: every worker is gone
         with primary.events(events.Listening, events.Exit) as happenings:
             for _ in range(os.cpu_count() or 1):
-                await primary.fork(web, port)
+                await primary.fork(web, port, ready="listening")
             async for event in happenings:
                 print(event)
 

@@ -97,7 +97,9 @@ def open_primary(
             ``if __name__ == "__main__"`` guard is missing; or in a worker that runs a script and
             has not called `run_worker`.
         TypeError, ValueError: an argument is wrong.
-        BaseException: what the body raised, unwrapped.
+        BaseException: what the body raised, unwrapped; but KeyboardInterrupt in the body is a
+            request to stop, as the first signal is under `run`: the workers are stopped and the
+            program goes on behind the block.
 
     Cancellation:
         All workers are stopped first, shielded.

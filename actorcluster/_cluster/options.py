@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
+import attrs
+
 from .._worker.settings import Settings
 
 __all__ = ["ChildOptions", "Ready", "checked_options", "own_settings"]
@@ -40,7 +42,8 @@ def checked_options(restart: str, given: ChildOptions) -> dict[str, Any]:
     """Check what a fork says about the life; returns the fields of `LifeOptions` it names."""
     unknown = set(given) - set(ChildOptions.__annotations__)
     if unknown:
-        raise TypeError(f"no such option of fork: {', '.join(sorted(unknown))}")
+        wrong = ", ".join(sorted(unknown))
+        raise TypeError(f"no such option of fork: {wrong}; {_hint(unknown)}")
     if restart != "temporary":
         raise ValueError(f"restart must be 'temporary', not {restart!r}")
     ready = given.get("ready", "online")
@@ -51,6 +54,15 @@ def checked_options(restart: str, given: ChildOptions) -> dict[str, Any]:
         _check_seconds("shutdown", given.get("shutdown", 5.0))
     names = ("ready", "start_timeout", "shutdown")
     return {name: value for name, value in given.items() if name in names}
+
+
+def _hint(unknown: set[str]) -> str:
+    """Say where such an option belongs, or which ones there are."""
+    settings = sorted(unknown & {field.name for field in attrs.fields(Settings)})
+    if settings:
+        return f"give settings={{{settings[0]!r}: ...}}"
+    known = ", ".join(["name", "restart", *ChildOptions.__annotations__])
+    return f"there are {known}; arguments of the target are positional"
 
 
 def own_settings(settings: Settings, given: ChildOptions) -> Settings:

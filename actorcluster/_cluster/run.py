@@ -78,9 +78,9 @@ def run(async_fn: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Run an async function as ``trio.run`` does, and stop gracefully on signals.
 
     The first SIGINT or SIGTERM stops every open primary: its body is cancelled, its workers are
-    told to drain, and the program goes on after the block. A second one kills all workers and
-    then takes the signal's default action. In a thread other than the main one, signals are not
-    touched.
+    told to drain, and the program goes on after the block. A second one before all blocks are
+    left kills all workers and then takes the signal's default action. In a thread other than the
+    main one, signals are not touched.
 
     Args:
         async_fn: the main function.

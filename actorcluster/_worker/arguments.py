@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from .._link.handles import HANDLES
+from ..wire.sendable import PLAIN, SENDABLE
 from ..wire.values import Values
 
 __all__ = ["decode_arguments", "encode_arguments"]
@@ -39,7 +40,7 @@ def encode_arguments(what: object, args: Iterable[object]) -> list[bytes]:
         try:
             encoded = values.encode(arg)
         except TypeError as exc:
-            problem = str(exc).replace("body", name, 1)
+            problem = str(exc).replace(SENDABLE, PLAIN).replace("body", name, 1)
             raise TypeError(f"cannot run {what} in a worker: {problem}") from None
         if encoded.handles:
             problem = f"{name} holds a handle; send it in a message, once the worker runs"

@@ -54,7 +54,7 @@ class RemoteFailure:
 
     type: str
     text: str
-    traceback: str | None = None
+    traceback: str | None = attrs.field(default=None, repr=False)  # a page; print it
 
 
 @final

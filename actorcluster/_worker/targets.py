@@ -262,7 +262,12 @@ def _walk(root: object, qualname: str) -> object:
 
 def _no_such_name(what: str, module: str, qualname: str, names: Iterable[str]) -> TypeError:
     near = difflib.get_close_matches(qualname.partition(".")[0], list(names))
-    remedy = f"did you mean {', '.join(map(repr, near))}?" if near else "look at its spelling"
+    if near:
+        remedy = f"did you mean {', '.join(map(repr, near))}?"
+    elif module == "__main__":
+        remedy = 'look at its spelling; what stands below `if __name__ == "__main__"` is not there'
+    else:
+        remedy = "look at its spelling"
     return _refuse(what, f"module {module!r} has no {qualname!r}", remedy)
 
 

@@ -19,12 +19,13 @@ from typing import Any, Final, final
 
 import msgpack
 
-__all__ = ["LEAVES", "NESTS", "SENDABLE", "Inspector", "entries", "plain"]
+__all__ = ["LEAVES", "NESTS", "PLAIN", "SENDABLE", "Inspector", "entries", "plain"]
 
-SENDABLE: Final = (
-    "a body holds None, bool, int, float, str, bytes, list, dict with str keys, aware datetime, "
-    "Handle, Ref"
+#: Without handles and refs.
+PLAIN: Final = (
+    "a body holds None, bool, int, float, str, bytes, list, dict with str keys, aware datetime"
 )
+SENDABLE: Final = f"{PLAIN}, Handle, Ref"
 LEAVES: Final[frozenset[type]] = frozenset(
     {type(None), bool, int, float, str, bytes, bytearray, memoryview}
 )

@@ -163,7 +163,9 @@ async def test_a_handle_is_no_argument(tmp_path: Path) -> None:
         ({"restart": "always"}, ValueError, "restart must be 'temporary'"),
         ({"start_timeout": -1}, ValueError, "start_timeout must not be negative"),
         ({"shutdown": "soon"}, TypeError, "shutdown must be a number of seconds"),
-        ({"shutdwon": 1}, TypeError, "no such option of fork: shutdwon"),
+        ({"shutdwon": 1}, TypeError, "no such option of fork: shutdwon; there are name, restart"),
+        ({"port": 1}, TypeError, "arguments of the target are positional"),
+        ({"silent": True}, TypeError, "give settings={'silent': ...}"),
         ({"settings": {"cdw": "/"}}, TypeError, "no such setting: 'cdw'"),
         ({"env": {"A": 1}}, TypeError, "env['A'] must be a str"),
         (
