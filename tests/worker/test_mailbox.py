@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import os
@@ -776,6 +777,25 @@ async def test_a_handler_may_answer_by_itself() -> None:
 
     async with line() as ends:
         assert ["mine"] == await run_handler(ends, handler)
+
+
+async def test_an_answer_that_was_returned_is_sent_also_when_cancelled() -> None:
+    """It may hold handles, which nobody else has any more."""
+
+    async with line() as ends, trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def handler(message: Message) -> Any:
+            scope.cancel()
+            return Handle.of(os.memfd_create("test"))
+
+        async def serve() -> None:
+            with scope:
+                await handle(await ends.primary.receive(), handler)
+
+        nursery.start_soon(serve)
+        with contextlib.closing(await ends.worker.channel.ask("x")) as answer:
+            assert "memfd" == answer.kind
 
 
 async def test_a_handler_that_returns_what_cannot_be_sent() -> None:
