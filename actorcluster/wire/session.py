@@ -313,7 +313,11 @@ def own_limits(limits: Mapping[str, int]) -> dict[str, int]:
             raise ValueError(f"there is no limit {name!r}")
         if not FLOORS[name] <= value <= _CEILINGS.get(name, value):
             raise ValueError(f"{name} cannot be {value}")
-    return {**LIMIT_DEFAULTS, **limits}
+    chosen = {**LIMIT_DEFAULTS, **limits}
+    if "max_partial" not in limits:  # else it would bound what `max_message` promises
+        largest = chosen["max_message"] + chosen["max_meta"]
+        chosen["max_partial"] = max(chosen["max_partial"], largest)
+    return chosen
 
 
 def kinds_of(names: Iterable[str]) -> frozenset[int]:

@@ -142,6 +142,7 @@ def test_bodies_that_cannot_be_sent(pair: ConnectionPair) -> None:
     [
         ({"limits": {"max_message": 65536}}, 65536),
         ({"limits": {"max_message": 200_000, "max_partial": 100_000}}, 100_000),
+        ({"limits": {"max_message": 40 * MIB}}, 40 * MIB),
         ({"capabilities": ["msg"]}, MIB // 2),
     ],
 )
