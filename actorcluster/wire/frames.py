@@ -54,7 +54,13 @@ _RUN: Final = 32768
 
 
 def encode_frame(
-    kind: int, channel: int, envelope: bytes, payload: bytes, *, flags: int = 0, nfds: int = 0
+    kind: int,
+    channel: int,
+    envelope: bytes,
+    payload: bytes | memoryview,
+    *,
+    flags: int = 0,
+    nfds: int = 0,
 ) -> bytes:
     """A whole frame. Copies the payload: for a large one see `encode_head`."""
     word = kind << 24 | flags << 16 | nfds << 8

@@ -102,7 +102,7 @@ class Life(Handshake):
     def send_ping(self, body: Any = None) -> None:
         """Ask for a `Pong`, whose body is the encoding of ``body`` after a nil envelope."""
         self._check_sendable(Kind.PING)
-        payload = self._values.encode(body).payload
+        payload = bytes(self._values.encode(body).payload)
         self._outbox.put_urgent(self._whole_frame(Kind.PING, 0, NIL, payload))
 
     def send_settings(self, settings: Mapping[str, Any]) -> None:

@@ -135,7 +135,7 @@ class Outbox:
         kind: int,
         channel: int,
         envelope: bytes,
-        payload: bytes,
+        payload: bytes | memoryview,
         handles: tuple[Any, ...] = (),
     ) -> None:
         """Queue a message of any size. One that `is_large` needs a ``channel`` of its own."""

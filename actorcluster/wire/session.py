@@ -210,7 +210,7 @@ class Session:
         encoded = self._values.encode(dict(payload))
         if encoded.handles:
             raise TypeError("handles travel in messages only")
-        return encoded.payload
+        return bytes(encoded.payload)
 
     def _whole_frame(
         self, kind: int, channel: int, envelope: bytes, payload: bytes, *, flags: int = 0

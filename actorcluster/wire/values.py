@@ -61,6 +61,8 @@ _REF: Final = int(Ext.REF)
 
 #: What can hold something in a decoded body.
 _DECODED_NESTS: Final[frozenset[type]] = frozenset({dict, list})
+#: Bodies that may be long by themselves.
+_LONG: Final[frozenset[type]] = frozenset({bytes, bytearray, str})
 #: Up to this many bytes counting them is cheaper than walking over what they stand for.
 SHORT: Final = 512
 #: All bytes that do not begin an array or a map.
@@ -145,7 +147,7 @@ class Encoded:
         handles: each handle once: the one given as ``handle=``, then by first appearance.
     """
 
-    payload: bytes
+    payload: bytes | memoryview
     handles: tuple[Any, ...]
 
 
@@ -186,10 +188,19 @@ class Values:
         self._unpack_many = functools.partial(msgpack.unpackb, **self._options)
         self._pack = self._new_pack()
 
-    def _new_pack(self) -> Callable[[Any], bytes]:
-        pack: Callable[[Any], bytes]
-        pack = msgpack.Packer(default=self._encode_other, datetime=True).pack
+    def _new_packer(self, **options: Any) -> Any:
+        return msgpack.Packer(default=self._encode_other, datetime=True, **options)
+
+    def _new_pack(self) -> Callable[[Any], bytes | memoryview]:
+        pack: Callable[[Any], bytes | memoryview] = self._new_packer().pack
         return pack
+
+    def _pack_uncopied(self, body: Any) -> memoryview:
+        """Give the packer's buffer itself: a copy would be as large as the body once more."""
+        packer = self._new_packer(autoreset=False)
+        packer.pack(body)
+        buffer: memoryview = packer.getbuffer()
+        return buffer
 
     # ---- encode
 
@@ -200,14 +211,17 @@ class Values:
             TypeError: something in `body` cannot be sent; the text names the path to it.
             HandleError: more handles than a message carries.
         """
+        pack = self._pack
         if type(body) not in self._leaves:
             self._check(body)
+        elif type(body) in _LONG and len(body) > _KEPT_BUFFER:
+            pack = self._pack_uncopied
         found = self._found
         if handle is not None:
             self._check_handle(handle)
             found.append(handle)
         try:
-            payload = self._pack(body)
+            payload = pack(body)
         except Exception:
             found.clear()
             self._pack = self._new_pack()
