@@ -13,13 +13,15 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
 import attrs
 
 from . import bootstrap
 
 __all__ = ["Job", "Model"]
+
+_STDERR: Final = 2
 
 
 @final
@@ -122,7 +124,7 @@ def _place_streams(numbers: Sequence[int], fds: Sequence[int]) -> None:
         if old is None or not _same_device(fd, number):
             os.dup2(fd, number)
             # A new object: how it buffers, and whether it can seek, depends on the descriptor.
-            new = _writer(number, old) if number else _reader(number, old)
+            new = _stream(number, name, old)
             setattr(sys, name, new)
             setattr(sys, f"__{name}__", new)
         os.close(fd)
@@ -135,21 +137,24 @@ def _same_device(a: int, b: int) -> bool:
     return same and not stat.S_ISREG(one.st_mode)
 
 
-def _reader(fd: int, old: object) -> io.TextIOWrapper:
-    return io.TextIOWrapper(
-        open(fd, "rb", closefd=False),
-        encoding=getattr(old, "encoding", None),
-        errors=getattr(old, "errors", None),
-    )
-
-
-def _writer(fd: int, old: object) -> io.TextIOWrapper:
+def _stream(fd: int, name: str, old: object) -> io.TextIOWrapper:
+    """What the interpreter makes of a standard stream when it starts, to the letter."""
+    writing = fd > 0
     unbuffered = getattr(old, "write_through", False) is True  # the interpreter's flag -u
-    return io.TextIOWrapper(
-        open(fd, "wb", buffering=0 if unbuffered else -1, closefd=False),
+    raw = io.FileIO(fd, "wb" if writing else "rb", closefd=False)
+    raw.name = f"<{name}>"
+    binary: io.FileIO | io.BufferedReader | io.BufferedWriter = raw
+    if not writing:
+        binary = io.BufferedReader(raw)
+    elif not unbuffered:
+        binary = io.BufferedWriter(raw)
+    text = io.TextIOWrapper(
+        binary,
         encoding=getattr(old, "encoding", None),
-        errors=getattr(old, "errors", None),
+        errors=getattr(old, "errors", "backslashreplace" if fd == _STDERR else None),
         newline="\n",
-        line_buffering=fd == 2 or os.isatty(fd),
+        line_buffering=not unbuffered and (fd == _STDERR or os.isatty(fd)),
         write_through=unbuffered,
     )
+    text.mode = "w" if writing else "r"  # type: ignore[misc]
+    return text

@@ -153,8 +153,9 @@ async def test_standard_streams_are_those_given() -> None:
 
 @require("pty")
 async def test_a_stream_object_buffers_as_its_descriptor_demands(
-    facts_server: ForkServer,
+    facts_server: ForkServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     master, terminal = os.openpty()
     process = await facts_server.start(Launch(worker_id=1, stdio=(None, terminal, None)))
     assert [True, True] == (await receive_facts(process))["buffering"]
