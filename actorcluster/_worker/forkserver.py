@@ -22,7 +22,7 @@ import trio
 
 from .clone import available
 from .commands import import_path
-from .forkprocess import MAX_FDS, SLOT, CannotFork, ServerProcess
+from .forkprocess import SLOT, CannotFork, ServerProcess
 from .process import Launch, Process, channel_pair, without_identity
 
 __all__ = ["CannotFork", "ForkServer", "available"]
@@ -36,6 +36,10 @@ _BOOT_PATIENCE: Final = 60.0
 _EXIT_PATIENCE: Final = 1.0
 _LONG_LIFE: Final = 5.0
 """Seconds; a server that lived so long did not die of itself."""
+_SHORTAGE_SECONDS: Final = 1.0
+"""How long to wait for descriptors or memory, before a server that is missing is started."""
+_GUARDED_AT_ONCE: Final = 16
+"""So many descriptors are needed for a moment to let a new server guard any number of workers."""
 
 
 @final
@@ -146,14 +150,17 @@ class ForkServer:
         await other.aclose()
 
     async def _guard(self, server: ServerProcess, processes: Iterable[Process]) -> None:
-        with contextlib.ExitStack() as stack:
-            fds = []  # duplicates, for a process may be reaped and closed while we wait
-            for process in processes:
-                if process.poll() is None:
-                    fds.append(os.dup(process.pidfd))
-                    stack.callback(os.close, fds[-1])
-            for begin in range(0, len(fds), MAX_FDS):
-                await server.send({"do": "guard"}, fds[begin : begin + MAX_FDS])
+        remaining = list(processes)
+        while remaining:
+            some, remaining = remaining[:_GUARDED_AT_ONCE], remaining[_GUARDED_AT_ONCE:]
+            with contextlib.ExitStack() as stack:
+                fds = []  # duplicates, for a process may be reaped and closed while we wait
+                for process in some:
+                    if process.poll() is None:
+                        fds.append(os.dup(process.pidfd))
+                        stack.callback(os.close, fds[-1])
+                if fds:
+                    await server.send({"do": "guard"}, fds)
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -166,8 +173,11 @@ class ForkServer:
         while True:
             try:
                 server = await self._running()
-            except (OSError, RuntimeError, trio.ClosedResourceError):
+            except (RuntimeError, trio.ClosedResourceError):
                 return
+            except OSError:  # a shortage, which passes; the workers are not guarded until then
+                await trio.sleep(_SHORTAGE_SECONDS)
+                continue
             since = trio.current_time()
             await server.process.wait()
             pause = 0.0 if trio.current_time() - since > _LONG_LIFE else 2 * pause + 0.1
@@ -197,7 +207,11 @@ class ForkServer:
             raise CannotFork(self._obstacle)
         server = ServerProcess.spawn(self._entry, self._preload, self._page, self._page_fd)
         self._server = server
-        await self._guard(server, self._guarded)
+        try:
+            await self._guard(server, self._guarded)
+        except BaseException:
+            await server.kill()  # one that does not know all workers would not kill them all
+            raise
         return server
 
     async def _has_booted(self, server: ServerProcess) -> bool:

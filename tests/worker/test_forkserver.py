@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from actorcluster._worker import forkprocess
+from actorcluster._worker import forkprocess, forkserver
 from actorcluster._worker.clone import available
 from actorcluster._worker.commands import import_path
 from actorcluster._worker.forkserver import CannotFork, ForkServer
@@ -464,6 +464,55 @@ async def test_nobody_outlives_a_killed_primary(stopped: bool) -> None:
             for pidfd in pidfds:
                 await trio.lowlevel.wait_readable(pidfd)
                 os.close(pidfd)
+
+
+def _no_room(_: int) -> int:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+async def test_a_server_that_does_not_know_all_workers_is_replaced(
+    wait_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would kill the others, if they are stopped, when the primary is gone."""
+    first = await wait_server.start(Launch(worker_id=1))
+    assert wait_server.pid is not None
+    os.kill(wait_server.pid, signal.SIGKILL)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Too many open files"):
+        patch.setattr(os, "dup", _no_room)
+        while True:  # the first may still go to the old server, which is about to die
+            await finish(await wait_server.start(Launch(worker_id=2)))
+    third = await wait_server.start(Launch(worker_id=3))
+    with trio.fail_after(5):
+        while _open_pidfds(wait_server.pid) < 3:  # the primary's, the first's, the third's
+            await trio.lowlevel.checkpoint()
+    await finish(first)
+    await finish(third)
+
+
+async def test_a_server_is_kept_running_after_a_shortage(
+    wait_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forkserver, "_SHORTAGE_SECONDS", 0.01)
+    worker = await wait_server.start(Launch(worker_id=1))
+    before = wait_server.pid
+    assert before is not None
+    failed = trio.Event()
+
+    def no_room(fd: int) -> int:
+        failed.set()
+        return _no_room(fd)
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "dup", no_room)
+                nursery.start_soon(wait_server.run)
+                os.kill(before, signal.SIGKILL)
+                await failed.wait()
+            while (pid := wait_server.pid) in (None, before) or _open_pidfds(pid) < 2:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    await finish(worker)
 
 
 async def test_a_server_that_is_told_to_end_has_nothing_to_say(
