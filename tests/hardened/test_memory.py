@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-import trio
-
 import actorcluster
 from actorcluster import Actor
 from tests.hardened.memory import MIB, growth_of_peak
