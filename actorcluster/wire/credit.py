@@ -167,6 +167,8 @@ class Arrivals:
         """Note that messages 1..number are handled; True when an ACK is due at once."""
         if number <= self.handled:
             return False
+        if self._bounced:
+            self._bounced.difference_update(range(self.handled + 1, number + 1))
         self.handled = number
         if self._bounced:
             self._pass_bounced()
@@ -178,13 +180,15 @@ class Arrivals:
         self._pass_bounced()
 
     def _pass_bounced(self) -> None:
+        # Not one look at all of them for each: they may be as many as the window has room for.
         while self.handled + 1 in self._bounced:
             self.handled += 1
-        self._bounced = {number for number in self._bounced if number > self.handled}
+            self._bounced.discard(self.handled)
 
     def answer(self, number: int) -> None:
         """Note that message ``number`` is being answered, which acknowledges 1..number."""
-        self.handled = max(self.handled, number)
+        if number > self.handled:
+            self.handle(number)
         self.acknowledged = max(self.acknowledged, number)
 
     def collect(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 import pytest
@@ -226,6 +227,21 @@ def test_what_was_bounced_counts_once_everything_before_it_does() -> None:
     assert 5 == arrivals.collect()
     arrivals.bounce(6)
     assert 6 == arrivals.collect()
+
+
+def test_bounces_behind_a_message_under_way_take_no_time() -> None:
+    """One look at all of them for each was a second for what one read of the socket brings."""
+    arrivals = Arrivals()
+    begin = time.process_time()
+    for number in range(2, 50_000, 2):
+        arrivals.bounce(number)
+    for number in range(1, 50_000, 2):
+        arrivals.handle(number)
+    arrivals.bounce(50_001)
+    arrivals.answer(50_002)
+    assert 50_002 == arrivals.handled
+    assert not arrivals._bounced
+    assert time.process_time() - begin < 5
 
 
 def test_an_answer_acknowledges_everything_before_it() -> None:
