@@ -61,6 +61,9 @@ _EVERY_MESSAGES: Final = 64
 _EVERY_SECONDS: Final = 0.001
 #: The most that is read at once of a dense stream of small messages.
 _DENSE_SIZE: Final = 16 * 1024
+#: The same is read at once after a read that took so long, e.g. of many small broken messages:
+#: nobody else has a turn in between.
+_SLOW_SECONDS: Final = 0.01
 #: Passes that a receiver gets after such a read: one per 64 messages, so many at most ...
 _MOST_TURNS: Final = 16
 #: ... and some more, so that a backlog gets smaller and not larger.
@@ -218,9 +221,11 @@ class Pipe:
             except OSError as exc:  # the kernel has no memory: like the end of the stream
                 log.error("a channel ends, it cannot be read: %s", exc)
                 return
+            begin = time.perf_counter()
             if got is not None and not self._take(*got):
                 return
-            most = RECEIVE_SIZE
+            is_slow = time.perf_counter() - begin > _SLOW_SECONDS
+            most = _DENSE_SIZE if is_slow else RECEIVE_SIZE
             if self._taken >= _EVERY_MESSAGES and await self._give_turns(self._taken):
                 most = _DENSE_SIZE
             elif socket.is_full_read:
@@ -461,6 +466,8 @@ class Pipe:
             self.connection.flush_grants()
             if self.connection.wants_to_send():
                 self.flush()
+            if self.connection.due():  # the peer does not read; it would learn of nothing else
+                self._grants_due.set()
 
 
 def close_all(handles: Iterable[Any]) -> None:

@@ -112,6 +112,7 @@ class Connection(Dispatch):
         fault: RemoteProtocolError | None = None
         try:
             if self._machine.state is not State.CLOSED:
+                self._check_answers()
                 frames, fault = self._cut(data)
                 self._dispatch(frames)
                 self._check_descriptors()

@@ -50,10 +50,7 @@ class Flow(Session):
             whether a CREDIT frame was queued, because a good part of the window has come
             together; otherwise `due` is true and the shell calls `flush_grants` soon.
         """
-        if not self._inbound_window.give_back(charge):
-            return False
-        self._send_credit()
-        return True
+        return self._inbound_window.give_back(charge) and self._send_credit()
 
     def arrived(self, number: int) -> None:
         """Note that messages 1..number are in a mailbox, bounced, or answered.
@@ -75,12 +72,19 @@ class Flow(Session):
         self._send_ack()
         self._send_credit()
 
-    def _send_credit(self) -> None:
-        if _CREDIT in self._machine.sendable and (grant := self._inbound_window.collect()):
+    # Nothing is lost by waiting for a peer that does not read: the next frame says it all.
+
+    def _send_credit(self) -> bool:
+        if _CREDIT not in self._machine.sendable or self._outbox.is_jammed:
+            return False
+        if grant := self._inbound_window.collect():
             self._outbox.put_urgent(encode_frame(_CREDIT, 0, self._pack([grant]), NIL))
+        return True
 
     def _send_ack(self) -> None:
-        if _ACK in self._machine.sendable and (upto := self._arrivals.collect()):
+        if _ACK not in self._machine.sendable or self._outbox.is_jammed:
+            return
+        if upto := self._arrivals.collect():
             self._outbox.put_urgent(encode_frame(_ACK, 0, self._pack([upto]), NIL))
 
     # ---- in -------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ What has been taken counts as sent: whoever cannot write it at once keeps it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Container
 from typing import Any, Final, final
 
 import attrs
@@ -43,6 +44,10 @@ _JOIN: Final = 64 * 1024
 _NIL: Final = b"\xc0"
 _BIN_HEADER: Final = 5
 _KIND_OFFSET: Final = 7
+#: What a frame takes in memory beside its bytes.
+_OBJECT: Final = 64
+#: So many urgent frames pile up only where the peer does not read.
+_JAM: Final = 1024
 
 #: Kinds that may pass an unfinished large mail: answers, and what belongs to a listener.
 _PASSING: Final = frozenset(
@@ -96,7 +101,7 @@ class Outbox:
         fragment_size: longer messages (envelope and payload) go in fragments of this length.
         max_partial: the peer's limit of that name.
         fds_in_flight: the peer's limit of that name; None when it does not acknowledge handles.
-        answers: bytes of `Answer` frames that have not left yet.
+        answers: memory of `Answer` frames that have not left yet.
         handle_frames: how many frames with handles have left.
         put: queues a small frame without handles; the hot path.
     """
@@ -127,8 +132,13 @@ class Outbox:
 
     def put_answer(self, frame: bytes, *, urgent: bool = False) -> None:
         """Queue a frame that the peer made us send, see `answers`."""
-        self.answers += len(frame)
+        self.answers += len(frame) + _OBJECT
         (self._urgent if urgent else self._queue).append(Answer(frame))
+
+    def count(self, kinds: Container[int]) -> int:
+        """How many frames and messages of these kinds have not left, answers left out."""
+        items = (*self._ring, *self._waiting, *self._queue)
+        return sum(type(item) is not Answer and _kind_of(item) in kinds for item in items)
 
     def put_message(
         self,
@@ -197,6 +207,11 @@ class Outbox:
         return not (self._urgent or self._ring or self._queue or self._final)
 
     @property
+    def is_jammed(self) -> bool:
+        """Whether urgent frames pile up, because the peer does not read."""
+        return len(self._urgent) > _JAM
+
+    @property
     def has_mail(self) -> bool:
         """Whether any mail may be left, or part of it."""
         return bool(self._queue) or self._large_mail is not None
@@ -223,7 +238,7 @@ class Outbox:
         for frame in self._urgent:
             out.add(frame)
             if type(frame) is Answer:
-                self.answers -= len(frame)
+                self.answers -= len(frame) + _OBJECT
         self._urgent.clear()
 
     def _take_run(self, out: Batches) -> None:
@@ -238,7 +253,7 @@ class Outbox:
                 small.append(item)
                 taken += len(item)
                 if type(item) is Answer:
-                    self.answers -= len(item)
+                    self.answers -= len(item) + _OBJECT
             elif self._must_wait(item):
                 queue.appendleft(item)
                 break
@@ -316,9 +331,12 @@ class Outbox:
         return self.handle_frames
 
 
+def _kind_of(item: bytes | Outgoing) -> int:
+    return item.kind if isinstance(item, Outgoing) else item[_KIND_OFFSET]
+
+
 def _is_mail(item: bytes | Outgoing) -> bool:
-    kind = item.kind if isinstance(item, Outgoing) else item[_KIND_OFFSET]
-    return kind not in _PASSING
+    return _kind_of(item) not in _PASSING
 
 
 def _bin_head(size: int) -> bytes:

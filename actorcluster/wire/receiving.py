@@ -337,6 +337,10 @@ class Receiving(Sending):
             return  # broken beyond knowing which message it speaks of
         if not 0 < number <= self._deliveries.sent:
             raise self._violation("AWP-MS-6", f"message {number} is bounced, it was never sent")
+        self._bounces += 1
+        if self._bounces > self._deliveries.sent:
+            text = f"{self._bounces} messages are bounced, {self._deliveries.sent} were sent"
+            raise self._violation("AWP-MS-6", text)
         try:
             error = read_error(frame.payload)
         except Malformed as exc:

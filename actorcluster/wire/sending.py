@@ -204,6 +204,7 @@ class Sending(Flow):
             if self.state in (State.CLOSING, State.CLOSED):
                 return 0
             raise LocalProtocolError(f"nobody waits for an answer on channel {channel}")
+        self._calls_answered += 1
         return number
 
     def send_undeliverable(
@@ -218,7 +219,7 @@ class Sending(Flow):
         self.arrived(number)
         if Kind.UNDELIVERABLE in self._machine.sendable:
             envelope = self._pack([number, to])
-            self._outbox.put(encode_frame(Kind.UNDELIVERABLE, 0, envelope, payload))
+            self._outbox.put_answer(encode_frame(Kind.UNDELIVERABLE, 0, envelope, payload))
 
     # ---- envelopes ------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ ENVELOPE_SHARE: Final = 2
 NIL: Final = b"\xc0"
 #: Bytes of answers that a peer may provoke without reading any.
 _MAX_ANSWERS: Final = 4 * 1024 * 1024
+_ENDS_OF_CALLS: Final = frozenset({int(Kind.REPLY), int(Kind.ERROR)})
 _MAX_CHANNEL: Final = 2**32 - 1
 #: Texts of errors and log records are cut to this length when a frame would not fit.
 _SHORT_TEXT: Final = 4096
@@ -120,6 +121,8 @@ class Session:
         self._calls: dict[int, int] = {}
         #: the peer's calls that we have not answered: likewise.
         self._inbound_calls: dict[int, int] = {}
+        #: how many of them we have answered since the answers were counted, see `_check_answers`.
+        self._calls_answered = 0
         self._listeners: dict[int, Listener] = {}
         #: handles of answers that were too late to be queued.
         self._unsent: list[Any] = []
@@ -140,6 +143,8 @@ class Session:
         self._agreed_limits = dict(self.limits)
         self._pending_limits: deque[dict[str, int]] = deque()
         self._unknown_kinds = 0
+        #: messages of ours that the peer has bounced.
+        self._bounces = 0
         self._agree(frozenset())
 
     @property
@@ -228,11 +233,33 @@ class Session:
         """
         self._outbox.put_answer(frame, urgent=urgent)
         if self._outbox.answers > _MAX_ANSWERS:
-            raise RemoteProtocolError(
-                f"{self._outbox.answers} bytes of answers were provoked and not read",
-                requirement="AWP-LM-2",
-                code=AbortCode.LIMIT_EXCEEDED,
-            )
+            raise self._unread(f"{self._outbox.answers} bytes of answers")
+
+    def _check_answers(self) -> None:
+        """Check what the shell has answered, which cannot be refused then and there.
+
+        To the peer a call is open until it has read the answer, so one that keeps to ``max_calls``
+        never has more unread answers than that, however large they are. They are counted anew only
+        after as many again, for to count takes time.
+
+        Raises:
+            RemoteProtocolError: as `_answer`.
+        """
+        outbox = self._outbox
+        if outbox.answers > _MAX_ANSWERS:
+            raise self._unread(f"{outbox.answers} bytes of answers")
+        most = 2 * (self.limits["max_calls"] + self.limits["max_listeners"])
+        if self._calls_answered > most:
+            self._calls_answered = outbox.count(_ENDS_OF_CALLS)
+            if self._calls_answered > most:
+                raise self._unread(f"{self._calls_answered} answers")
+
+    def _unread(self, what: str) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            f"{what} were provoked and not read",
+            requirement="AWP-LM-2",
+            code=AbortCode.LIMIT_EXCEEDED,
+        )
 
     def _error_frame(self, channel: int, error: Mapping[str, Any]) -> bytes:
         return encode_frame(Kind.ERROR, channel, NIL, self._encode_error(error))
