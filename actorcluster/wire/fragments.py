@@ -27,6 +27,11 @@ __all__ = ["MINIMUM_SIZE", "Partial", "Reassembly"]
 
 #: Up to this size envelopes are not counted; how many messages may be open is.
 MINIMUM_SIZE: Final = 256
+#: What all open messages may weigh beside their pieces: about the bytes of memory that they take,
+#: which can be many times those that came. No peer keeps so many open that do not fit.
+_MAX_WEIGHT: Final = 8 * 1024 * 1024
+_BASE_WEIGHT: Final = 512
+_OBJECT_WEIGHT: Final = 64
 
 
 @attrs.define(eq=False)
@@ -40,6 +45,7 @@ class Partial:
         envelope_size: encoded bytes of the envelope.
         nfds: how many descriptors it has.
         fds: those, or none when they were lost.
+        weight: of its envelope, see `Reassembly`.
         fault: error code of what is wrong with it, and a text; None while all is well.
         data: the pieces so far, unless there is a fault.
         held: what it counts for in `Reassembly.held`.
@@ -52,6 +58,7 @@ class Partial:
     envelope_size: int
     nfds: int
     fds: list[int]
+    weight: int = 0
     fault: tuple[ErrorCode, str] | None = None
     data: bytearray = attrs.Factory(bytearray)
     held: int = 0
@@ -82,6 +89,7 @@ class Reassembly:
         self.max_message = max_message
         self.max_partial = max_partial
         self.held = 0
+        self._weight = 0
         self._partials: dict[int, Partial] = {}
 
     def __len__(self) -> int:
@@ -100,12 +108,14 @@ class Reassembly:
         Raises:
             RemoteProtocolError: too many are open, whatever their size.
         """
-        if len(self) >= self.max_partial // MINIMUM_SIZE:
+        weight = _BASE_WEIGHT + _weight(frame.envelope)
+        if len(self) >= self.max_partial // MINIMUM_SIZE or self._weight + weight > _MAX_WEIGHT:
             raise RemoteProtocolError(
                 f"{len(self)} messages in fragments are open at once",
                 requirement="AWP-LG-3",
                 code=AbortCode.LIMIT_EXCEEDED,
             )
+        self._weight += weight
         piece = frame.payload if isinstance(frame.payload, bytes) else b""
         partial = Partial(
             frame.kind,
@@ -114,6 +124,7 @@ class Reassembly:
             frame.length - _bin_size(len(piece)),
             frame.nfds,
             fds,
+            weight,
         )
         self._partials[frame.channel] = partial
         self._hold(partial, partial.envelope_cost)
@@ -158,13 +169,31 @@ class Reassembly:
         """Take a message out of here: complete, or abandoned by its sender."""
         del self._partials[partial.channel]
         self.held -= partial.held
+        self._weight -= partial.weight
 
     def drop_all(self) -> list[Partial]:
         """Take out everything, at the end of the connection."""
         partials = list(self._partials.values())
         self._partials.clear()
-        self.held = 0
+        self.held = self._weight = 0
         return partials
+
+
+def _weight(envelope: Any) -> int:
+    """About the memory that a decoded envelope takes; counts no further than to the limit."""
+    weight = 0
+    nests = [envelope]
+    while nests and weight <= _MAX_WEIGHT:
+        value = nests.pop()
+        weight += _OBJECT_WEIGHT
+        if type(value) is list:
+            nests += value
+        elif type(value) is dict:
+            nests += value
+            nests += value.values()
+        elif type(value) in (str, bytes):
+            weight += len(value)
+    return weight
 
 
 def _bin_size(size: int) -> int:

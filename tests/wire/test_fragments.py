@@ -164,3 +164,20 @@ def test_interleaved_messages_come_out_as_they_went_in(
             whole[channel] = bytes(message.data)
     assert bodies == [whole[channel] for channel in sorted(whole)]
     assert 0 == reassembly.held
+
+
+@pytest.mark.parametrize(
+    ("envelope", "most"),
+    [(ENVELOPE, 13_107), ([None, [[]] * 200], 621), ([{"a": {"b": 1}}], 9_341), (None, 14_563)],
+)
+def test_envelopes_weigh_what_they_take_in_memory(envelope: Any, most: int) -> None:
+    """A byte of an envelope may become an object of 64, however short it is."""
+    reassembly = Reassembly(max_message=1 << 24, max_partial=1 << 24)
+    for number in range(most):
+        feed(reassembly, fragment(b"", more=True, channel=number, envelope=envelope))
+    with pytest.raises(RemoteProtocolError) as caught:
+        feed(reassembly, fragment(b"", more=True, channel=most, envelope=envelope))
+    assert ("AWP-LG-3", AbortCode.LIMIT_EXCEEDED) == (caught.value.requirement, caught.value.code)
+    for number in range(most):
+        feed(reassembly, fragment(b"", more=False, channel=number))
+    assert 0 == reassembly.held == reassembly._weight
