@@ -11,8 +11,9 @@ from typing import Any, Literal, TypedDict
 import attrs
 
 from .._worker.settings import Settings
+from ..wire._generated import LIMIT_DEFAULTS
 
-__all__ = ["ChildOptions", "Ready", "checked_options", "own_settings"]
+__all__ = ["ChildOptions", "Ready", "checked_options", "limits_of", "own_settings"]
 
 Ready = Literal["online", "listening", "called"]
 
@@ -85,6 +86,21 @@ def own_settings(settings: Settings, given: ChildOptions) -> Settings:
             raise TypeError(f"env must be a mapping of str to str or None, not {env!r}")
         settings = settings.merged(env={**settings.env, **env})
     return settings
+
+
+def limits_of(settings: Settings) -> dict[str, int]:
+    """What the primary announces to a worker with these settings.
+
+    No frame, and no unfinished message, need be larger than a message with its envelope: what is
+    larger is refused before any memory is taken for it.
+    """
+    largest = settings.max_message + LIMIT_DEFAULTS["max_meta"]
+    return {
+        "window": settings.mailbox_size,
+        "max_message": settings.max_message,
+        "max_frame": min(largest, LIMIT_DEFAULTS["max_frame"]),
+        "max_partial": largest,
+    }
 
 
 def _check_seconds(field: str, value: object) -> None:

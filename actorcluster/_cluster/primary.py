@@ -34,7 +34,7 @@ from ..errors import PeerClosed, WorkerStartError
 from . import events
 from .loopback import Loopback
 from .names import Names
-from .options import ChildOptions, checked_options, own_settings
+from .options import ChildOptions, checked_options, limits_of, own_settings
 from .ports import Ports, PortStatistics
 from .relay import Relay
 from .seat import Seat
@@ -198,7 +198,7 @@ class Primary:
             name=name,
             config={**plan.config, "incarnation": incarnation},
             cluster=self._cluster,
-            limits={"window": own.mailbox_size, "max_message": own.max_message},
+            limits=limits_of(own),
             **options,
         )
         return self._seat(life_options, incarnation, own, plan)

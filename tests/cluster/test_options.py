@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actorcluster import Settings
-from actorcluster._cluster.options import checked_options, own_settings
+from actorcluster._cluster.options import checked_options, limits_of, own_settings
 
 BASE = Settings(env={"A": "1", "B": "2"}, exec="script.py", args=["x"])
 
@@ -85,3 +85,17 @@ def test_own_settings(given: Any, expected: Settings) -> None:
 def test_wrong_settings_name_the_field(given: Any, field: str) -> None:
     with pytest.raises(TypeError, match=field):
         own_settings(BASE, given)
+
+
+def test_limits_follow_the_largest_message() -> None:
+    """Nothing larger than a message is ever kept, whole or in pieces."""
+    kib = 1024
+    small = limits_of(Settings(mailbox_size=64 * kib, max_message=64 * kib))
+    assert {
+        "window": 64 * kib,
+        "max_message": 64 * kib,
+        "max_frame": 72 * kib,
+        "max_partial": 72 * kib,
+    } == small
+    large = limits_of(Settings(max_message=64 * kib * kib))
+    assert (kib * kib, 64 * kib * kib + 8 * kib) == (large["max_frame"], large["max_partial"])
