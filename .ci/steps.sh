@@ -89,7 +89,7 @@ make_environment() {
 wheel_tests() {
     local place=$WORK/outside-$1
     mkdir "$place"
-    cp -r "$TREE"/{tests,protocol,examples,docs,pyproject.toml,README.md} "$place"
+    cp -r "$TREE"/{tests,protocol,examples,benchmarks,docs,pyproject.toml,README.md} "$place"
     cd "$place"
     with_own_tmp "$1"
     local python=$WORK/environment-$1/bin/python

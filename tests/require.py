@@ -91,6 +91,10 @@ def _node(name: str) -> str | None:
     return None if _output(name, "--version") else "node does not run"
 
 
+def _wrk(name: str) -> str | None:
+    return None if shutil.which(name) else "wrk is not installed"
+
+
 def _root(_: str) -> str | None:
     return None if os.geteuid() == 0 else "not run as root"
 
@@ -147,6 +151,7 @@ _PROBES = {
     "other-user": _other_user,
     "pty": _pty,
     "root": _root,
+    "wrk": _wrk,
 }
 
 
