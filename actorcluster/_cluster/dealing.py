@@ -154,12 +154,15 @@ class Dealer:
         bound: a listening socket; closed by its owner, after `close`.
 
     Attributes:
-        dealt: connections dealt by worker id, those dealt again not counted.
+        dealt: connections dealt by worker id, those dealt again not counted; of the workers that
+            listen here.
+        dealt_before: to those that do not any more.
         dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
     """
 
     def __init__(self, bound: Bound) -> None:
         self.dealt: dict[int, int] = {}
+        self.dealt_before = 0
         self.dealt_again = 0
         self._bound = bound
         inet = bound.socket.family != socket.AF_UNIX
@@ -202,6 +205,8 @@ class Dealer:
         share = self._shares.pop((client.id, channel))
         self._leave(share)
         self._take_back(share, share.untaken)
+        if not any(worker == client.id for worker, _ in self._shares):
+            self.dealt_before += self.dealt.pop(client.id, 0)  # else a number for every life
         self._deal()
 
     def _leave(self, share: _Share) -> None:

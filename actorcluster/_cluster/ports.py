@@ -49,7 +49,9 @@ class PortStatistics:
     Attributes:
         address: as bound.
         policy: `SCHED_RR` or `SCHED_NONE`.
-        dealt: connections dealt by worker id, those dealt again not counted.
+        dealt: connections dealt by worker id, those dealt again not counted; of the workers that
+            listen here.
+        dealt_before: to workers that do not any more, as one number.
         waiting: accepted but with no worker at present.
         unacknowledged: dealt, but not taken by a worker's ``accept()`` so far.
         dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
@@ -58,6 +60,7 @@ class PortStatistics:
     address: Address
     policy: str
     dealt: Mapping[int, int]
+    dealt_before: int
     waiting: int
     unacknowledged: int
     dealt_again: int
@@ -93,6 +96,7 @@ class _Port:
             address=self.bound.address,
             policy=self.policy,
             dealt={} if dealer is None else dict(dealer.dealt),
+            dealt_before=0 if dealer is None else dealer.dealt_before,
             waiting=0 if dealer is None else dealer.waiting,
             unacknowledged=0 if dealer is None else dealer.untaken,
             dealt_again=0 if dealer is None else dealer.dealt_again,

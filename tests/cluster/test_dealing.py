@@ -286,7 +286,24 @@ async def test_what_a_dead_worker_had_not_taken_goes_to_others(read: bool) -> No
             async with await listener.accept() as stream:
                 assert served_by(stream, client)
         assert 5 == cluster.port.dealt_again
-        assert {1: 0, 2: 5} == cluster.port.dealt
+        assert {2: 5} == cluster.port.dealt
+
+
+async def test_of_workers_that_are_gone_one_number_is_kept() -> None:
+    async with open_cluster() as cluster:
+        for _ in range(3):
+            puppet = await cluster.puppet()
+            channel = await puppet.listen(credit=1)
+            (client,) = cluster.connect()
+            close(await puppet.connected())
+            puppet.say(reply(channel, 1))
+            await until(lambda: not cluster.port.unacknowledged)
+            await puppet.die()
+            client.close()
+        worker = await cluster.worker()
+        await worker.listen()
+        await until(lambda: not cluster.port.dealt)
+        assert 3 == cluster.port.dealt_before
 
 
 async def test_a_reply_already_in_the_channel_is_heard() -> None:

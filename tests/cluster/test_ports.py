@@ -438,6 +438,7 @@ async def test_statistics() -> None:
                 address=listener.address,
                 policy=SCHED_RR,
                 dealt={1: 2},
+                dealt_before=0,
                 waiting=0,
                 unacknowledged=1,
                 dealt_again=0,
