@@ -116,7 +116,7 @@ def take_limits() -> dict[str, int]:
     Raises:
         RuntimeError: the variable is not of the form ``name=bytes name=bytes``.
     """
-    text = os.environ.pop(LIMITS, None) or _Self.limits or ""
+    text = _Self.limits or ""
     try:
         return {
             name: int(value) for name, _, value in (word.partition("=") for word in text.split())
@@ -127,6 +127,7 @@ def take_limits() -> dict[str, int]:
 
 def set_identity(new: Identity) -> None:
     """Say who this process is, when it did not come from the environment: a forked worker."""
+    _Self.limits = os.environ.pop(LIMITS, None)
     _Self.identity = new
     _Self.error = None
     _Self.taken = False
