@@ -43,6 +43,7 @@ from typing import Any, Final, NoReturn, final
 import msgpack
 
 from . import bootstrap
+from .buffers import Buffers
 from .clone import clone_sibling, thread_count
 from .forked import Job, Model
 from .forkprocess import FAILED, HEADER, MAX_FDS, NO_FORK, READY
@@ -165,6 +166,7 @@ class _Server:
         """Import everything, then freeze it: pages that nobody writes stay shared."""
         self._page = mmap.mmap(page, 0)
         os.close(page)
+        buffers = Buffers()
         name = ""
         try:
             for name in ("trio", "actorcluster", *request["preload"]):
@@ -180,6 +182,7 @@ class _Server:
             else:
                 self._model = Model()
                 gc.collect()
+                buffers.empty()
                 gc.freeze()
                 gc.disable()
                 _answer(answer, READY)
