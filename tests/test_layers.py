@@ -35,7 +35,8 @@ ORDER = """
     _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.clone
-    _worker.process _worker.commands _worker.forkprocess _worker.forkserver _worker.bootstrap
+    _worker.process _worker.adopted
+    _worker.commands _worker.forkprocess _worker.forkserver _worker.bootstrap
     _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments
     _worker.life
     _worker.worker

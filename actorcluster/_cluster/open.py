@@ -31,6 +31,7 @@ from typing import Any, Final, cast
 
 import trio
 
+from .._worker.adopted import is_process_1, reap_adopted
 from .._worker.bootstrap import refuse_before_run_worker
 from .._worker.listening import SCHED_NONE, SCHED_RR
 from .._worker.settings import Settings
@@ -124,6 +125,8 @@ async def _block(
         async with trio.open_nursery() as outer:
             tasks: trio.Nursery = await outer.start(_keep)
             tasks.cancel_scope.shield = True
+            if is_process_1():
+                tasks.start_soon(reap_adopted)
             primary = Primary(
                 tasks, settings=settings, policy=policy, shutdown_timeout=shutdown_timeout
             )

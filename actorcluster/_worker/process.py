@@ -5,6 +5,7 @@ Runs in: primary
 The primary is the parent of every worker, however it was started, and waits for exactly its own:
 never for "any child", and without a SIGCHLD handler, so that other libraries in the same process
 may have children too. If one of them takes our worker's status all the same, the status is None.
+(Process 1 has orphans to reap besides: see `adopted`.)
 """
 
 from __future__ import annotations
