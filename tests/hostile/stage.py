@@ -138,6 +138,12 @@ async def _use(worker: Worker, played: Played) -> None:
                 handle.close()
 
 
+async def _answer(worker: Worker, played: Played) -> None:
+    async for message in worker.mailbox:
+        with message:
+            await message.reply(bytes(1000))
+
+
 _Act = Callable[[Worker, Played], Awaitable[None]]
 _ACTS: Final[dict[str, _Act]] = {
     "reply twice": _ask,
@@ -145,6 +151,7 @@ _ACTS: Final[dict[str, _Act]] = {
     "never reads": _fill,
     "ignores STOP": _stop,
     "wrong-kind descriptors": _use,
+    "floods: CALL that is answered": _answer,
     "floods: UNDELIVERABLE": _tell,
 }
 

@@ -137,6 +137,7 @@ _BY_STATE: Final[dict[str, tuple[Outcome, Outcome, Outcome, Outcome, Outcome]]] 
     "floods: broken TELL":     (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: CALL to nobody":  (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: CALL to the primary": (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
+    "floods: CALL that is answered": (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: LISTEN":          (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: UNDELIVERABLE":   (STATE, STATE, BOUNCED, BOUNCED, BOUNCED),
     "floods: LOG":             (STATE, Harmless("AWP-FR-6"), Harmless("AWP-FR-6"),

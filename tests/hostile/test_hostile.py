@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from actorcluster.wire._generated import REQUIREMENTS, AbortCode
-from tests.hostile.faults import FAULTS as COMMITTED
+from tests.hostile.loads import FAULTS as COMMITTED
 from tests.hostile.replay import VECTORS
 from tests.hostile.table import FAULTS, STATES, TABLE, Absent, Breaks, Cell, Ends
 

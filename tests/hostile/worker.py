@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from tests.hostile.faults import FAULTS
+from tests.hostile.loads import FAULTS
 from tests.hostile.replay import replay
 from tests.hostile.speech import CALL, TELL, Speaker
 
