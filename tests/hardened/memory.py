@@ -12,17 +12,17 @@ __all__ = ["MIB", "Peak", "growth_of_peak", "resident"]
 MIB: Final = 1024 * 1024
 
 
-def _status(field: str) -> int:
-    with open("/proc/self/status") as file:
+def _status(field: str, pid: int | None = None) -> int:
+    with open(f"/proc/{pid or 'self'}/status") as file:
         for line in file:
             if line.startswith(field + ":"):
                 return int(line.split()[1]) * 1024
-    raise AssertionError(f"/proc/self/status has no {field}")
+    raise AssertionError(f"the status of a process has no {field}")
 
 
-def resident() -> int:
-    """Bytes that are in memory now."""
-    return _status("VmRSS")
+def resident(pid: int | None = None) -> int:
+    """Bytes that are in memory now, of this process or another."""
+    return _status("VmRSS", pid)
 
 
 class Peak:
