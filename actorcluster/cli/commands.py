@@ -18,13 +18,20 @@ __all__ = ["main"]
 
 
 @click.group()
+@click.version_option(package_name="actorcluster", prog_name="actorcluster")
 def main() -> None:
     """Worker processes as actors, with shared ports and passed descriptors."""
 
 
 @main.command()
 @click.option("--workers", default=4, type=click.IntRange(1, 64), show_default=True)
-@click.option("--requests", default=2000, type=click.IntRange(min=100), show_default=True)
+@click.option(
+    "--requests",
+    default=2000,
+    type=click.IntRange(min=100),
+    show_default=True,
+    help="at least so many; it goes on until the killed worker is back",
+)
 @click.option("--clients", default=16, type=click.IntRange(1, 256), show_default=True)
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="0, the default: a free one")
 def demo(workers: int, requests: int, clients: int, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import signal
@@ -126,6 +127,13 @@ async def test_help_names_the_demo() -> None:
     async with running("-m", "actorcluster", "--help") as program:
         assert 0 == await program.ends()
     assert re.search(r"(?m)^  demo  ", program.text)
+
+
+async def test_version() -> None:
+    async with running("-m", "actorcluster", "--version") as program:
+        assert 0 == await program.ends()
+    installed = importlib.metadata.version("actorcluster")
+    assert f"actorcluster, version {installed}\n" == program.text.replace("\r", "")
 
 
 # ---- broken promises ----------------------------------------------------------------------
