@@ -13,11 +13,12 @@ _KIB: Final = 1024
 
 
 def descendants(pid: int) -> list[int]:
-    """Give the children of a process, their children, and so on."""
+    """Give the children of a process, their children, and so on; some may just have ended."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *descendants(child)]
     return found
 
 

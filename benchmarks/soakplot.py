@@ -33,7 +33,7 @@ _TOP: Final = 40
 def soak_plot(result: Mapping[str, Any]) -> str:
     """Draw a panel for each thing that was watched, with a line for each group of processes."""
     svg = Svg(_WIDTH, _TOP + (_PANEL + 40) * len(_TITLES))
-    svg.text(10, 20, f"Mixed load for {result['seconds'] / 60:.0f} minutes", bold=True)
+    svg.text(10, 20, f"Mixed load for {result['seconds'] / 60:.1f} minutes", bold=True)
     for number, (name, (title, unit)) in enumerate(_TITLES.items()):
         lines = {who: _scaled(one[name], unit) for who, one in result["series"].items()}
         _panel(svg, _TOP + (_PANEL + 40) * number, title, result["times"], lines)

@@ -125,17 +125,18 @@ class Load:
     async def last_counts(self, worker: Worker) -> dict[str, int]:
         """Ask what a worker has heard and sent, until it agrees with our counts or time is up.
 
-        It may have messages in hand that came before the question, for it handles several at once.
+        It may have messages in hand that came before the question, for it handles several at once,
+        and we may not have counted one that came before the answer. So it must agree twice.
         """
         counts: dict[str, int] = {}
+        agreed = 0
         with trio.move_on_after(PATIENCE):
-            while True:
+            while agreed < 2:
                 counts = await worker.ask("counts")
                 told, received = (
                     self.counts[f"{what} {worker.name}"] for what in ("told", "received")
                 )
-                if (counts["heard"], counts["sent"]) == (told, received):
-                    break
+                agreed += (counts["heard"], counts["sent"]) == (told, received)
                 await trio.sleep(PAUSE)
         return counts
 

@@ -106,7 +106,7 @@ def test_a_soak_is_drawn_and_written() -> None:
         "wrong": [],
         "grown": ["rss of primary grew from 1 to 2"],
     }
-    assert "Mixed load for 2 minutes" in soak_plot(result)
+    assert "Mixed load for 2.0 minutes" in soak_plot(result)
     assert ET.fromstring(soak_plot(result)) is not None
     assert "- growth: rss of primary grew from 1 to 2" in soak_page(result)
     assert "| told | 1,000 |" in soak_page(result)
