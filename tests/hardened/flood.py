@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 import trio
+import trio.testing
 
 import actorcluster
 from actorcluster import Actor, Worker
@@ -75,6 +76,7 @@ async def flood(seconds: float, looks: int, pause: float = _SLOW_SECONDS) -> lis
                 nursery.start_soon(send)
             for _ in range(looks):
                 await trio.sleep(seconds / looks)
+                await trio.testing.wait_all_tasks_blocked()  # whoever was let in waits again
                 samples.append(_look(worker, sent))
             nursery.cancel_scope.cancel()
         worker.kill("SIGKILL")  # it would take what is there before it leaves

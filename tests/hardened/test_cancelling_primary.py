@@ -210,7 +210,7 @@ async def test_open_primary() -> None:
             await workers[0].send({"number": 1, "inside": []})
 
     before = descriptors()
-    for trial in every_moment(own_steps=True, stride=4):
+    for trial in every_moment(own_steps=True, stride=6):
         workers: list[Worker] = []
         await trial.run(whole)
         assert all(worker.is_dead() for worker in workers)
