@@ -19,7 +19,8 @@ that have not ended after `ORPHAN_SECONDS`, be they stopped or caught in C code,
 them by pidfd.
 
 A worker inherits what its interpreter decided at start: hash seed, encoding and whatever else comes
-from PYTHON* variables or flags are the server's. So are the resource limits.
+from PYTHON* variables or flags are the server's. So are the resource limits, and what else is in
+docs/reference/start-methods.md.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ __all__ = ["main"]
 ORPHAN_SECONDS: Final = 1.75
 """From the primary's death to SIGKILL: a little more than `bootstrap.Lifeline` gives."""
 
+_PR_SET_PDEATHSIG: Final = 1
 _STDIO: Final = 3
 _LONGEST_TEXT: Final = 10_000
 _EXIT_SECONDS: Final = 2
@@ -69,6 +71,7 @@ def main(control_fd: int, entry: str) -> int:
         The exit code of whichever process this is by then.
     """
     bootstrap.prepare_signals()
+    _wake_when_orphaned()
     _fill_stdio()
     with socket.socket(fileno=control_fd) as control:
         job = _Server(control, entry).serve()
@@ -77,6 +80,11 @@ def main(control_fd: int, entry: str) -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_EXIT_SECONDS)  # an atexit function of a preloaded module may hang
     return 0
+
+
+def _wake_when_orphaned() -> None:
+    """Have the kernel continue us, if we are stopped, when the primary has gone: we are needed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def _fill_stdio() -> None:

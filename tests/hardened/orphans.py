@@ -14,7 +14,7 @@ import sys
 import trio
 
 import actorcluster
-from actorcluster import Actor
+from actorcluster import Actor, Primary
 
 METHODS = ("forkserver", "exec")
 KINDS = ("idle", "stopped", "holding the interpreter", "looping")  # the last need a processor
@@ -34,13 +34,19 @@ async def worker(actor: Actor, kind: str, method: str) -> None:
     await trio.sleep_forever()
 
 
+async def fork(primary: Primary, kind: str, method: str) -> None:
+    """Have one worker."""
+    await primary.fork(worker, kind, method, settings={"start_method": method})
+
+
 async def main(end: str) -> None:
     """Have a worker of each kind by each method, and end."""
     with trio.open_signal_receiver(signal.SIGUSR1) as told:
         async with actorcluster.open_primary(shutdown_timeout=SHUTDOWN_TIMEOUT) as primary:
             for kind in KINDS:
-                for method in METHODS:
-                    await primary.fork(worker, kind, method, settings={"start_method": method})
+                async with trio.open_nursery() as nursery:
+                    for method in METHODS:
+                        nursery.start_soon(fork, primary, kind, method)
             await anext(told)
             if end == "_exit":
                 os._exit(3)
