@@ -90,7 +90,9 @@ def guards(primary: Any) -> list[int]:
 async def test_no_worker_holds_the_channel_of_another(method: str) -> None:
     """Nor does the fork server, so a worker's end is the end of its channel, at once."""
     async with actorcluster.open_primary(settings={"start_method": method}) as primary:
-        workers = [await primary.fork(forks.idle) for _ in range(WORKERS)]
+        workers = [primary.fork_soon(forks.idle) for _ in range(WORKERS)]
+        for worker in workers:
+            await primary.wait_for(events.Online, worker)
         pids = [worker.pid for worker in workers if worker.pid is not None]
         assert WORKERS == len(pids)
         holders = Counter(

@@ -53,7 +53,7 @@ async def test_a_function(streams: str) -> None:
 
 @require("pty")
 async def test_a_function_with_a_terminal_and_flags() -> None:
-    flags = ("-X", "dev", "-O", "-W", "error::UserWarning")
+    flags = ("-X", "utf8=0", "-b", "-W", "error::UserWarning")
     assert await differences(*flags, form="function", streams="terminal") == ALWAYS
 
 
