@@ -165,10 +165,10 @@ async def _shut_down(primary: Primary, interrupted: bool) -> KeyboardInterrupt |
     while True:
         try:
             with trio.CancelScope(shield=True):
-                await primary.shut_down()
+                await primary._shut_down()
         except KeyboardInterrupt as exc:
             if interrupted:
-                primary.kill_all()
+                primary._kill_all()
             interrupted, interrupt = True, exc
         else:
             return interrupt

@@ -397,7 +397,7 @@ class Primary:
         while self._seats:
             await self._changed.wait()
 
-    def stop_soon(self) -> None:
+    def _stop_soon(self) -> None:
         """Begin the stop of the whole block; for the signal handlers of `run`.
 
         May be called from a signal handler or another thread.
@@ -405,12 +405,12 @@ class Primary:
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self.scope.cancel, idempotent=True)
 
-    def kill_all(self) -> None:
+    def _kill_all(self) -> None:
         """Kill every worker now. Safe in a signal handler."""
         for seat in list(self._seats.values()):
             seat.life.kill_now()
 
-    async def shut_down(self) -> None:
+    async def _shut_down(self) -> None:
         """Stop every worker, last started first; returns when every process is reaped.
 
         Asks and waits of ours that are in progress end now, and so do starts.
@@ -427,12 +427,12 @@ class Primary:
                 life.stop(_drain_seconds(life.options.shutdown, limit))
         with trio.move_on_after(math.inf if limit is None else limit):
             await self.wait()
-        self.kill_all()
+        self._kill_all()
         await self.wait()
         self._names.loopback.close()
         self._ports.close()
         await self._starter.aclose()
-        self.mailbox.end()
+        self.mailbox._end()
         self._hub.close()
 
 

@@ -65,10 +65,10 @@ class _Signals:
         if self._primaries and not self._asked:
             self._asked = True
             for primary in list(open_primaries):
-                primary.stop_soon()
+                primary._stop_soon()
             return
         for primary in list(open_primaries):
-            primary.kill_all()
+            primary._kill_all()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         os._exit(128 + number)  # process 1 of a container: the default action spares it

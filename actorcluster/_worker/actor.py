@@ -100,7 +100,7 @@ class ActorHome(Home):
 
     async def ask(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> Any:
         actor = self.actor
-        if actor is not None and actor.answers_to(ref.name if ref.aid is None else ref.aid):
+        if actor is not None and actor._answers_to(ref.name if ref.aid is None else ref.aid):
             raise RuntimeError(f"{actor!r} asks itself: it cannot answer while it waits")
         return await self.channel.ask(body, handle, keep_open=keep_open, **_address(ref))
 
@@ -360,47 +360,47 @@ class Actor:
 
     # ---- idle, stop, lost -----------------------------------------------------------------
 
-    def is_idle(self) -> bool:
+    def _is_idle(self) -> bool:
         """Whether nothing is under way that Stop would wait for."""
         mailbox = self.mailbox
         unanswered = self._channel.asks_unanswered
-        if not mailbox.was_read:  # then nobody will answer what lies in it
-            unanswered -= mailbox.asks_waiting()
+        if not mailbox._was_read:  # then nobody will answer what lies in it
+            unanswered -= mailbox._asks_waiting()
         return (
             not self._busy
             and not unanswered
             and not self._channel.messages_open
-            and not (mailbox.was_read and (len(mailbox) or mailbox.has_message_in_hand()))
+            and not (mailbox._was_read and (len(mailbox) or mailbox._has_message_in_hand()))
             and self._listeners.is_idle()
         )
 
-    def begin_drain(self) -> None:
+    def _begin_drain(self) -> None:
         """Stop was heard."""
-        self.mailbox.end()
+        self.mailbox._end()
         self.draining.set()
         self._listeners.stop()
 
-    def lose_primary(self) -> None:
+    def _lose_primary(self) -> None:
         """The channel ended without Stop."""
-        self.begin_drain()
+        self._begin_drain()
         self._listeners.fail()
         self.scope.cancel()
 
-    def close_mailbox(self) -> None:
+    def _close_mailbox(self) -> None:
         """Main has ended: whoever waits for an answer learns that there will be none."""
-        if lost := self.mailbox.discard():
+        if lost := self.mailbox._discard():
             log.warning("%s: %d messages were never read", self.name, lost)
         self._channel.refuse_all(ErrorCode.NOT_HANDLED, "its receiver has ended")
 
     # ---- what the primary says ------------------------------------------------------------
 
-    def answers_to(self, to: int | str | None) -> bool:
+    def _answers_to(self, to: int | str | None) -> bool:
         """Whether a message with this address is for us."""
         return to in (None, self.name, main_actor(self.id))
 
-    def on_mail(self, event: events.TellReceived | events.CallReceived) -> None:
+    def _on_mail(self, event: events.TellReceived | events.CallReceived) -> None:
         """A message has arrived."""
-        if not self.answers_to(event.to):
+        if not self._answers_to(event.to):
             bounce(event, self._channel, ErrorCode.NO_SUCH_ACTOR, f"no actor {event.to!r} here")
             return
         sender = self.primary
@@ -409,7 +409,7 @@ class Actor:
             sender = self._home.build(event.sender, name if isinstance(name, str) else None)
         deliver(event, self._channel, self.mailbox, sender)
 
-    def on_event(self, event: events.Event) -> None:
+    def _on_event(self, event: events.Event) -> None:
         """The primary said something that is not about mail or the end."""
         if isinstance(event, events.Undeliverable):
             self._home.forget(event.to)
@@ -419,11 +419,11 @@ class Actor:
         else:
             self._listeners.on_event(event)
 
-    async def drain(self, seconds: float | None) -> None:
+    async def _drain(self, seconds: float | None) -> None:
         """Cancel main when the actor is idle, or when the time is up."""
         with trio.move_on_after(math.inf if seconds is None else seconds):
             while True:
                 await trio.sleep(_IDLE_POLL_SECONDS)
-                if self.is_idle():
+                if self._is_idle():
                     break
         self.scope.cancel()

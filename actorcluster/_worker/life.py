@@ -216,7 +216,7 @@ class Life:
     def _disconnect(self) -> None:
         """The channel is over: nobody can be heard or told anything any more."""
         self.state = "disconnected"
-        self.mailbox.end()
+        self.mailbox._end()
         self._moments.disconnected()
 
     def _finish(self, status: ExitStatus) -> None:
@@ -444,18 +444,18 @@ class Life:
 
 
 _ACTS: Final[dict[type, Callable[[Life, Any], None]]] = {
-    events.Aborted: Life._on_aborted,  # noqa: SLF001
-    events.Cancelled: Life._on_cancelled,  # noqa: SLF001
-    events.ConnCredit: Life._on_port,  # noqa: SLF001
-    events.ConnReply: Life._on_port,  # noqa: SLF001
-    events.ExitInfo: Life._on_exit_info,  # noqa: SLF001
-    events.Goodbye: Life._on_goodbye,  # noqa: SLF001
-    events.Hello: Life._on_hello,  # noqa: SLF001
-    events.Leave: Life._on_leave,  # noqa: SLF001
-    events.Listen: Life._on_port,  # noqa: SLF001
-    events.ListenClosed: Life._on_port,  # noqa: SLF001
-    events.Log: Life._on_log,  # noqa: SLF001
-    events.Ready: Life._on_ready,  # noqa: SLF001
-    events.Serving: Life._on_serving,  # noqa: SLF001
-    events.Undeliverable: Life._on_undeliverable,  # noqa: SLF001
+    events.Aborted: Life._on_aborted,
+    events.Cancelled: Life._on_cancelled,
+    events.ConnCredit: Life._on_port,
+    events.ConnReply: Life._on_port,
+    events.ExitInfo: Life._on_exit_info,
+    events.Goodbye: Life._on_goodbye,
+    events.Hello: Life._on_hello,
+    events.Leave: Life._on_leave,
+    events.Listen: Life._on_port,
+    events.ListenClosed: Life._on_port,
+    events.Log: Life._on_log,
+    events.Ready: Life._on_ready,
+    events.Serving: Life._on_serving,
+    events.Undeliverable: Life._on_undeliverable,
 }

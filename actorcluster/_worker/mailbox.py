@@ -57,7 +57,7 @@ class _Receiving(AsyncIterator[Message]):
         self._pace = Pace()
         self._ended = False
 
-    def pop(self) -> Message | None:
+    def _pop(self) -> Message | None:
         """Take out the message whose turn it is, if there is one, giving its credit back."""
         raise AssertionError("abstract")
 
@@ -93,7 +93,7 @@ class _Receiving(AsyncIterator[Message]):
     def _take(self) -> Message | None:
         task = trio.lowlevel.current_task()
         self._asks(task)
-        message = self.pop()
+        message = self._pop()
         if message is not None:
             self._holds(task)
         elif self._ended:
@@ -122,18 +122,18 @@ class _Receiving(AsyncIterator[Message]):
         return message
 
     @property
-    def is_awaited(self) -> bool:
+    def _is_awaited(self) -> bool:
         """Whether a task waits here."""
         return bool(self._parked)
 
-    def hand_over(self, message: Message) -> None:
+    def _hand_over(self, message: Message) -> None:
         """Give a message to the receiver that has waited longest."""
         task = self._parked.popleft()
         self._given[task] = message
         self._holds(task)
         trio.lowlevel.reschedule(task)
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Nothing more will be put; what is in it can still be read."""
         self._ended = True
         while self._parked:
@@ -156,7 +156,7 @@ class Mailbox(_Receiving):
     def __init__(self, merged: MergedMailbox | None = None) -> None:
         super().__init__()
         #: whether anybody ever asked for a message.
-        self.was_read = False
+        self._was_read = False
         self._queue: deque[Message] = deque()
         self._gaps = 0
         self._bytes = 0
@@ -174,66 +174,66 @@ class Mailbox(_Receiving):
 
     # ---- in and out -----------------------------------------------------------------------
 
-    def put(self, message: Message) -> None:
+    def _put(self, message: Message) -> None:
         """Deliver; called by the link's reader."""
         merged = self._merged
         if self._parked:
-            message.leave()
-            self.hand_over(message)
-        elif merged is not None and merged.is_awaited:
-            message.leave()
-            merged.hand_over(message)
+            message._leave()
+            self._hand_over(message)
+        elif merged is not None and merged._is_awaited:
+            message._leave()
+            merged._hand_over(message)
         else:
-            message.mailbox = self
+            message._mailbox = self
             self._queue.append(message)
-            self._bytes += message.charge
+            self._bytes += message._charge
             if merged is not None and len(self) == 1:
-                merged.has_mail(self)
+                merged._has_mail(self)
 
-    def pop(self) -> Message | None:
+    def _pop(self) -> Message | None:
         queue = self._queue
         while queue:
             message = queue.popleft()
-            if message.mailbox is not None:
-                self._bytes -= message.charge
-                message.leave()
+            if message._mailbox is not None:
+                self._bytes -= message._charge
+                message._leave()
                 if self._merged is not None and not len(self):
-                    self._merged.has_no_mail(self)
+                    self._merged._has_no_mail(self)
                 return message
             self._gaps -= 1
         return None
 
-    def take_back(self, ask: Ask) -> None:
+    def _take_back(self, ask: Ask) -> None:
         """Dispose of an ask that waits here and that nobody wants answered any more.
 
         A gap stays in its place, for finding it would take time.
         """
-        self._bytes -= ask.charge
+        self._bytes -= ask._charge
         self._gaps += 1
-        ask.leave()
-        ask.discard()
+        ask._leave()
+        ask._discard()
         if self._merged is not None and not len(self):
-            self._merged.has_no_mail(self)
+            self._merged._has_no_mail(self)
         if self._gaps > _TIDY_AT and self._gaps * 2 > len(self._queue):
-            self._queue = deque(message for message in self._queue if message.mailbox is not None)
+            self._queue = deque(message for message in self._queue if message._mailbox is not None)
             self._gaps = 0
 
-    def discard(self) -> int:
+    def _discard(self) -> int:
         """Dispose of what nobody will read any more.
 
         Returns:
             The number of messages disposed of.
         """
-        self.end()
+        self._end()
         count = len(self)
-        while (message := self.pop()) is not None:
-            message.discard()
+        while (message := self._pop()) is not None:
+            message._discard()
         return count
 
     # ---- who works on what ----------------------------------------------------------------
 
     def _asks(self, task: trio.lowlevel.Task) -> None:
-        self.was_read = True
+        self._was_read = True
         self._in_hand.discard(task)
 
     def _holds(self, task: trio.lowlevel.Task) -> None:
@@ -250,14 +250,14 @@ class Mailbox(_Receiving):
             if inspect.getcoroutinestate(task.coro) != inspect.CORO_CLOSED
         }
 
-    def has_message_in_hand(self) -> bool:
+    def _has_message_in_hand(self) -> bool:
         """Whether a living task has received a message and not asked again since."""
         self._forget_ended()
         return bool(self._in_hand)
 
-    def asks_waiting(self) -> int:
+    def _asks_waiting(self) -> int:
         """How many asks wait here."""
-        return sum(message.mailbox is not None and message.is_ask for message in self._queue)
+        return sum(message._mailbox is not None and message.is_ask for message in self._queue)
 
 
 @final
@@ -268,19 +268,19 @@ class MergedMailbox(_Receiving):
         super().__init__()
         self._with_mail: OrderedDict[Mailbox, None] = OrderedDict()
 
-    def has_mail(self, mailbox: Mailbox) -> None:
+    def _has_mail(self, mailbox: Mailbox) -> None:
         """A mailbox that was empty is not any more."""
         self._with_mail[mailbox] = None
 
-    def has_no_mail(self, mailbox: Mailbox) -> None:
+    def _has_no_mail(self, mailbox: Mailbox) -> None:
         """A mailbox is empty now."""
         self._with_mail.pop(mailbox, None)
 
-    def pop(self) -> Message | None:
+    def _pop(self) -> Message | None:
         if not self._with_mail:
             return None
         mailbox = next(iter(self._with_mail))
-        message = mailbox.pop()
+        message = mailbox._pop()
         if len(mailbox):
             self._with_mail.move_to_end(mailbox)
         return message
@@ -300,7 +300,7 @@ def deliver(
 ) -> None:
     """Put what the link received into a mailbox. Called by the link's reader; never waits."""
     if isinstance(event, CallReceived):
-        mailbox.put(Ask(event, channel, sender))
+        mailbox._put(Ask(event, channel, sender))
     else:
-        mailbox.put(Message(event, channel, sender))
+        mailbox._put(Message(event, channel, sender))
     channel.connection.arrived(event.number)

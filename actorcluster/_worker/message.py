@@ -46,7 +46,7 @@ class Asked(Protocol):
 class Holder(Protocol):
     """A mailbox, as an ask in it sees it."""
 
-    def take_back(self, ask: Ask) -> None: ...
+    def _take_back(self, ask: Ask) -> None: ...
 
 
 class Message:
@@ -62,14 +62,14 @@ class Message:
         deadline: the asker's deadline on this process's ``trio.current_time()``, or ``inf``.
     """
 
-    __slots__ = ("__weakref__", "_channel", "_event", "_scope", "deadline", "mailbox", "sender")
+    __slots__ = ("__weakref__", "_channel", "_event", "_mailbox", "_scope", "deadline", "sender")
 
     def __init__(self, event: TellReceived | CallReceived, channel: Channel, sender: Any) -> None:
         self._event = event
         self._channel = channel
         self._scope: trio.CancelScope | None = None
         #: where it waits to be received, if it still does.
-        self.mailbox: Holder | None = None
+        self._mailbox: Holder | None = None
         self.sender = sender
         self.deadline = math.inf
 
@@ -145,16 +145,16 @@ class Message:
     # ---- what the mailbox does with it ----------------------------------------------------
 
     @property
-    def charge(self) -> int:
+    def _charge(self) -> int:
         """The window bytes it holds while it is in a mailbox."""
         return self._event.charge
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """It leaves its mailbox: its sender gets the room back."""
-        self.mailbox = None
+        self._mailbox = None
         self._channel.release(self._event.charge)
 
-    def discard(self) -> None:
+    def _discard(self) -> None:
         """Nobody will ever read it."""
         for handle in self._event.handles:
             handle.close()
@@ -214,8 +214,8 @@ class Ask(Message):
         if self._scope is not None:
             self._scope.cancel()
         self.deadline = _WITHDRAWN  # else its block begins cancelled
-        if self.mailbox is not None:
-            self.mailbox.take_back(self)
+        if self._mailbox is not None:
+            self._mailbox._take_back(self)
 
     def _dispose(self, exc: BaseException | None) -> None:
         if self.answered:
@@ -233,11 +233,11 @@ class Ask(Message):
             return ErrorCode.DEADLINE_EXCEEDED
         return ErrorCode.NOT_HANDLED
 
-    def discard(self) -> None:
+    def _discard(self) -> None:
         if not self.answered:
             code = ErrorCode.CANCELLED if self.withdrawn else ErrorCode.STOPPING
             self._channel.refuse(self._number, code, "never read")
-        super().discard()
+        super()._discard()
 
     def __del__(self) -> None:
         # The last reference is gone and nobody can answer any more. The collector may run in any

@@ -105,7 +105,7 @@ class _Runtime:
             seconds = f"{_HELLO_SECONDS:g} seconds"
             return RuntimeError(f"the primary did not answer within {seconds}")
         self._actor = actor = Actor(self._home, self._welcome)
-        self._channel.pass_mail_to(actor.on_mail)
+        self._channel.pass_mail_to(actor._on_mail)
         try:
             main, args = self._load(self._welcome)
             if self._stop is not None or self._connection.state is State.CLOSED:
@@ -120,7 +120,7 @@ class _Runtime:
             return exc
         finally:
             set_current_actor(None)
-            actor.close_mailbox()
+            actor._close_mailbox()
         return None
 
     def _load(self, welcome: events.Welcome) -> tuple[Main, list[Any]]:
@@ -139,7 +139,7 @@ class _Runtime:
         self._channel.fail_all(self._closed)
         self._welcomed.set()
         if self._actor is not None:
-            self._actor.lose_primary()
+            self._actor._lose_primary()
 
     def _closed(self, text: str) -> PeerClosed:
         return PeerClosed(f"the primary: {text}", unconfirmed=self._channel.unconfirmed)
@@ -176,14 +176,14 @@ class _Runtime:
             log.error("the primary gave up, code %d: %s", event.code, event.detail)
             self._channel.finish()
         elif actor is not None:
-            actor.on_event(event)
+            actor._on_event(event)
 
     def _on_stop(self, event: events.Stop) -> None:
         self._stop = event
         if self._actor is not None:
             assert self._nursery is not None
-            self._actor.begin_drain()
-            self._nursery.start_soon(self._actor.drain, event.deadline)
+            self._actor._begin_drain()
+            self._nursery.start_soon(self._actor._drain, event.deadline)
 
 
 def _forget(error: BaseException | None) -> None:

@@ -111,7 +111,7 @@ async def test_body_raises_while_a_stop_cancels_it() -> None:
     """A stop absorbs the cancellation, not the error of cleaning up."""
     with pytest.raises(KeyError, match="while cleaning up"):
         async with open_primary() as primary:
-            primary.stop_soon()
+            primary._stop_soon()
             try:
                 await trio.sleep_forever()
             finally:
@@ -160,7 +160,7 @@ async def test_a_stop_is_absorbed() -> None:
     """It cancels the body alone, and what comes after the block happens."""
     async with open_primary() as primary:
         worker = await primary.fork(actors.idle)
-        primary.stop_soon()
+        primary._stop_soon()
         await trio.sleep_forever()
     await trio.lowlevel.checkpoint()
     assert ["shutdown"] == await reasons(worker)
@@ -169,10 +169,10 @@ async def test_a_stop_is_absorbed() -> None:
 async def test_a_stop_may_be_asked_for_anywhere() -> None:
     """In another thread, twice, and when all is over."""
     async with open_primary() as primary:
-        await trio.to_thread.run_sync(primary.stop_soon)
-        primary.stop_soon()
+        await trio.to_thread.run_sync(primary._stop_soon)
+        primary._stop_soon()
         await trio.sleep_forever()
-    primary.stop_soon()
+    primary._stop_soon()
     await trio.lowlevel.checkpoint()
 
 
@@ -182,7 +182,7 @@ def test_a_stop_after_the_loop_is_nothing() -> None:
             pass
         return primary
 
-    trio.run(main).stop_soon()
+    trio.run(main)._stop_soon()
 
 
 async def test_nested_primaries_end_from_the_inside() -> None:
@@ -191,13 +191,13 @@ async def test_nested_primaries_end_from_the_inside() -> None:
         first = await outer.fork(actors.idle)
         async with open_primary() as inner:
             second = await inner.fork(actors.idle)
-            inner.stop_soon()
+            inner._stop_soon()
             await trio.sleep_forever()
         assert second.is_dead()
         assert first.is_connected()
         async with open_primary() as inner:
             third = await inner.fork(actors.idle)
-            outer.stop_soon()
+            outer._stop_soon()
             await trio.sleep_forever()
         await trio.sleep_forever()
     assert ["shutdown"] * 3 == await reasons(first, second, third)

@@ -264,7 +264,7 @@ def test_when_main_is_cancelled_under_a_limit(
 async def test_kill_all() -> None:
     async with actorcluster.open_primary() as primary:
         workers = [await primary.fork(actors.deaf, ready="called") for _ in range(2)]
-        primary.kill_all()
+        primary._kill_all()
         with trio.fail_after(5):
             statuses = [await worker.wait() for worker in workers]
     assert ["killed", "killed"] == [status.reason for status in statuses]
@@ -273,7 +273,7 @@ async def test_kill_all() -> None:
 async def test_stop_soon_from_a_thread() -> None:
     async with actorcluster.open_primary() as primary:
         worker = await primary.fork(actors.idle)
-        await trio.to_thread.run_sync(primary.stop_soon)
+        await trio.to_thread.run_sync(primary._stop_soon)
         await trio.sleep_forever()
     assert "shutdown" == (await worker.wait()).reason
 
@@ -285,4 +285,4 @@ def test_stop_soon_after_the_run() -> None:
 
     left: list[actorcluster.Primary] = []
     trio.run(main)
-    left[0].stop_soon()
+    left[0]._stop_soon()

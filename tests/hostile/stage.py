@@ -212,7 +212,7 @@ async def _act(worker: Worker, played: Played, heard: int) -> None:
 def _empty(worker: Worker) -> None:
     try:
         while True:
-            worker.mailbox.receive_nowait().discard()
+            worker.mailbox.receive_nowait()._discard()
     except trio.EndOfChannel:
         pass
 

@@ -67,7 +67,7 @@ async def test_each_message_goes_to_exactly_one_receiver() -> None:
         for number in range(300):
             await ends.worker.channel.send(number)
         await settle()
-        ends.primary.mailbox.end()
+        ends.primary.mailbox._end()
     assert list(range(300)) == sorted(number for _, number in got)
     assert {"a", "b", "c"} == {name for name, _ in got}
 
@@ -96,7 +96,7 @@ async def test_receive_nowait() -> None:
         await ends.worker.channel.send("x")
         await settle()
         assert "x" == mailbox.receive_nowait().body
-        mailbox.end()
+        mailbox._end()
         with pytest.raises(trio.EndOfChannel):
             mailbox.receive_nowait()
         with pytest.raises(trio.EndOfChannel):
@@ -108,7 +108,7 @@ async def test_ends_after_what_is_in_it() -> None:
         for number in range(3):
             await ends.worker.channel.send(number)
         await settle()
-        ends.primary.mailbox.end()
+        ends.primary.mailbox._end()
         assert [0, 1, 2] == [message.body async for message in ends.primary.mailbox]
 
 
@@ -121,7 +121,7 @@ async def test_ending_wakes_everybody_who_waits() -> None:
         for _ in range(3):
             nursery.start_soon(reader)
         await settle()
-        ends.primary.mailbox.end()
+        ends.primary.mailbox._end()
 
 
 async def test_a_receiver_that_was_cancelled_has_taken_nothing() -> None:
@@ -155,7 +155,7 @@ async def test_put_and_cancel_in_one_pass() -> None:
 def put(end: End, body: Any) -> None:
     """What the link's reader does with a message, between two checkpoints."""
     event = TellReceived(None, None, body, (), {}, charge=0, number=1)
-    end.mailbox.put(Message(event, end.channel, "nobody"))
+    end.mailbox._put(Message(event, end.channel, "nobody"))
 
 
 # ---- the merger -------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ async def test_merger_ends_after_what_is_in_it() -> None:
     async with line(mailbox=Mailbox(merged)) as ends:
         await ends.worker.channel.send("x")
         await settle()
-        merged.end()
+        merged._end()
         assert ["x"] == [message.body async for message in merged]
 
 
@@ -661,7 +661,7 @@ async def test_withdrawn_while_it_waits_in_the_mailbox(
         with trio.move_on_after(1):
             await ends.worker.channel.ask({"h": Handle.of(writer)})
         await settle()
-        assert (0, 0, 0) == (len(mailbox), mailbox.statistics().bytes, mailbox.asks_waiting())
+        assert (0, 0, 0) == (len(mailbox), mailbox.statistics().bytes, mailbox._asks_waiting())
         await everybody_has_closed(reader)
         await ends.worker.channel.send("next")
         assert "next" == (await ends.primary.receive()).body
@@ -697,12 +697,12 @@ async def test_discarding() -> None:
         await ends.worker.channel.send("x", Handle.of(writer))
         nursery.start_soon(ask, ends.worker, "y", outcomes)
         await settle()
-        assert 1 == ends.primary.mailbox.asks_waiting()
-        assert 2 == ends.primary.mailbox.discard()
+        assert 1 == ends.primary.mailbox._asks_waiting()
+        assert 2 == ends.primary.mailbox._discard()
         await everybody_has_closed(reader)
         await settle()
         assert isinstance(outcomes[0], PeerClosed)
-        assert 0 == ends.primary.mailbox.discard()
+        assert 0 == ends.primary.mailbox._discard()
 
 
 # ---- handles ----------------------------------------------------------------------------------
@@ -845,16 +845,16 @@ async def test_a_handler_whose_asker_gave_up() -> None:
 async def test_in_hand_until_the_same_task_asks_again() -> None:
     async with line() as ends:
         mailbox = ends.primary.mailbox
-        before = mailbox.was_read
+        before = mailbox._was_read
         await ends.worker.channel.send(1)
         await settle()
-        assert not mailbox.has_message_in_hand()
+        assert not mailbox._has_message_in_hand()
         mailbox.receive_nowait()
-        assert (False, True) == (before, mailbox.was_read)
-        assert mailbox.has_message_in_hand()
+        assert (False, True) == (before, mailbox._was_read)
+        assert mailbox._has_message_in_hand()
         with pytest.raises(trio.WouldBlock):
             mailbox.receive_nowait()
-        assert not mailbox.has_message_in_hand()
+        assert not mailbox._has_message_in_hand()
 
 
 async def test_a_message_is_in_hand_from_the_moment_it_is_handed_over() -> None:
@@ -864,9 +864,9 @@ async def test_a_message_is_in_hand_from_the_moment_it_is_handed_over() -> None:
         nursery.start_soon(mailbox.receive)
         await settle()
         put(ends.primary, 1)
-        assert mailbox.has_message_in_hand()
+        assert mailbox._has_message_in_hand()
         await settle()
-        assert not mailbox.has_message_in_hand()  # its task has ended
+        assert not mailbox._has_message_in_hand()  # its task has ended
 
 
 async def test_tasks_that_ended_hold_nothing() -> None:
@@ -881,11 +881,11 @@ async def test_tasks_that_ended_hold_nothing() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(one)
         assert 70 > len(mailbox._in_hand)
-        assert not mailbox.has_message_in_hand()
+        assert not mailbox._has_message_in_hand()
 
 
 async def test_nobody_keeps_books_in_the_primary() -> None:
     async with line(mailbox=Mailbox(MergedMailbox())) as ends:
         await ends.worker.channel.send(1)
         await ends.primary.receive()
-        assert not ends.primary.mailbox.has_message_in_hand()
+        assert not ends.primary.mailbox._has_message_in_hand()
