@@ -488,7 +488,7 @@ class _Adapter:
     def describe(self, handle: Any) -> tuple[HandleKind, dict[str, Any]]:
         """Return kind and meta of a handle, or of what was staged to become one."""
         if isinstance(handle, Handle):
-            return handle._verified(), handle._meta  # noqa: SLF001 (its other half)
+            return handle._verified(), handle._meta
         staged: Sendable = handle
         return staged.describe()
 
