@@ -202,7 +202,7 @@ class Lifeline:
         grace: seconds from the primary's end to this process's.
     """
 
-    def __init__(self, channel_fd: int, grace: float = 1.5) -> None:
+    def __init__(self, channel_fd: int, grace: float = 1.0) -> None:
         self._channel_fd = channel_fd
         self._grace = grace
         self._armed_by: int | None = os.getpid()

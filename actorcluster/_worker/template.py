@@ -51,7 +51,7 @@ from .forkprocess import FAILED, HEADER, MAX_FDS, NO_FORK, READY
 
 __all__ = ["main"]
 
-ORPHAN_SECONDS: Final = 1.75
+ORPHAN_SECONDS: Final = 1.25
 """From the primary's death to SIGKILL: a little more than `bootstrap.Lifeline` gives."""
 
 _PR_SET_PDEATHSIG: Final = 1
