@@ -97,7 +97,8 @@ wheel_tests() {
     /usr/*:*root*) ACTORCLUSTER_REQUIRE+=,other-user ;; # nothing of it is closed to others
     esac
     "$python" -c 'import actorcluster as a; print(a.__file__); assert "site-packages" in a.__file__'
-    "$python" -m pytest --hypothesis-profile=quick # the dice were thrown in the checkout
+    # The dice were thrown in the checkout; benchmarks are not in the wheel.
+    "$python" -m pytest --hypothesis-profile=quick --ignore=tests/benchmarks
 }
 
 "$@"
