@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Literal
 
 import attrs
@@ -20,23 +21,45 @@ PATIENCE_SECONDS = 2.0
 Outcome = Literal["served", "refused", "hung", "cut", "wrong"]
 
 
+@attrs.frozen
+class Failure:
+    """A connection and how it ended.
+
+    Attributes:
+        outcome: see above.
+        name: its id.
+        host: address of the client's end.
+        port: of the same; ports are used again in the course of time. None: it had none.
+        begun: ``time.monotonic()``, the same clock in all processes.
+        ended: likewise.
+    """
+
+    outcome: Outcome
+    name: str
+    host: str
+    port: int | None
+    begun: float
+    ended: float
+
+
 @attrs.define
 class Report:
     """What became of the connections.
 
     Attributes:
         counts: by outcome.
-        failures: of all but the served ones: outcome, id, (host, port) of the client's end.
+        failures: of all but the served ones, the arguments of `Failure`.
     """
 
     counts: dict[Outcome, int] = attrs.Factory(dict)
-    failures: list[tuple[Outcome, str, tuple[str, int] | None]] = attrs.Factory(list)
+    failures: list[Failure] = attrs.Factory(list)
 
-    def add(self, outcome: Outcome, name: str, address: tuple[str, int] | None) -> None:
+    def add(self, failure: Failure) -> None:
         """Note what became of one."""
+        outcome = failure.outcome
         self.counts[outcome] = self.counts.get(outcome, 0) + 1
         if outcome != "served":
-            self.failures.append((outcome, name, address))
+            self.failures.append(failure)
 
 
 async def client(report: Report, port: int, number: int) -> None:
@@ -46,17 +69,17 @@ async def client(report: Report, port: int, number: int) -> None:
     for turn in range(sys.maxsize):
         name = f"{number}.{turn}"
         outcome: Outcome = "hung"
-        address = None
+        port_here, begun = None, time.monotonic()
         with trio.move_on_after(PATIENCE_SECONDS):
             try:
                 stream = await trio.open_tcp_stream(HOST, port, local_address=host)
             except OSError:
-                report.add("refused", name, None)
-                continue
-            async with stream:
-                address = stream.socket.getsockname()
-                outcome = await talk(stream, name)
-        report.add(outcome, name, address)
+                outcome = "refused"
+            else:
+                async with stream:
+                    port_here = stream.socket.getsockname()[1]
+                    outcome = await talk(stream, name)
+        report.add(Failure(outcome, name, host, port_here, begun, time.monotonic()))
 
 
 async def talk(stream: trio.SocketStream, name: str) -> Outcome:

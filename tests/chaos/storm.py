@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +22,7 @@ import actorcluster
 from actorcluster import Primary, WorkerStartError, events
 from actorcluster._cluster.dealing import Dealer, PortClient
 from actorcluster.wire import events as wire_events
+from tests.chaos.clients import Failure
 from tests.chaos.service import serve
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,8 @@ CLIENTS = 24
 #: On average; the times between are drawn from an exponential distribution.
 KILLS_PER_SECOND = 7.0
 
+Taken = dict[tuple[str, int | None], list[tuple[float, int]]]
+
 
 @attrs.define(kw_only=True)
 class Books:
@@ -36,7 +40,8 @@ class Books:
 
     Attributes:
         kills: ids of the workers that were killed.
-        taken: clients' addresses by the worker that said that it had taken their connections.
+        taken: by address of the client's end: when a worker said that it had taken the connection,
+            and which one; oldest first.
         counts: connections by outcome, see `tests.chaos.clients`.
         failures: see there.
         logged: the ids that were handled, each with how often.
@@ -44,9 +49,9 @@ class Books:
     """
 
     kills: list[int] = attrs.Factory(list)
-    taken: dict[int, set[tuple[str, int]]] = attrs.Factory(dict)
+    taken: Taken = attrs.Factory(dict)
     counts: dict[str, int] = attrs.Factory(dict)
-    failures: list[tuple[str, str, tuple[str, int] | None]] = attrs.Factory(list)
+    failures: list[Failure] = attrs.Factory(list)
     logged: Counter[str] = attrs.Factory(Counter)
     dealt_again: int = 0
 
@@ -55,9 +60,9 @@ class Books:
         return sum(self.counts.values())
 
     @property
-    def unlogged(self) -> list[tuple[str, int] | None]:
-        """Addresses of the clients that failed, and whose ids nobody had written down."""
-        return [where for _, name, where in self.failures if not self.logged[name]]
+    def unlogged(self) -> list[Failure]:
+        """The clients that failed, and whose ids nobody had written down."""
+        return [failure for failure in self.failures if not self.logged[failure.name]]
 
     def lost_by(self) -> tuple[Counter[int], int]:
         """Assign those to the killed workers that had taken them.
@@ -67,10 +72,13 @@ class Books:
         """
         lost: Counter[int] = Counter()
         nobodys = 0
-        for where in self.unlogged:
-            owners = [worker for worker in self.kills if where in self.taken.get(worker, ())]
-            if owners:
-                lost[owners[-1]] += 1
+        for failure in self.unlogged:
+            owner = None
+            for when, worker in self.taken.get((failure.host, failure.port), ()):
+                if failure.begun <= when <= failure.ended:
+                    owner = worker
+            if owner in self.kills:
+                lost[owner] += 1
             else:
                 nobodys += 1
         return lost, nobodys
@@ -155,7 +163,7 @@ async def kill_at_random(primary: Primary, dice: random.Random, kills: list[int]
 
 
 @contextmanager
-def recording(taken: dict[int, set[tuple[str, int]]]) -> Iterator[None]:
+def recording(taken: Taken) -> Iterator[None]:
     """Note whose connections each worker says that it has taken."""
     reply = Dealer.reply
 
@@ -164,7 +172,8 @@ def recording(taken: dict[int, set[tuple[str, int]]]) -> Iterator[None]:
         first = share.handed - len(share.untaken) + 1
         for number, accepted in zip(range(first, event.upto + 1), share.untaken, strict=False):
             if number not in event.rejected:
-                taken.setdefault(client.id, set()).add(accepted._socket.getpeername())
+                address = accepted._socket.getpeername()
+                taken.setdefault(address, []).append((time.monotonic(), client.id))
         reply(self, client, event)
 
     Dealer.reply = noting  # type: ignore[method-assign]
@@ -190,10 +199,7 @@ class Crowd:
             said += chunk
         report: dict[str, Any] = json.loads(said)
         books.counts = report["counts"]
-        books.failures = [
-            (outcome, name, None if where is None else (where[0], where[1]))
-            for outcome, name, where in report["failures"]
-        ]
+        books.failures = [Failure(**each) for each in report["failures"]]
 
 
 @asynccontextmanager

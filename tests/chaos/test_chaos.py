@@ -6,9 +6,8 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.storm import Books, storm
-
-HERE, THERE = ("127.0.0.2", 1000), ("127.0.0.3", 2000)
+from tests.chaos.clients import Failure, Outcome
+from tests.chaos.storm import Books, Taken, storm
 
 
 async def test_nothing_is_lost_but_what_was_taken() -> None:
@@ -26,33 +25,45 @@ async def test_an_acknowledgement_of_receipt_is_noticed() -> None:
     assert ["most_unlogged_per_kill"] == [one.split("=")[0] for one in books.broken_promises()]
 
 
+def failure(outcome: Outcome, name: str, port: int | None = 1000) -> Failure:
+    return Failure(outcome, name, "127.0.0.2", port, 10.0, 20.0)
+
+
+def taken(worker: int, when: float = 15.0, port: int = 1000) -> Taken:
+    return {("127.0.0.2", port): [(when, worker)]}
+
+
 @pytest.mark.parametrize(
     ("books", "broken"),
     [
         (Books(kills=[1], counts={"served": 1}, logged=Counter("a")), []),
         (
-            Books(counts={"hung": 1}, failures=[("hung", "a", HERE)], logged=Counter("a")),
+            Books(counts={"hung": 1}, failures=[failure("hung", "a")], logged=Counter("a")),
             ["hung=1"],
         ),
         (Books(logged=Counter("aab")), ["twice=1"]),
         (
-            Books(failures=[("refused", "a", None)], counts={"refused": 1}),
+            Books(failures=[failure("refused", "a", None)], counts={"refused": 1}),
             ["refused=1", "unlogged_unacknowledged=1"],
         ),
-        (Books(kills=[1], taken={1: {HERE}}, failures=[("cut", "a", HERE)]), []),
+        (Books(kills=[1], taken=taken(1), failures=[failure("cut", "a")]), []),
         (
-            Books(kills=[1], taken={1: {THERE}}, failures=[("cut", "a", HERE)]),
+            Books(kills=[1], taken=taken(1, port=2000), failures=[failure("cut", "a")]),
             ["unlogged_unacknowledged=1"],
         ),
         (
-            Books(kills=[1], taken={2: {HERE}}, failures=[("cut", "a", HERE)]),
+            Books(kills=[1], taken=taken(1, when=9.0), failures=[failure("cut", "a")]),
+            ["unlogged_unacknowledged=1"],
+        ),
+        (
+            Books(kills=[1], taken=taken(2), failures=[failure("cut", "a")]),
             ["unlogged_unacknowledged=1"],
         ),
         (
             Books(
                 kills=[1, 2],
-                taken={1: {HERE, THERE}},
-                failures=[("cut", "a", HERE), ("cut", "b", THERE)],
+                taken={**taken(1), **taken(1, port=2000)},
+                failures=[failure("cut", "a"), failure("cut", "b", 2000)],
             ),
             ["most_unlogged_per_kill=2"],
         ),
