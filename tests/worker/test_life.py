@@ -172,7 +172,8 @@ async def test_a_start_that_takes_too_long(autojump_clock: Clock) -> None:
         assert (None, None, "start_timeout", False) == shape(status)
 
 
-async def test_a_start_that_is_killed() -> None:
+@pytest.mark.parametrize("by", ["kill", "cancellation"])
+async def test_a_start_that_is_given_up(by: str) -> None:
     """Nothing waits for a process that will never be."""
     begun = trio.Event()
 
@@ -183,21 +184,10 @@ async def test_a_start_that_is_killed() -> None:
 
     async with rig(start=start) as one:
         await begun.wait()
-        one.life.brutal_kill()
-        assert (None, None, "killed", False) == shape(await one.ends())
-
-
-async def test_a_start_that_is_cancelled() -> None:
-    begun = trio.Event()
-
-    async def start(_: Start) -> Process:
-        begun.set()
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async with rig(start=start) as one:
-        await begun.wait()
-        one.running.cancel()
+        if by == "kill":
+            one.life.brutal_kill()
+        else:
+            one.running.cancel()
         assert (None, None, "killed", False) == shape(await one.ends())
         assert ["disconnected", "exited"] == one.moments.names
 
