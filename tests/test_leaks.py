@@ -7,7 +7,7 @@ import pytest
 from tests.nested import run_nested
 
 TESTS = """
-import os, socket, stat, subprocess, tempfile, threading, _thread
+import os, pathlib, socket, stat, subprocess, tempfile, threading, _thread
 import hypothesis, pytest, trio
 from hypothesis import strategies as st
 
@@ -15,15 +15,23 @@ pytestmark = pytest.mark.no_leaks
 kept = []
 until_exit, _held = os.pipe()
 
+def until_it_is(pid, command):  # in the midst of exec, which Popen does not wait for, it is nothing
+    while pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\\0")[:-1] != command:
+        os.sched_yield()
+
 def test_process():
     kept.append(subprocess.Popen(["cat"], stdin=until_exit))
+    until_it_is(kept[-1].pid, [b"cat"])
 
 def test_zombie():
     pid = os.posix_spawn("/bin/true", ["true"], {})
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 def test_orphan():
-    subprocess.run(["sh", "-c", "exec 3<&0; cat - <&3 &"], stdin=until_exit, check=True)
+    script = "exec 3<&0; cat - <&3 >/dev/null & echo $!"
+    shell = ["sh", "-c", script]
+    pid = subprocess.run(shell, stdin=until_exit, stdout=subprocess.PIPE, check=True).stdout
+    until_it_is(int(pid), [b"cat", b"-"])
 
 def test_descriptor():
     os.open("/dev/null", os.O_RDONLY)
