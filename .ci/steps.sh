@@ -45,20 +45,42 @@ with_own_tmp() {
     chmod 1777 "$TMPDIR"
 }
 
-# coverage starts in every Python process of an environment that has it when this variable is set.
-readme_tests_measured() {
+# As on a machine that has one Python. Tests with another user ask for one that others can run.
+with_python() {
+    PYTHON=$(readlink -f "$(find_python "$1")")
+    mkdir -p "$WORK/bin"
+    ln -sf "$PYTHON" "$WORK/bin/python3"
+    PATH=$WORK/bin:$PATH
+}
+
+readme_demo() {
+    with_python "$1"
+    readme "See it run"
+}
+
+readme_tests() {
     with_own_tmp r
-    export COVERAGE_PROCESS_START=$TREE/pyproject.toml COVERAGE_FILE=$WORK/coverage/data
+    with_python "$1"
+    ACTORCLUSTER_REQUIRE+=$(may_require_other_user "$PYTHON")
     readme "Run the tests"
 }
 
+# Where nothing of the interpreter is closed to others.
+may_require_other_user() {
+    case $1:$ACTORCLUSTER_REQUIRE in
+    /usr/*:*root*) echo ,other-user ;;
+    esac
+}
+
+# What the tests reached in the wheel is compared as what is in the checkout.
 coverage_report() {
     cd "$TREE"
     export COVERAGE_FILE=$WORK/coverage/data
-    .venv/bin/coverage combine --quiet
-    .venv/bin/coverage report
-    .venv/bin/coverage json --quiet -o "$WORK/coverage.json"
-    .venv/bin/python .ci/report.py coverage "$WORK/coverage.json"
+    local python=$WORK/environment-$1/bin/python
+    "$python" -m coverage combine --quiet
+    "$python" -m coverage report
+    "$python" -m coverage json --quiet -o "$WORK/coverage.json"
+    "$python" .ci/report.py coverage "$WORK/coverage.json"
 }
 
 make_tools() {
@@ -82,10 +104,12 @@ make_environment() {
     local environment=$WORK/environment-$1 wheel=("$WORK"/dist/*.whl)
     "$(find_python "$1")" -m venv "$environment"
     python3 .ci/report.py constraints "$2" >"$environment/constraints"
-    "$environment/bin/pip" install --quiet --constraint "$environment/constraints" "${wheel[0]}[test]"
+    "$environment/bin/pip" install --quiet --constraint "$environment/constraints" \
+        "${wheel[0]}[test]" $([ "$1" != "$MEASURED" ] || grep -o 'coverage>=[0-9.]*' pyproject.toml)
     "$environment/bin/pip" list
 }
 
+# wheel_tests VERSION: the tests again, from the wheel; in one of the environments they are measured.
 wheel_tests() {
     local place=$WORK/outside-$1
     mkdir "$place"
@@ -93,9 +117,11 @@ wheel_tests() {
     cd "$place"
     with_own_tmp "$1"
     local python=$WORK/environment-$1/bin/python
-    case $(find_python "$1"):$ACTORCLUSTER_REQUIRE in
-    /usr/*:*root*) ACTORCLUSTER_REQUIRE+=,other-user ;; # nothing of it is closed to others
-    esac
+    ACTORCLUSTER_REQUIRE+=$(may_require_other_user "$(find_python "$1")")
+    # coverage starts in every process of an environment that has it when this variable is set.
+    if [ "$1" = "$MEASURED" ]; then
+        export COVERAGE_PROCESS_START=$place/pyproject.toml COVERAGE_FILE=$WORK/coverage/data
+    fi
     "$python" -c 'import actorcluster as a; print(a.__file__); assert "site-packages" in a.__file__'
     # The dice were thrown in the checkout; benchmarks are not in the wheel.
     "$python" -m pytest --hypothesis-profile=quick --ignore=tests/benchmarks
