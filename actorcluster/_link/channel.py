@@ -12,7 +12,6 @@ cancelled, and a question may be answered, or given up by its asker or with the 
 from __future__ import annotations
 
 import functools
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, final
@@ -20,7 +19,7 @@ from typing import Any, Final, final
 import attrs
 import trio
 
-from ..errors import LocalProtocolError, PeerClosed
+from ..errors import PeerClosed
 from ..wire._generated import ErrorCode, State
 from ..wire.connection import Connection
 from ..wire.events import (
@@ -31,18 +30,19 @@ from ..wire.events import (
     Event,
     ReplyReceived,
     TellReceived,
+    TellsReceived,
 )
-from .failure import failure_map, raise_failure
+from ..wire.values import Encoded
+from .answering import Answering
+from .failure import raise_failure
 from .fdsocket import FdSocket
 from .parcel import Parcel
-from .pipe import Pace, Pipe, close_all
+from .pipe import Pace, close_all
 
 __all__ = ["Channel", "ChannelStatistics", "Posting", "Question"]
 
 #: Messages up to this size are small, see `Pipe.flush_small`.
 _SMALL: Final = 512
-#: A plain message costs no more than its size and this, see `Connection.charge`.
-_MOST_BESIDE_BODY: Final = 256
 #: Nothing is sent any more, by our own word or the peer's.
 _OVER: Final = (State.CLOSING, State.CLOSED)
 
@@ -116,7 +116,7 @@ class ChannelStatistics:
 
 
 @final
-class Channel(Pipe):
+class Channel(Answering):
     """One end of the pipe between a primary and a worker.
 
     Args:
@@ -133,6 +133,8 @@ class Channel(Pipe):
         self._acts[CreditGranted] = self._on_credit
         self._acts[ErrorReceived] = self._on_answer
         self._acts[ReplyReceived] = self._on_answer
+        #: what `release` keeps, for who cannot afford the call.
+        self.owed_to_peer = connection.inbound_window
         self.pace = Pace()
         #: messages inside a ``with message:`` block, counted by the messages themselves.
         self.messages_open = 0
@@ -140,12 +142,21 @@ class Channel(Pipe):
         self._questions: dict[int, Question] = {}
         #: numbers of messages of ours that are not sends, those acknowledged possibly left out.
         self._not_sends: deque[int] = deque()
-        self._unanswered: dict[int, weakref.ref[Any]] = {}
         self._closed_with: Callable[[str], PeerClosed] | None = None
 
-    def pass_mail_to(self, act: Callable[[TellReceived | CallReceived], None]) -> None:
-        """Have messages passed to ``act`` instead: they are nearly all events there are."""
+    def pass_mail_to(
+        self,
+        act: Callable[[TellReceived | CallReceived], None],
+        act_on_run: Callable[[TellsReceived], None],
+    ) -> None:
+        """Have messages passed to these instead: they are nearly all events there are."""
+
+        def count_run(event: TellsReceived) -> None:
+            self._taken += len(event.bodies)
+            act_on_run(event)
+
         self._acts[TellReceived] = self._acts[CallReceived] = act
+        self._acts[TellsReceived] = count_run
 
     @_whole
     def fail_all(self, closed: Callable[[str], PeerClosed]) -> None:
@@ -217,8 +228,8 @@ class Channel(Pipe):
         """Give the peer credit back for a message that left its mailbox."""
         if self.connection.grant(charge):
             self.flush()
-        elif not self._grants_due.is_set():
-            self._grants_due.set()
+        elif not self.is_timed:
+            self._set_timer()
 
     @_whole
     async def send(
@@ -226,8 +237,51 @@ class Channel(Pipe):
     ) -> None:
         """Queue a message as soon as there is room for it; see `Worker.send`."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        encoded = None
+        if handle is None and not address:
+            encoded = self.tell_plain(body)
+            if encoded is None:
+                if self.pace.is_due():
+                    await self.pace.rest()
+                return
+        await self.send_encoded(body, handle, keep_open, address, encoded)
+
+    @_whole
+    def tell_plain(self, body: Any) -> Encoded | None:
+        """Queue a message the short way, if it is one of those that come most.
+
+        Returns:
+            None when it is queued; else the encoded body, for `send_encoded`.
+
+        Raises:
+            PeerClosed, TypeError, MessageTooLarge, HandleError: see `Worker.send`.
+        """
+        if self._closed_with is not None or self._ended or self._waiters:
+            self._raise_if_closed()
+            return self.connection.encode(body)
+        size = self.connection.tell(body)
+        if type(size) is not int:
+            self._raise_if_closed()
+            return size  # type: ignore[return-value]
+        self._gathered += 1
+        if size > _SMALL:
+            self._hurry = True
+        if not self._writing:
+            self.flush()
+        return None
+
+    @_whole
+    async def send_encoded(
+        self,
+        body: Any,
+        handle: Any,
+        keep_open: bool,
+        address: Mapping[str, Any],
+        encoded: Encoded | None,
+    ) -> None:
+        """Queue a message of any kind, as soon as there is room for it. No checkpoint before it."""
         self._raise_if_closed()
-        waiting = self._tell_now(body, handle, keep_open, address)
+        waiting = self._tell_now(body, handle, keep_open, address, encoded)
         if waiting is not None:
             await self._wait_for_room(waiting, waiting.tell)
         elif self.pace.is_due():
@@ -239,31 +293,24 @@ class Channel(Pipe):
     ) -> None:
         """Queue a message if there is room for it now; see `Worker.send_nowait`."""
         self._raise_if_closed()
-        if self._tell_now(body, handle, keep_open, address) is not None:
+        if self._tell_now(body, handle, keep_open, address, None) is not None:
             raise trio.WouldBlock
 
     def _tell_now(
-        self, body: Any, handle: Any, keep_open: bool, address: dict[str, Any]
+        self,
+        body: Any,
+        handle: Any,
+        keep_open: bool,
+        address: Mapping[str, Any],
+        encoded: Encoded | None,
     ) -> Parcel | None:
         """Queue a message if there is room for it and nobody stands in line.
 
         Returns:
             what must wait, else None.
         """
-        connection, encoded = self.connection, None
-        if handle is None and not address:  # the short way for what comes most
-            encoded = connection.encode(body)
-            size = len(encoded.payload)
-            if (
-                connection.available >= size + _MOST_BESIDE_BODY
-                and not encoded.handles
-                and not self._waiters
-            ):
-                connection.send_tell(encoded)
-                self._flush_tell(size)
-                return None
         parcel = Parcel(
-            connection, body, handle, keep_open=keep_open, address=address, encoded=encoded
+            self.connection, body, handle, keep_open=keep_open, address=address, encoded=encoded
         )
         if self._waiters or not self._has_room(parcel):
             return parcel
@@ -400,65 +447,6 @@ class Channel(Pipe):
     def post_call(self, parcel: Parcel, deadline: float, question: Question) -> int:
         """Queue a parcel that has room, as a call; returns its channel."""
         return self._put_question(parcel, deadline, question)
-
-    # ---- answers to the peer --------------------------------------------------------------
-
-    def asked(self, channel: int, ask: object) -> None:
-        """Note that the peer waits for an answer on ``channel``.
-
-        Args:
-            channel: of the call.
-            ask: what stands for it here; held weakly, so that a forgotten ask is noticed.
-        """
-        self._unanswered[channel] = weakref.ref(ask)
-
-    def unanswered_ask(self, channel: int) -> Any:
-        """Give back what `asked` was told about, while it is unanswered and alive."""
-        reference = self._unanswered.get(channel)
-        return None if reference is None else reference()
-
-    def is_unanswered(self, channel: int) -> bool:
-        return channel in self._unanswered
-
-    @property
-    def asks_unanswered(self) -> int:
-        return len(self._unanswered)
-
-    @_whole
-    def reply(self, channel: int, body: Any, handle: Any, *, keep_open: bool) -> None:
-        """Answer an ask of the peer. When that is gone, only the handles are closed."""
-        self._raise_if_answered(channel)
-        Parcel(self.connection, body, handle, keep_open=keep_open).reply(channel)
-        del self._unanswered[channel]
-        self.flush()
-
-    @_whole
-    def fail(self, channel: int, exc: BaseException) -> None:
-        """Answer an ask of the peer with an exception, as data."""
-        self.pass_error(channel, failure_map(exc))
-
-    @_whole
-    def refuse(self, channel: int, code: ErrorCode, text: str) -> None:
-        """Answer an ask of the peer with one of the protocol's own errors."""
-        self.pass_error(channel, {"code": str(code), "message": text})
-
-    @_whole
-    def refuse_all(self, code: ErrorCode, text: str) -> None:
-        """Answer all asks of the peer that are unanswered, see `refuse`."""
-        for channel in list(self._unanswered):
-            self.refuse(channel, code, text)
-
-    @_whole
-    def pass_error(self, channel: int, error: Mapping[str, Any]) -> None:
-        """Answer an ask of the peer with an error map."""
-        self._raise_if_answered(channel)
-        self.connection.send_error(channel, error)
-        del self._unanswered[channel]
-        self.flush()
-
-    def _raise_if_answered(self, channel: int) -> None:
-        if channel not in self._unanswered:
-            raise LocalProtocolError("this ask was answered already")
 
     def statistics(self) -> ChannelStatistics:
         """Count what waits here. Never waits."""

@@ -86,23 +86,27 @@ class Pace:
     A scheduling point costs more than a whole small message, so an await of ours is one only
     every 64 messages or every millisecond, whichever comes first. It is a cancellation point
     every time.
+
+    Attributes:
+        left: messages until the next one.
+        until: when the next one is due at the latest, as `time.perf_counter` counts.
     """
 
-    __slots__ = ("_left", "_until")
+    __slots__ = ("left", "until")
 
     def __init__(self) -> None:
-        self._left = 0
-        self._until = 0.0
+        self.left = 0
+        self.until = 0.0
 
     def is_due(self) -> bool:
         """Count a message; whether it is time for a scheduling point."""
-        self._left -= 1
-        return self._left < 0 or time.perf_counter() > self._until
+        self.left -= 1
+        return self.left < 0 or time.perf_counter() > self.until
 
     def restart(self) -> None:
         """Note that the task at hand has just been scheduled, for whatever reason."""
-        self._left = _EVERY_MESSAGES - 1
-        self._until = time.perf_counter() + _EVERY_SECONDS
+        self.left = _EVERY_MESSAGES - 1
+        self.until = time.perf_counter() + _EVERY_SECONDS
 
     async def rest(self) -> None:
         """Take a scheduling point, but no cancellation point: for after the deed."""
@@ -157,6 +161,8 @@ class Pipe:
         #: of frames with handles: their number, see `Batch`, and what keeps the descriptors open.
         self._lent: deque[tuple[int, tuple[Any, ...]]] = deque()
         self._grants_due = trio.Event()
+        #: whether that is set; asked for each message.
+        self.is_timed = False
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -279,8 +285,8 @@ class Pipe:
             raise fault
         if connection.wants_to_send():
             self.flush()
-        elif connection.due():
-            self._grants_due.set()
+        elif not self.is_timed and connection.due():
+            self._set_timer()
         return connection.state is not State.CLOSED  # after an ABORT nothing more counts
 
     def _on_handles_acknowledged(self, event: HandlesAcknowledged) -> None:
@@ -457,17 +463,22 @@ class Pipe:
 
     # ---- the timer ------------------------------------------------------------------------
 
+    def _set_timer(self) -> None:
+        self.is_timed = True
+        self._grants_due.set()
+
     @trio.lowlevel.enable_ki_protection
     async def _tick(self) -> None:
         while True:
             await self._grants_due.wait()
             await trio.sleep(_TIMER_SECONDS)
             self._grants_due = trio.Event()
+            self.is_timed = False
             self.connection.flush_grants()
             if self.connection.wants_to_send():
                 self.flush()
             if self.connection.due():  # the peer does not read; it would learn of nothing else
-                self._grants_due.set()
+                self._set_timer()
 
 
 def close_all(handles: Iterable[Any]) -> None:

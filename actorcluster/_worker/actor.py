@@ -33,7 +33,7 @@ from ..wire import events
 from ..wire._generated import ErrorCode, Reason
 from . import listening
 from .listeners import ClusterListener, Listeners
-from .mailbox import Mailbox, deliver
+from .mailbox import Mailbox, deliver, deliver_run
 from .message import Message, bounce, handle
 from .ref import PRIMARY, Home, Ref, is_primary, main_actor
 
@@ -408,6 +408,10 @@ class Actor:
             name = event.meta.get("name")
             sender = self._home.build(event.sender, name if isinstance(name, str) else None)
         deliver(event, self._channel, self.mailbox, sender)
+
+    def _on_run(self, event: events.TellsReceived) -> None:
+        """Messages of the primary have arrived."""
+        deliver_run(event, self._channel, self.mailbox, self.primary)
 
     def _on_event(self, event: events.Event) -> None:
         """The primary said something that is not about mail or the end."""

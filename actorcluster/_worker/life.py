@@ -45,7 +45,7 @@ from ..wire.connection import Connection
 from ..wire.values import RefAdapter
 from .exit import ExitStatus, RemoteFailure, exit_status, failure_from, never_started, printable
 from .ladder import LOST_SECONDS, RUNG_SECONDS, Ladder
-from .mailbox import Mailbox, MergedMailbox, deliver
+from .mailbox import Mailbox, MergedMailbox, deliver, deliver_run
 from .message import withdraw
 from .moments import LifeOptions, LifeState, Moments
 from .process import Process
@@ -73,6 +73,7 @@ class Life:
         sender: the `Ref` that received messages carry; set by the owner before `run`.
         settled: set once it is ready or dead, whichever comes first.
         sendable: set when mail can be sent, or never can be again.
+        is_sendable: whether it is set; asked for each message.
     """
 
     def __init__(
@@ -95,8 +96,13 @@ class Life:
         self.settled = trio.Event()
         self.dead = trio.Event()
         self.sendable = trio.Event()
+        self.is_sendable = False
         self.connection = Connection(
-            "primary", limits={**LINK_LIMITS, **options.limits}, handles=HANDLES, refs=refs
+            "primary",
+            limits={**LINK_LIMITS, **options.limits},
+            handles=HANDLES,
+            refs=refs,
+            gather=True,
         )
         self.channel: Channel | None = None
         self._start = start
@@ -163,7 +169,7 @@ class Life:
 
     async def _serve(self, process: Process) -> None:
         self.channel = channel = Channel(FdSocket(process.channel), self.connection, self._on_event)
-        channel.pass_mail_to(self._on_mail)
+        channel.pass_mail_to(self._on_mail, self._on_run)
         if self.told_to_stop:
             channel.refuse_sends(self.closed)
         for signum in self._signals:
@@ -250,6 +256,7 @@ class Life:
             self._held.append(act)
 
     def _set_sendable(self) -> None:
+        self.is_sendable = True
         self.sendable.set()
         while self._held:
             self._held.popleft()()
@@ -348,6 +355,10 @@ class Life:
             deliver(event, self.channel, self.mailbox, self.sender)
         else:
             self._moments.mail(event)
+
+    def _on_run(self, event: events.TellsReceived) -> None:
+        assert self.channel is not None
+        deliver_run(event, self.channel, self.mailbox, self.sender)
 
     def _on_cancelled(self, event: events.Cancelled) -> None:
         assert self.channel is not None

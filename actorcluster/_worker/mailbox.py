@@ -16,6 +16,7 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
+from time import perf_counter
 from typing import Any, Final, final
 
 import attrs
@@ -23,10 +24,10 @@ import trio
 
 from .._link.channel import Channel
 from .._link.pipe import Pace
-from ..wire.events import CallReceived, TellReceived
-from .message import Ask, Message
+from ..wire.events import CallReceived, TellReceived, TellsReceived
+from .message import Ask, Message, Plain
 
-__all__ = ["Mailbox", "MailboxStatistics", "MergedMailbox", "deliver"]
+__all__ = ["Mailbox", "MailboxStatistics", "MergedMailbox", "deliver", "deliver_run"]
 
 #: So many gaps in a queue, or tasks that have ended, are kept before somebody tidies up.
 _TIDY_AT: Final = 64
@@ -76,6 +77,21 @@ class _Receiving(AsyncIterator[Message]):
             return await self._park()
         if self._pace.is_due():
             await self._pace.rest()
+        return message
+
+    async def __anext__(self) -> Message:
+        # The same once more: a coroutine inside a coroutine would cost a tenth of a message.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            message = self._take()
+            if message is None:
+                return await self._park()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+        pace = self._pace
+        pace.left -= 1
+        if pace.left < 0 or perf_counter() > pace.until:
+            await pace.rest()
         return message
 
     def receive_nowait(self) -> Message:
@@ -139,12 +155,6 @@ class _Receiving(AsyncIterator[Message]):
         while self._parked:
             trio.lowlevel.reschedule(self._parked.popleft())
 
-    async def __anext__(self) -> Message:
-        try:
-            return await self.receive()
-        except trio.EndOfChannel:
-            raise StopAsyncIteration from None
-
 
 @final
 class Mailbox(_Receiving):
@@ -159,7 +169,6 @@ class Mailbox(_Receiving):
         self._was_read = False
         self._queue: deque[Message] = deque()
         self._gaps = 0
-        self._bytes = 0
         self._merged = merged
         self._in_hand: set[trio.lowlevel.Task] = set()
 
@@ -169,7 +178,9 @@ class Mailbox(_Receiving):
     def statistics(self) -> MailboxStatistics:
         """Count what waits here. Never waits."""
         return MailboxStatistics(
-            messages=len(self), bytes=self._bytes, tasks_waiting_receive=len(self._parked)
+            messages=len(self),
+            bytes=sum(message._charge for message in self._queue if not message._is_gap),
+            tasks_waiting_receive=len(self._parked),
         )
 
     # ---- in and out -----------------------------------------------------------------------
@@ -184,18 +195,32 @@ class Mailbox(_Receiving):
             message._leave()
             merged._hand_over(message)
         else:
-            message._mailbox = self
+            if type(message) is Ask:
+                message._mailbox = self
             self._queue.append(message)
-            self._bytes += message._charge
             if merged is not None and len(self) == 1:
+                merged._has_mail(self)
+
+    def _put_all(self, messages: list[Message]) -> None:
+        """Deliver a run of messages; see `_put`."""
+        merged = self._merged
+        done = 0
+        while done < len(messages) and (
+            self._parked or (merged is not None and merged._is_awaited)
+        ):
+            self._put(messages[done])
+            done += 1
+        if done < len(messages):
+            was_empty = not len(self)
+            self._queue.extend(messages[done:] if done else messages)
+            if merged is not None and was_empty:
                 merged._has_mail(self)
 
     def _pop(self) -> Message | None:
         queue = self._queue
         while queue:
             message = queue.popleft()
-            if message._mailbox is not None:
-                self._bytes -= message._charge
+            if not message._is_gap:
                 message._leave()
                 if self._merged is not None and not len(self):
                     self._merged._has_no_mail(self)
@@ -208,14 +233,14 @@ class Mailbox(_Receiving):
 
         A gap stays in its place, for finding it would take time.
         """
-        self._bytes -= ask._charge
+        ask._is_gap = True
         self._gaps += 1
         ask._leave()
         ask._discard()
         if self._merged is not None and not len(self):
             self._merged._has_no_mail(self)
         if self._gaps > _TIDY_AT and self._gaps * 2 > len(self._queue):
-            self._queue = deque(message for message in self._queue if message._mailbox is not None)
+            self._queue = deque(message for message in self._queue if not message._is_gap)
             self._gaps = 0
 
     def _discard(self) -> int:
@@ -231,6 +256,27 @@ class Mailbox(_Receiving):
         return count
 
     # ---- who works on what ----------------------------------------------------------------
+
+    def _take(self) -> Message | None:
+        queue = self._queue
+        if not queue or type(queue[0]) is not Plain:
+            return super()._take()
+        # The same in one piece, for what comes most.
+        self._was_read = True
+        message = queue.popleft()
+        if self._merged is None:
+            task = trio.lowlevel.current_task()
+            if task not in self._in_hand:
+                self._holds(task)
+        elif not len(self):
+            self._merged._has_no_mail(self)
+        channel, charge = message._channel, message._charge
+        window = channel.owed_to_peer
+        if channel.is_timed and (window.owed + charge) * 16 < window.size:
+            window.owed += charge  # credit goes back with the next look of the timer, or earlier
+        else:
+            channel.release(charge)
+        return message
 
     def _asks(self, task: trio.lowlevel.Task) -> None:
         self._was_read = True
@@ -257,7 +303,7 @@ class Mailbox(_Receiving):
 
     def _asks_waiting(self) -> int:
         """How many asks wait here."""
-        return sum(message._mailbox is not None and message.is_ask for message in self._queue)
+        return sum(message.is_ask and not message._is_gap for message in self._queue)
 
 
 @final
@@ -303,4 +349,14 @@ def deliver(
         mailbox._put(Ask(event, channel, sender))
     else:
         mailbox._put(Message(event, channel, sender))
+    channel.connection.arrived(event.number)
+
+
+def deliver_run(event: TellsReceived, channel: Channel, mailbox: Mailbox, sender: Any) -> None:
+    """Put a run of plain messages into a mailbox; see `deliver`."""
+    messages: list[Message] = [
+        Plain(body, charge, channel, sender)
+        for body, charge in zip(event.bodies, event.charges, strict=True)
+    ]
+    mailbox._put_all(messages)
     channel.connection.arrived(event.number)

@@ -24,6 +24,7 @@ __all__ = [
     "Ask",
     "Asked",
     "Message",
+    "Plain",
     "bounce",
     "deadline_of",
     "explicit_handle",
@@ -58,25 +59,34 @@ class Message:
     closed with a ``ResourceWarning``.
 
     Attributes:
+        body: what was sent.
         sender: a `Ref` to the life that sent it.
         deadline: the asker's deadline on this process's ``trio.current_time()``, or ``inf``.
     """
 
-    __slots__ = ("__weakref__", "_channel", "_event", "_mailbox", "_scope", "deadline", "sender")
+    __slots__ = (
+        "__weakref__",
+        "_channel",
+        "_charge",
+        "_event",
+        "_scope",
+        "body",
+        "deadline",
+        "sender",
+    )
+
+    #: whether it was taken out of the middle of its mailbox and left a gap there.
+    _is_gap = False
 
     def __init__(self, event: TellReceived | CallReceived, channel: Channel, sender: Any) -> None:
         self._event = event
+        self.body = event.body
+        #: the window bytes it holds while it is in a mailbox.
+        self._charge = event.charge
         self._channel = channel
         self._scope: trio.CancelScope | None = None
-        #: where it waits to be received, if it still does.
-        self._mailbox: Holder | None = None
         self.sender = sender
         self.deadline = math.inf
-
-    @property
-    def body(self) -> Any:
-        """What was sent."""
-        return self._event.body
 
     @property
     def handle(self) -> Handle | None:
@@ -144,34 +154,60 @@ class Message:
 
     # ---- what the mailbox does with it ----------------------------------------------------
 
-    @property
-    def _charge(self) -> int:
-        """The window bytes it holds while it is in a mailbox."""
-        return self._event.charge
-
     def _leave(self) -> None:
         """It leaves its mailbox: its sender gets the room back."""
-        self._mailbox = None
-        self._channel.release(self._event.charge)
+        self._channel.release(self._charge)
 
     def _discard(self) -> None:
         """Nobody will ever read it."""
         for handle in self._event.handles:
             handle.close()
-        self._event.body = None  # it may stand in a queue for a while, as a gap
+        self.body = self._event.body = None  # it may stand in a queue for a while, as a gap
 
     def __repr__(self) -> str:
         return f"<{'ask' if self.is_ask else 'message'} {self.body!r:.60}>"
 
 
 @final
+class Plain(Message):
+    """A send without handles and address. Nearly all messages are, so it is made of little."""
+
+    __slots__ = ()
+
+    deadline = math.inf
+
+    def __init__(self, body: Any, charge: int, channel: Channel, sender: Any) -> None:
+        self.body = body
+        self._charge = charge
+        self._channel = channel
+        self._scope = None
+        self.sender = sender
+
+    @property
+    def handle(self) -> None:
+        return None
+
+    def _leave(self) -> None:
+        self._channel.release(self._charge)
+
+    def _drop_unclaimed(self) -> None:
+        pass
+
+    def _discard(self) -> None:
+        pass
+
+
+@final
 class Ask(Message):
     """A message whose sender waits. Keeps the promise of exactly one answer."""
 
-    __slots__ = ("_token",)
+    __slots__ = ("_is_gap", "_mailbox", "_token")
 
     def __init__(self, event: CallReceived, channel: Channel, sender: Any) -> None:
         super().__init__(event, channel, sender)
+        self._is_gap = False
+        #: where it waits to be received, if it still does.
+        self._mailbox: Holder | None = None
         self._token = trio.lowlevel.current_trio_token()
         self.deadline = deadline_of(event)
         channel.asked(event.channel, self)
@@ -216,6 +252,10 @@ class Ask(Message):
         self.deadline = _WITHDRAWN  # else its block begins cancelled
         if self._mailbox is not None:
             self._mailbox._take_back(self)
+
+    def _leave(self) -> None:
+        self._mailbox = None
+        super()._leave()
 
     def _dispose(self, exc: BaseException | None) -> None:
         if self.answered:

@@ -64,7 +64,9 @@ class _Runtime:
         self._nursery: trio.Nursery | None = None
         self._home = ActorHome()
         limits = {**LINK_LIMITS, **bootstrap.take_limits()}
-        self._connection = Connection("worker", limits=limits, handles=HANDLES, refs=self._home)
+        self._connection = Connection(
+            "worker", limits=limits, handles=HANDLES, refs=self._home, gather=True
+        )
         end = socket.socket(fileno=identity.channel_fd)
         end.setblocking(False)
         self._lifeline = bootstrap.Lifeline(end.fileno())
@@ -105,7 +107,7 @@ class _Runtime:
             seconds = f"{_HELLO_SECONDS:g} seconds"
             return RuntimeError(f"the primary did not answer within {seconds}")
         self._actor = actor = Actor(self._home, self._welcome)
-        self._channel.pass_mail_to(actor._on_mail)
+        self._channel.pass_mail_to(actor._on_mail, actor._on_run)
         try:
             main, args = self._load(self._welcome)
             if self._stop is not None or self._connection.state is State.CLOSED:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import signal as signals
+from time import perf_counter
 from typing import Any, Literal, final
 
 import attrs
@@ -162,8 +163,21 @@ class Worker:
         Cancellation:
             Nothing was sent and the handles are still yours.
         """
-        channel = await self._online()
-        await channel.send(body, handle, keep_open=keep_open)
+        life = self._life
+        if handle is not None or not life.is_sendable:
+            channel = await self._online()
+            await channel.send(body, handle, keep_open=keep_open)
+            return
+        await trio.lowlevel.checkpoint_if_cancelled()
+        channel = life.channel_or_raise()
+        encoded = channel.tell_plain(body)
+        if encoded is not None:
+            await channel.send_encoded(body, None, keep_open, {}, encoded)
+            return
+        pace = channel.pace
+        pace.left -= 1
+        if pace.left < 0 or perf_counter() > pace.until:
+            await pace.rest()
 
     def send_nowait(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """Like `send`, but never waits.

@@ -77,6 +77,7 @@ class Connection(Dispatch):
         handle_names: names of the handle kinds that this side takes.
         handles: how handles are described and built.
         refs: how refs are described and built; None: there are none.
+        gather: report runs of plain messages as `TellsReceived`, which costs much less.
 
     Attributes:
         role: as given.

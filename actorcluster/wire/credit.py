@@ -117,6 +117,26 @@ class ReceiveWindow:
         self.available -= charge
         return charge
 
+    def take_all(self, lengths: list[int], longest: int) -> list[int] | None:
+        """Book a run of messages.
+
+        Args:
+            lengths: of each, at least one; see `take`.
+            longest: the largest of them.
+
+        Returns:
+            the charge of each; None, and nothing booked, when there was no room for all.
+        """
+        if longest <= MINIMUM_CHARGE - _HEADER:
+            charges = [min(MINIMUM_CHARGE, self.size)] * len(lengths)
+        else:
+            charges = [min(self.size, max(MINIMUM_CHARGE, _HEADER + n)) for n in lengths]
+        total = sum(charges)
+        if total > self.available:
+            return None
+        self.available -= total
+        return charges
+
     def give_back(self, charge: int) -> bool:
         """Note that a message left its mailbox.
 
@@ -127,7 +147,9 @@ class ReceiveWindow:
         """
         owed = self.owed = self.owed + charge
         size = self.size
-        return owed * 4 >= size or (owed * 16 >= size and self.available + owed == size)
+        if owed * 16 < size:
+            return False
+        return owed * 4 >= size or self.available + owed == size
 
     def collect(self) -> int:
         """Take what one CREDIT frame can grant; 0 when nothing is owed."""

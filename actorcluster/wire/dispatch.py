@@ -24,12 +24,13 @@ from ._generated import (
     State,
 )
 from .fields import Malformed
-from .frames import Frame
+from .frames import Frame, PlainTells
 from .life import Life
 
 __all__ = ["Dispatch"]
 
 _UNUSUAL: Final = FLAG_FRAG | FLAG_MORE
+_TELL: Final = int(Kind.TELL)
 _MAIL: Final = frozenset({int(Kind.TELL), int(Kind.CALL), int(Kind.REPLY)})
 _BEFORE_READY: Final = (State.HANDSHAKE, State.STARTING)
 #: What may arrive before this side has introduced itself.
@@ -47,7 +48,10 @@ class Dispatch(Life):
     def _dispatch(self, frames: list[Frame]) -> None:
         machine = self._machine
         for frame in frames:
-            if frame.nfds or frame.flags & _UNUSUAL:
+            if type(frame) is PlainTells:
+                if not (_TELL in machine.takes and self._on_tells(frame)):
+                    self._dispatch(frame.frames())  # finds out what is wrong, and with which
+            elif frame.nfds or frame.flags & _UNUSUAL:
                 self._dispatch_unusual(frame)
             elif frame.kind in _MAIL and frame.kind in machine.takes:
                 _ON[frame.kind](self, frame)  # the short way for what comes most

@@ -40,6 +40,7 @@ __all__ = [
     "SettingsChanged",
     "Stop",
     "TellReceived",
+    "TellsReceived",
     "Undeliverable",
     "Unimplemented",
     "Welcome",
@@ -193,6 +194,23 @@ class TellReceived:
 
 
 @attrs.define(eq=False)
+class TellsReceived:
+    """A run of TELLs from main actor to main actor without handles and meta.
+
+    Only who asked for it with ``gather=True`` gets these; others get each as a `TellReceived`.
+
+    Attributes:
+        bodies: of each, in order.
+        charges: of each, see `TellReceived`.
+        number: of the last.
+    """
+
+    bodies: list[Any]
+    charges: list[int]
+    number: int
+
+
+@attrs.define(eq=False)
 class CallReceived:
     """CALL: a message whose sender waits for an answer on ``channel``. See `TellReceived`."""
 
@@ -335,6 +353,7 @@ Event = (
     | Acknowledged
     | Unimplemented
     | TellReceived
+    | TellsReceived
     | CallReceived
     | ReplyReceived
     | ErrorReceived

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ._generated import AbortCode, Kind
+from .credit import ReceiveWindow
 from .events import Acknowledged, CreditGranted, HandlesAcknowledged
 from .fields import read_envelope
 from .frames import Frame, encode_frame
@@ -38,6 +39,11 @@ class Flow(Session):
     def available(self) -> int:
         """Credit: how many bytes of mail may be sent now. Can be negative."""
         return self._window.available
+
+    @property
+    def inbound_window(self) -> ReceiveWindow:
+        """The book of the peer's credit; the same object all the time."""
+        return self._inbound_window
 
     def has_room(self, charge: int) -> bool:
         """Whether a message that costs ``charge`` may be sent now."""

@@ -40,6 +40,9 @@ __all__ = ["FRAGMENT_SIZE", "Answer", "Outbox", "Outgoing"]
 FRAGMENT_SIZE: Final = 256 * 1024
 #: Small frames are joined to buffers of about this size.
 _JOIN: Final = 64 * 1024
+#: So many frames at most may be joined without a look at each.
+_MANY: Final = 512
+_BYTES: Final = frozenset({bytes})
 #: nil, the envelope of every fragment but the first.
 _NIL: Final = b"\xc0"
 _BIN_HEADER: Final = 5
@@ -244,6 +247,14 @@ class Outbox:
     def _take_run(self, out: Batches) -> None:
         """Take what goes whole, up to a buffer full, and begin what goes in fragments."""
         queue, small = self._queue, out.small
+        if self._large_mail is None and len(queue) <= _MANY and _BYTES.issuperset(map(type, queue)):
+            size = sum(map(len, queue))  # type: ignore[arg-type]
+            if size <= _JOIN:
+                small.extend(queue)  # type: ignore[arg-type]
+                queue.clear()
+                out.size += size
+                out.join()
+                return
         taken, room = 0, _JOIN
         while queue and taken < room:
             item = queue.popleft()

@@ -18,11 +18,12 @@ from .events import (
     Event,
     ReplyReceived,
     TellReceived,
+    TellsReceived,
     Undeliverable,
 )
 from .fields import Malformed, handle_entries, read_envelope, read_error
 from .fragments import Partial
-from .frames import Frame, encode_frame
+from .frames import Frame, PlainTells, encode_frame
 from .letters import Fault, Letter, Opened
 from .sending import Sending
 from .session import error_map
@@ -43,6 +44,19 @@ class Receiving(Sending):
     """The layer of incoming mail."""
 
     # ---- TELL, CALL, REPLY ----------------------------------------------------------------
+
+    def _on_tells(self, run: PlainTells) -> bool:
+        """Take a run of plain messages; False, and nothing done, if not all of them can be."""
+        longest = max(run.lengths)
+        if longest > self._plain_length:
+            return False
+        charges = self._inbound_window.take_all(run.lengths, longest)
+        if charges is None:
+            return False
+        arrivals = self._arrivals
+        arrivals.received = number = arrivals.received + len(charges)
+        self._events.append(TellsReceived(run.bodies, charges, number))
+        return True
 
     # The first three are the short ways for what comes most: one frame, no handles, no address.
 

@@ -13,8 +13,9 @@ from typing import Any, Final
 from ..errors import HandleError, LocalProtocolError, MessageTooLarge
 from ._generated import Capability, Kind, State
 from .batches import SMALL
+from .credit import MINIMUM_CHARGE
 from .flow import Flow
-from .frames import encode_frame, encode_head
+from .frames import HEADER_SIZE, encode_frame, encode_head
 from .session import ENVELOPE_SHARE, NIL
 from .values import Encoded
 
@@ -22,6 +23,8 @@ __all__ = ["Sending"]
 
 _TELL: Final = int(Kind.TELL)
 _CALL: Final = int(Kind.CALL)
+#: What is not longer has the minimum charge.
+_LIGHT: Final = MINIMUM_CHARGE - HEADER_SIZE
 #: The envelope of a message from main actor to main actor: [nil].
 _PLAIN: Final = b"\x91\xc0"
 #: A frame with such a message up to its payload: only its length differs from one to the next.
@@ -41,11 +44,14 @@ class Sending(Flow):
             HandleError: the peer takes no such handle, or not so many.
         """
         encoded = self._values.encode(body, handle)
+        self._check_body(encoded)
+        return encoded
+
+    def _check_body(self, encoded: Encoded) -> None:
         if len(encoded.payload) > self._largest_body:
             raise MessageTooLarge(len(encoded.payload), self._largest_body)
         if encoded.handles:
             self._describe(encoded.handles)
-        return encoded
 
     def charge(
         self,
@@ -64,6 +70,33 @@ class Sending(Flow):
     def may_call(self) -> bool:
         """Whether the peer takes another call (``max_calls``)."""
         return len(self._calls) < self.peer_limits["max_calls"]
+
+    def tell(self, body: Any) -> int | Encoded:
+        """Queue a message the short way: plain, small, and there is room.
+
+        Returns:
+            its size in bytes; or, if that is not possible, the encoded body: nothing was done.
+
+        Raises:
+            TypeError, MessageTooLarge, HandleError: see `encode`.
+        """
+        values, window = self._values, self._window
+        payload = values.pack(body)
+        length = len(payload) + len(_PLAIN)
+        charge = length + HEADER_SIZE if length > _LIGHT else MINIMUM_CHARGE
+        if (
+            values.found
+            or length > self._largest_plain
+            or charge > window.available
+            or _TELL not in self._machine.sendable
+        ):
+            encoded = Encoded(payload, values.take_found())
+            self._check_body(encoded)
+            return encoded
+        window.available -= charge
+        self._outbox.put(_pack_plain_head(0x95CE, length, _PLAIN_HEAD) + payload)
+        self._deliveries.sent += 1
+        return length
 
     def send_tell(
         self,

@@ -43,6 +43,7 @@ from ._generated import (
     Kind,
     State,
 )
+from .batches import SMALL
 from .credit import Arrivals, Deliveries, ReceiveWindow, SendWindow
 from .descriptors import DescriptorQueue
 from .events import Event
@@ -89,6 +90,7 @@ class Session:
         handle_names: Iterable[str] = BUILT_HANDLE_NAMES,
         handles: HandleAdapter = RAW_HANDLES,
         refs: RefAdapter | None = None,
+        gather: bool = False,
     ) -> None:
         self.role: Role = role
         self.limits = own_limits(limits or {})
@@ -102,8 +104,10 @@ class Session:
         self._machine = StateMachine(role)
         #: the longest body that the peer takes.
         self._largest_body = 0
+        #: the longest message, envelope included, that goes the short way.
+        self._largest_plain = 0
         self._values = Values(handles=handles, refs=refs, max_depth=self.limits["max_depth"])
-        self._reader = FrameReader(self._values, max_frame=self.limits["max_frame"])
+        self._reader = FrameReader(self._values, max_frame=self.limits["max_frame"], gather=gather)
         self._packer = msgpack.Packer()
         self._outbox = Outbox()
         self._window = SendWindow(self.peer_limits["window"])
@@ -174,6 +178,7 @@ class Session:
         can_fragment = Capability.FRAG in self.capabilities
         largest = min(self.peer_limits["max_message"], self.peer_limits["max_partial"])
         self._largest_body = largest if can_fragment else min(largest, max_frame // ENVELOPE_SHARE)
+        self._largest_plain = min(self._largest_body, SMALL)
         self._outbox.fragment_size = min(max_frame, FRAGMENT_SIZE) if can_fragment else max_frame
         self._outbox.max_partial = self.peer_limits["max_partial"]
         acknowledged = Capability.HANDLE_ACK in self.capabilities

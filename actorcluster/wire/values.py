@@ -44,6 +44,7 @@ __all__ = [
     "RawHandle",
     "RefAdapter",
     "Values",
+    "is_flat",
     "may_be_deep",
     "measure",
     "too_deep",
@@ -160,6 +161,7 @@ class Values:
     Attributes:
         max_depth: how many containers may be inside each other.
         indexes: numbers of the handles that `unpack` and `unpacker` came across, until cleared.
+        found: handles that `pack` came across, until taken.
     """
 
     def __init__(
@@ -173,7 +175,7 @@ class Values:
         self.indexes: list[int] = []
         self._handles = handles
         self._refs = refs
-        self._found: list[Any] = []
+        self.found: list[Any] = []
         self._unplaced = 0
         opaque = (handles.type,) if refs is None else (handles.type, refs.type)
         reserved = {_TIMESTAMP, _HANDLE} if refs is None else {_TIMESTAMP, _HANDLE, _REF}
@@ -216,15 +218,35 @@ class Values:
             TypeError: something in `body` cannot be sent; the text names the path to it.
             HandleError: more handles than a message carries.
         """
-        pack = self._pack
-        if type(body) not in self._leaves:
-            self._check(body)
-        elif type(body) in _LONG and len(body) > _KEPT_BUFFER:
-            pack = self._pack_uncopied
-        found = self._found
         if handle is not None:
             self._check_handle(handle)
-            found.append(handle)
+            self.found.append(handle)
+        return Encoded(self.pack(body), self.take_found())
+
+    def take_found(self) -> tuple[Any, ...]:
+        """Take the handles that `pack` came across."""
+        if not self.found:
+            return ()
+        handles = tuple(self.found)
+        self.found.clear()
+        return handles
+
+    def pack(self, body: Any) -> bytes | memoryview:
+        """What `encode` does, but the handles are left for `take_found`, if it succeeds."""
+        pack = self._pack
+        kind = type(body)
+        found = self.found
+        if kind is dict:
+            leaves = self._leaves
+            for key, value in body.items():
+                if type(key) is not str or type(value) not in leaves:
+                    self._check(body)
+                    break
+        elif kind in _LONG:
+            if len(body) > _KEPT_BUFFER:
+                pack = self._pack_uncopied
+        elif kind not in self._leaves:
+            self._check(body)
         try:
             payload = pack(body)
         except Exception:
@@ -236,11 +258,7 @@ class Values:
             raise TypeError(problem) from None
         if len(payload) > _KEPT_BUFFER:
             self._pack = self._new_pack()
-        if not found:
-            return Encoded(payload, ())
-        handles = tuple(found)
-        found.clear()
-        return Encoded(payload, handles)
+        return payload
 
     def _check(self, body: Any) -> None:
         try:
@@ -250,6 +268,7 @@ class Values:
             pass  # the caller has nearly used up Python's stack; the inspector needs none of it
         problem = self._inspector.problem(body)
         if problem is not None:
+            self.found.clear()
             raise TypeError(problem)
 
     def _check_handle(self, handle: Any) -> None:
@@ -271,7 +290,7 @@ class Values:
         raise TypeError(f"{type(value).__name__} cannot be sent; {SENDABLE}")
 
     def _index_of(self, handle: Any) -> int:
-        found = self._found
+        found = self.found
         for index, known in enumerate(found):
             if known is handle:  # not ==: two equal handles may be two descriptors
                 return index
@@ -378,11 +397,16 @@ def may_be_deep(data: bytes, limit: int) -> bool:
     return len(data.translate(None, _OPEN_NOTHING)) > limit
 
 
-def too_deep(value: Any, limit: int) -> bool:
-    """Whether more than `limit` lists and dicts are inside each other in a decoded value."""
+def is_flat(value: Any) -> bool:
+    """Whether a decoded value has no list or dict inside."""
     kind = type(value)
     inner = value.values() if kind is dict else value if kind is list else ()
-    if _DECODED_NESTS.isdisjoint(map(type, inner)):
+    return _DECODED_NESTS.isdisjoint(map(type, inner))
+
+
+def too_deep(value: Any, limit: int) -> bool:
+    """Whether more than `limit` lists and dicts are inside each other in a decoded value."""
+    if is_flat(value):
         return False
     level = [value]
     for _ in range(limit):

@@ -523,7 +523,7 @@ async def test_the_peer_notices_the_deadline_first(is_over_here: bool) -> None:
         def hear_of_something_else(_: events.Event) -> None:  # in the same read as the answer
             asker.scope.deadline = trio.current_time() - 1 if is_over_here else float("inf")
 
-        end.channel.pass_mail_to(hear_of_something_else)
+        end.channel.pass_mail_to(hear_of_something_else, hear_of_something_else)
         async with trio.open_nursery() as nursery:
             asker = Attempt(nursery, end.channel.ask, "x")
             asker.scope.deadline = trio.current_time() + PATIENCE

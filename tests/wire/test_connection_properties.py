@@ -41,9 +41,9 @@ LIMITS = {"max_frame": 16384, "max_message": 65536, "max_partial": 65536, "windo
 # ---- one connection, and anything at all
 
 
-def connection_in(role: Role, state: State) -> Connection:
+def connection_in(role: Role, state: State, *, gather: bool = False) -> Connection:
     """A connection that got there with a peer that did nothing else; some channels are open."""
-    connection = Connection(role, limits=LIMITS)
+    connection = Connection(role, limits=LIMITS, gather=gather)
     if state is State.HANDSHAKE:
         return connection
     if role == "worker":

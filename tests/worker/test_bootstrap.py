@@ -171,6 +171,7 @@ def test_only_the_main_thread_prepares_signals() -> None:
     import signal, threading
     def ignored():
         return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the shell of a background job ignores it
     thread = threading.Thread(target=bootstrap.prepare_signals)
     thread.start()
     thread.join()

@@ -1,0 +1,93 @@
+"""Answers to the peer's asks: each of them gets exactly one.
+
+Runs in: both
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+
+from ..errors import LocalProtocolError
+from ..wire._generated import ErrorCode
+from ..wire.connection import Connection
+from ..wire.events import Event
+from .failure import failure_map
+from .fdsocket import FdSocket
+from .parcel import Parcel
+from .pipe import Pipe
+
+__all__ = ["Answering"]
+
+# Ctrl-C between two books that must agree would leave an ask that nobody answers.
+_whole = trio.lowlevel.enable_ki_protection
+
+
+class Answering(Pipe):
+    """The part of a channel that answers; see `Pipe` for the arguments."""
+
+    def __init__(
+        self, socket: FdSocket, connection: Connection, on_event: Callable[[Event], None]
+    ) -> None:
+        super().__init__(socket, connection, on_event)
+        self._unanswered: dict[int, weakref.ref[Any]] = {}
+
+    def asked(self, channel: int, ask: object) -> None:
+        """Note that the peer waits for an answer on ``channel``.
+
+        Args:
+            channel: of the call.
+            ask: what stands for it here; held weakly, so that a forgotten ask is noticed.
+        """
+        self._unanswered[channel] = weakref.ref(ask)
+
+    def unanswered_ask(self, channel: int) -> Any:
+        """Give back what `asked` was told about, while it is unanswered and alive."""
+        reference = self._unanswered.get(channel)
+        return None if reference is None else reference()
+
+    def is_unanswered(self, channel: int) -> bool:
+        return channel in self._unanswered
+
+    @property
+    def asks_unanswered(self) -> int:
+        return len(self._unanswered)
+
+    @_whole
+    def reply(self, channel: int, body: Any, handle: Any, *, keep_open: bool) -> None:
+        """Answer an ask of the peer. When that is gone, only the handles are closed."""
+        self._raise_if_answered(channel)
+        Parcel(self.connection, body, handle, keep_open=keep_open).reply(channel)
+        del self._unanswered[channel]
+        self.flush()
+
+    @_whole
+    def fail(self, channel: int, exc: BaseException) -> None:
+        """Answer an ask of the peer with an exception, as data."""
+        self.pass_error(channel, failure_map(exc))
+
+    @_whole
+    def refuse(self, channel: int, code: ErrorCode, text: str) -> None:
+        """Answer an ask of the peer with one of the protocol's own errors."""
+        self.pass_error(channel, {"code": str(code), "message": text})
+
+    @_whole
+    def refuse_all(self, code: ErrorCode, text: str) -> None:
+        """Answer all asks of the peer that are unanswered, see `refuse`."""
+        for channel in list(self._unanswered):
+            self.refuse(channel, code, text)
+
+    @_whole
+    def pass_error(self, channel: int, error: Mapping[str, Any]) -> None:
+        """Answer an ask of the peer with an error map."""
+        self._raise_if_answered(channel)
+        self.connection.send_error(channel, error)
+        del self._unanswered[channel]
+        self.flush()
+
+    def _raise_if_answered(self, channel: int) -> None:
+        if channel not in self._unanswered:
+            raise LocalProtocolError("this ask was answered already")
