@@ -29,9 +29,10 @@ from typing import Any, Final, Protocol, final
 
 import attrs
 
-from .._link.channel import Channel, Posting, Question
+from .._link.channel import Channel
 from .._link.parcel import Parcel
 from .._link.pipe import close_all
+from .._link.waits import Posting, Question
 from .._worker.life import Life
 from .._worker.mailbox import deliver
 from .._worker.message import bounce, deadline_of, explicit_handle
@@ -276,7 +277,7 @@ class _Call(_Awaited):
     def __init__(self, event: CallReceived, source: Relay, target: Relay) -> None:
         super().__init__(event, source, target)
         self._deadline = deadline_of(event)
-        self._question = Question(self._answered, is_ours=False)
+        self._question = Question(self._answered)
         self._number: int | None = None
 
     def _commit(self, channel: Channel, parcel: Parcel) -> None:

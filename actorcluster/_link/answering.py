@@ -34,6 +34,8 @@ class Answering(Pipe):
     ) -> None:
         super().__init__(socket, connection, on_event)
         self._unanswered: dict[int, weakref.ref[Any]] = {}
+        #: of the loop that serves this channel.
+        self.token = trio.lowlevel.current_trio_token()
 
     def asked(self, channel: int, ask: object) -> None:
         """Note that the peer waits for an answer on ``channel``.
@@ -60,7 +62,10 @@ class Answering(Pipe):
     def reply(self, channel: int, body: Any, handle: Any, *, keep_open: bool) -> None:
         """Answer an ask of the peer. When that is gone, only the handles are closed."""
         self._raise_if_answered(channel)
-        Parcel(self.connection, body, handle, keep_open=keep_open).reply(channel)
+        encoded = self.connection.reply(channel, body) if handle is None else None
+        if encoded is not None or handle is not None:
+            parcel = Parcel(self.connection, body, handle, keep_open=keep_open, encoded=encoded)
+            parcel.reply(channel)
         del self._unanswered[channel]
         self.flush()
 

@@ -12,11 +12,11 @@ cancelled, and a question may be answered, or given up by its asker or with the 
 from __future__ import annotations
 
 import functools
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
-import attrs
 import trio
 
 from ..errors import PeerClosed
@@ -38,11 +38,14 @@ from .failure import raise_failure
 from .fdsocket import FdSocket
 from .parcel import Parcel
 from .pipe import Pace, close_all
+from .waits import ChannelStatistics, Posting, Question
 
-__all__ = ["Channel", "ChannelStatistics", "Posting", "Question"]
+__all__ = ["Channel"]
 
 #: Messages up to this size are small, see `Pipe.flush_small`.
 _SMALL: Final = 512
+#: So many numbers of messages that are no sends are kept before somebody tidies up.
+_TIDY_AT: Final = 64
 #: Nothing is sent any more, by our own word or the peer's.
 _OVER: Final = (State.CLOSING, State.CLOSED)
 
@@ -52,67 +55,34 @@ _whole = trio.lowlevel.enable_ki_protection
 
 
 @final
-@attrs.define(eq=False)
-class Posting:
-    """A message that waits for room.
+class _Asking:
+    """An ask of a task of ours, from its queueing to its answer; see `Question`."""
 
-    Attributes:
-        parcel: tells what room it needs.
-        commit: queues its frame.
-        wake: called when that has happened, or never will; must not raise.
-        result: what ``commit`` returned.
-        error: why it was not queued.
-    """
+    __slots__ = ("_channel", "answer", "error", "number", "task")
 
-    parcel: Parcel
-    commit: Callable[[], Any]
-    wake: Callable[[], None]
-    result: Any = None
-    error: BaseException | None = None
+    is_ours = True
 
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        #: the channel of its answer, see `Connection.call`.
+        self.number = 0
+        #: what waits for the answer, once it does.
+        self.task: trio.lowlevel.Task | None = None
+        self.answer: ReplyReceived | ErrorReceived | None = None
+        self.error: BaseException | None = None
 
-def _nobody_waits() -> None:
-    """The asker has not come so far yet."""
+    def wake(self) -> None:
+        """There is an answer, or never will be."""
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task)
 
-
-@final
-@attrs.define(eq=False)
-class Question:
-    """A call of ours that waits for its answer.
-
-    Attributes:
-        wake: called when there is an answer, or never will be; must not raise.
-        is_ours: whether an ask of this process waits, rather than one that is passed on.
-    """
-
-    wake: Callable[[], None] = _nobody_waits
-    is_ours: bool = True
-    answer: ReplyReceived | ErrorReceived | None = None
-    error: BaseException | None = None
-
-
-@final
-@attrs.frozen(kw_only=True)
-class ChannelStatistics:
-    """A snapshot of one channel.
-
-    Attributes:
-        senders_waiting: tasks waiting for room in the peer's mailbox.
-        asks_waiting: asks of ours without an answer so far.
-        asks_unanswered: asks of the peer that we have not answered so far.
-        room: bytes the peer's mailbox can take now.
-        unconfirmed: sends not acknowledged as put into the peer's mailbox.
-        sends: system calls that wrote.
-        receives: system calls that read.
-    """
-
-    senders_waiting: int
-    asks_waiting: int
-    asks_unanswered: int
-    room: int
-    unconfirmed: int
-    sends: int
-    receives: int
+    def give_up(self, _: Any) -> trio.lowlevel.Abort:
+        """The task is cancelled; the peer is told."""
+        channel = self._channel
+        channel._questions.pop(self.number, None)
+        channel.connection.send_cancel(self.number)
+        channel.flush()
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 @final
@@ -139,7 +109,7 @@ class Channel(Answering):
         #: messages inside a ``with message:`` block, counted by the messages themselves.
         self.messages_open = 0
         self._waiters: deque[Posting] = deque()
-        self._questions: dict[int, Question] = {}
+        self._questions: dict[int, Question | _Asking] = {}
         #: numbers of messages of ours that are not sends, those acknowledged possibly left out.
         self._not_sends: deque[int] = deque()
         self._closed_with: Callable[[str], PeerClosed] | None = None
@@ -332,37 +302,35 @@ class Channel(Answering):
         await trio.lowlevel.checkpoint_if_cancelled()
         self._raise_if_closed()
         deadline = trio.current_effective_deadline()
-        parcel = Parcel(
-            self.connection, body, handle, keep_open=keep_open, call=True, address=address
-        )
-        question = Question()
-        if not self._waiters and self._has_room(parcel):
-            channel = self._put_question(parcel, deadline, question)
-            self.flush()
-        else:
-            # In the reader's task, when there is room at last.
+        question = _Asking(self)
+        encoded = None
+        if handle is None and not address and not self._waiters:
+            # The short way for what comes most.
+            called = self.connection.call(body, _left_until(deadline))
+            if isinstance(called, Encoded):
+                encoded = called
+            else:
+                self._wait_on(called, question)
+                self.flush()
+        if not question.number:
+            parcel = Parcel(
+                self.connection,
+                body,
+                handle,
+                keep_open=keep_open,
+                call=True,
+                address=address,
+                encoded=encoded,
+            )
             commit = functools.partial(self._put_question, parcel, deadline, question)
-            channel = await self._wait_for_room(parcel, commit)
-        return await self._wait_for_answer(channel, question)
-
-    def _put_question(self, parcel: Parcel, deadline: float, question: Question) -> int:
-        # An infinite deadline travels as such; the receiver compares times, nothing else.
-        channel = parcel.call(ttl=max(deadline - trio.current_time(), 0.0))
-        self._questions[channel] = question
-        self._note_no_send()
-        return channel
-
-    async def _wait_for_answer(self, channel: int, question: Question) -> Any:
-        def abort(_: Any) -> trio.lowlevel.Abort:
-            self._questions.pop(channel, None)
-            self.connection.send_cancel(channel)
-            self.flush()
-            return trio.lowlevel.Abort.SUCCEEDED
-
+            if not self._waiters and self._has_room(parcel):
+                commit()
+                self.flush()
+            else:  # in the reader's task, when there is room at last
+                await self._wait_for_room(parcel, commit)
         if question.answer is None and question.error is None:
-            task = trio.lowlevel.current_task()
-            question.wake = functools.partial(trio.lowlevel.reschedule, task)
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            question.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(question.give_up)
             self.pace.restart()
         if question.error is not None:
             raise question.error
@@ -371,6 +339,17 @@ class Channel(Answering):
             raise_failure(question.answer.error, self._closed)
         assert question.answer is not None
         return _result(question.answer)
+
+    def _put_question(self, parcel: Parcel, deadline: float, question: Question | _Asking) -> int:
+        channel = parcel.call(ttl=_left_until(deadline))
+        self._wait_on(channel, question)
+        return channel
+
+    def _wait_on(self, channel: int, question: Question | _Asking) -> None:
+        if isinstance(question, _Asking):
+            question.number = channel
+        self._questions[channel] = question
+        self._note_no_send()
 
     async def _wait_for_room(self, parcel: Parcel, commit: Callable[[], Any]) -> Any:
         wake = functools.partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
@@ -409,18 +388,21 @@ class Channel(Answering):
     @property
     def unconfirmed(self) -> int:
         """Sends that returned but were not acknowledged as put into the peer's mailbox."""
-        return self.connection.unacknowledged - len(self._prune_not_sends())
+        self._prune_not_sends()
+        return self.connection.unacknowledged - len(self._not_sends)
 
     def _note_no_send(self) -> None:
         """The latest message is an ask, or is passed on for somebody else."""
-        self._prune_not_sends().append(self.connection.sent)
+        numbers = self._not_sends
+        numbers.append(self.connection.sent)
+        if len(numbers) > _TIDY_AT:
+            self._prune_not_sends()
 
-    def _prune_not_sends(self) -> deque[int]:
+    def _prune_not_sends(self) -> None:
         numbers = self._not_sends
         acknowledged = self.connection.sent - self.connection.unacknowledged
         while numbers and numbers[0] <= acknowledged:
             numbers.popleft()
-        return numbers
 
     # ---- messages that are passed on ------------------------------------------------------
 
@@ -459,6 +441,11 @@ class Channel(Answering):
             sends=self._socket.sends,
             receives=self._socket.receives,
         )
+
+
+def _left_until(deadline: float) -> float:
+    """Seconds. An infinite deadline travels as such; the receiver compares times, nothing else."""
+    return deadline if deadline == math.inf else max(deadline - trio.current_time(), 0.0)
 
 
 async def _heed_own_deadline(failure: ErrorReceived) -> None:

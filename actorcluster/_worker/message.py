@@ -201,15 +201,16 @@ class Plain(Message):
 class Ask(Message):
     """A message whose sender waits. Keeps the promise of exactly one answer."""
 
-    __slots__ = ("_is_gap", "_mailbox", "_token")
+    __slots__ = ("_is_gap", "_mailbox", "_number")
 
     def __init__(self, event: CallReceived, channel: Channel, sender: Any) -> None:
         super().__init__(event, channel, sender)
         self._is_gap = False
         #: where it waits to be received, if it still does.
         self._mailbox: Holder | None = None
-        self._token = trio.lowlevel.current_trio_token()
-        self.deadline = deadline_of(event)
+        self._number = event.channel
+        if event.meta:
+            self.deadline = deadline_of(event)
         channel.asked(event.channel, self)
 
     @property
@@ -226,18 +227,18 @@ class Ask(Message):
         """Whether the asker gave up before anybody worked on it."""
         return self.deadline == _WITHDRAWN
 
-    @property
-    def _number(self) -> int:
-        assert isinstance(self._event, CallReceived)
-        return self._event.channel
-
     async def reply(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         if handle is not None and body is not None:
             raise TypeError(
                 "an ask returns one value: put the handle into the body, or give None as the body"
             )
-        await self._channel.pace.step()
-        self.answer(body, handle, keep_open=keep_open)
+        pace = self._channel.pace
+        if pace.is_due():
+            await trio.lowlevel.checkpoint()
+            pace.restart()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        self._channel.reply(self._number, body, handle, keep_open=keep_open)
 
     def answer(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """What `reply` does, without a checkpoint."""
@@ -285,7 +286,7 @@ class Ask(Message):
         channel, number = self._channel, self._number
         if channel.is_unanswered(number):
             with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(_forgotten, channel, number)
+                channel.token.run_sync_soon(_forgotten, channel, number)
 
 
 def _forgotten(channel: Channel, number: int) -> None:

@@ -13,7 +13,8 @@ from typing import Any, Literal, final
 import attrs
 import trio
 
-from .._link.channel import Channel, ChannelStatistics
+from .._link.channel import Channel
+from .._link.waits import ChannelStatistics
 from ..errors import PeerClosed
 from .exit import ExitStatus
 from .life import Life
@@ -215,7 +216,7 @@ class Worker:
         try:
             if life.primary_closed:
                 raise life.closed("the primary has closed")
-            channel = await self._online()
+            channel = life.channel_or_raise() if life.is_sendable else await self._online()
             return await channel.ask(body, handle, keep_open=keep_open)
         except PeerClosed:
             if life.primary_closed:

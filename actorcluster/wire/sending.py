@@ -23,12 +23,17 @@ __all__ = ["Sending"]
 
 _TELL: Final = int(Kind.TELL)
 _CALL: Final = int(Kind.CALL)
+_REPLY: Final = int(Kind.REPLY)
 #: What is not longer has the minimum charge.
 _LIGHT: Final = MINIMUM_CHARGE - HEADER_SIZE
 #: The envelope of a message from main actor to main actor: [nil].
 _PLAIN: Final = b"\x91\xc0"
 #: A frame with such a message up to its payload: only its length differs from one to the next.
 _pack_plain_head: Final = struct.Struct(">HI12s").pack
+_pack_head: Final = struct.Struct(">HIBIBI").pack
+#: The envelope of a call with a deadline: [nil, nil, nil, {"ttl": float}].
+_pack_ttl: Final = struct.Struct(">10sd").pack
+_TTL_HEAD: Final = b"\x94\xc0\xc0\xc0\x81\xa3ttl\xcb"
 _PLAIN_HEAD: Final = encode_head(_TELL, 0, 0)[6:] + _PLAIN
 
 
@@ -97,6 +102,73 @@ class Sending(Flow):
         self._outbox.put(_pack_plain_head(0x95CE, length, _PLAIN_HEAD) + payload)
         self._deliveries.sent += 1
         return length
+
+    def call(self, body: Any, ttl: float) -> int | Encoded:
+        """Queue a call the short way, see `tell`.
+
+        Args:
+            body: a body value.
+            ttl: seconds until the answer is wanted; may be infinite.
+
+        Returns:
+            the channel of the answer; or, if that is not possible, the encoded body.
+
+        Raises:
+            TypeError, MessageTooLarge, HandleError: see `encode`.
+        """
+        values, window, calls = self._values, self._window, self._calls
+        payload = values.pack(body)
+        envelope = _PLAIN if ttl == math.inf else _pack_ttl(_TTL_HEAD, ttl * 1000.0)
+        length = len(payload) + len(envelope)
+        charge = length + HEADER_SIZE if length > _LIGHT else MINIMUM_CHARGE
+        if (
+            values.found
+            or length > self._largest_plain
+            or charge > window.available
+            or _CALL not in self._machine.sendable
+            or len(calls) >= self.peer_limits["max_calls"]
+        ):
+            encoded = Encoded(payload, values.take_found())
+            self._check_body(encoded)
+            return encoded
+        window.available -= charge
+        channel = self._new_channel()
+        self._outbox.put(
+            _pack_head(0x95CE, length, 0xCE, _CALL << 24, 0xCE, channel) + envelope + payload
+        )
+        deliveries = self._deliveries
+        deliveries.sent = calls[channel] = deliveries.sent + 1
+        return channel
+
+    def reply(self, channel: int, body: Any) -> Encoded | None:
+        """Answer the peer's call on ``channel`` the short way, see `tell`.
+
+        Returns:
+            None; or, if that is not possible, the encoded body: nothing was done.
+
+        Raises:
+            TypeError, MessageTooLarge, HandleError: see `encode`.
+        """
+        values = self._values
+        payload = values.pack(body)
+        length = len(payload) + len(NIL)
+        number = self._inbound_calls.get(channel)
+        if (
+            not number
+            or values.found
+            or length > self._largest_plain
+            or _REPLY not in self._machine.sendable
+        ):
+            encoded = Encoded(payload, values.take_found())
+            self._check_body(encoded)
+            return encoded
+        del self._inbound_calls[channel]
+        self._calls_answered += 1
+        self._arrivals.answer(number)
+        self._outbox.put(
+            _pack_head(0x95CE, length, 0xCE, _REPLY << 24, 0xCE, channel) + NIL + payload
+        )
+        return None
 
     def send_tell(
         self,

@@ -16,10 +16,10 @@ import pytest
 import trio
 import trio.testing
 
-from actorcluster._link.channel import ChannelStatistics, Posting, Question
 from actorcluster._link.handles import Handle
 from actorcluster._link.parcel import Parcel
 from actorcluster._link.pipe import close_all
+from actorcluster._link.waits import ChannelStatistics, Posting, Question
 from actorcluster.errors import (
     HandleError,
     LocalProtocolError,
@@ -632,7 +632,7 @@ async def test_give_up_asks() -> None:
         asker = Attempt(nursery, one.channel.ask, "ours")
         await all_blocked()
         woken = trio.Event()
-        question = Question(woken.set, is_ours=False)
+        question = Question(woken.set)
         parcel = Parcel(one.connection, "theirs", call=True)
         one.channel.post_call(parcel, float("inf"), question)
         one.channel.flush()
