@@ -34,6 +34,8 @@ __all__ = [
     "without_identity",
 ]
 
+#: Asked for; the kernel gives at most net.core.wmem_max.
+_SEND_BUFFER: Final = 1024 * 1024
 _STDIO: Final = 3
 """Descriptors 0, 1 and 2 are a worker's standard streams; those we make for it lie above."""
 
@@ -228,6 +230,8 @@ async def start_exec(launch: Launch) -> Process:
 def channel_pair() -> tuple[socket.socket, socket.socket]:
     """Our end of a new channel, non-blocking, and the worker's end, numbered 3 or higher."""
     ours, theirs = socket.socketpair()
+    for end in (ours, theirs):  # the default holds three messages of 64 KiB
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     ours.setblocking(False)
     if theirs.fileno() < _STDIO:  # this process runs without some of its standard streams
         with theirs as low:

@@ -75,6 +75,9 @@ class Partial:
         return self.envelope_size + self.size
 
 
+_BYTES: Final = (bytes, memoryview)
+
+
 @final
 class Reassembly:
     """All unfinished messages of one connection.
@@ -116,7 +119,7 @@ class Reassembly:
                 code=AbortCode.LIMIT_EXCEEDED,
             )
         self._weight += weight
-        piece = frame.payload if isinstance(frame.payload, bytes) else b""
+        piece = frame.payload if isinstance(frame.payload, _BYTES) else b""
         partial = Partial(
             frame.kind,
             frame.channel,
@@ -132,7 +135,7 @@ class Reassembly:
 
     def add(self, partial: Partial, frame: Frame) -> bool:
         """Append a fragment's piece; True with the last one, which also takes it out of here."""
-        if not isinstance(frame.payload, bytes):
+        if not isinstance(frame.payload, _BYTES):
             self.spoil(partial, ErrorCode.BAD_PAYLOAD, frame.error or "a fragment must be bin")
         else:
             self._append(partial, frame.payload)
@@ -141,7 +144,7 @@ class Reassembly:
         self.drop(partial)
         return True
 
-    def _append(self, partial: Partial, piece: bytes) -> None:
+    def _append(self, partial: Partial, piece: bytes | memoryview) -> None:
         partial.size += len(piece)
         if partial.size > self.max_message:
             self.spoil(partial, ErrorCode.TOO_LARGE, f"over max_message ({self.max_message})")

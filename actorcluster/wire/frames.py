@@ -56,6 +56,8 @@ HEADER_SIZE: Final = 16
 _HEAD: Final = struct.Struct(">HIBIBI")  # 95CE, length, CE, word, CE, channel
 _SIGNATURE: Final = struct.Struct(">HIB4xB4x")  # the same without word and channel
 _FRAG: Final = FLAG_FRAG << 16  # in the word
+_BIN32: Final = b"\xc0\xc6"  # nil as the envelope, then the payload is a bin
+_U32: Final = struct.Struct(">I")
 _TELL_WORD: Final = Kind.TELL << 24
 #: The envelope of a message from main actor to main actor.
 _PLAIN: Final = [None]
@@ -99,7 +101,8 @@ class Frame:
         channel: 0 for the connection.
         length: bytes of envelope and payload, as in the header.
         envelope: decoded.
-        payload: decoded, with `HandleIndex` below `nfds`; with FLAG_FRAG the piece's bytes.
+        payload: decoded, with `HandleIndex` below `nfds`; with FLAG_FRAG the piece's bytes, which
+            may be a view of what was fed.
         body: for PING and PONG envelope and payload as they came; else None.
         error: None, or why the message is a ``bad_payload``. Then `payload` is None, and so is
             `envelope` if the fault lies there.
@@ -161,7 +164,7 @@ class FrameReader:
         self._fault: RemoteProtocolError | None = None
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
-        """The frames that `data` completes. Keeps nothing of `data` itself.
+        """The frames that `data` completes. Keeps nothing of `data` but in frames.
 
         Raises:
             RemoteProtocolError: the stream is broken here, for good: AWP-FR-3, AWP-FR-4 or
@@ -328,6 +331,9 @@ def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
     if frame.kind in _ECHOES:
         frame.body = bytes(data[HEADER_SIZE:])
     values.indexes.clear()
+    if word & _FRAG and (piece := _piece_in(data)) is not None:
+        frame.payload = piece
+        return frame
     try:
         _, _, _, envelope, payload = values.unpack(data)
         if not _is_sound(values, word, envelope, payload):
@@ -338,6 +344,15 @@ def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
         _decode_parts(values, frame, bytes(data[HEADER_SIZE:]))
     values.indexes.clear()
     return frame
+
+
+def _piece_in(data: bytes | bytearray | memoryview) -> memoryview | None:
+    """The payload of a fragment like nearly all are, uncopied: nil and a large bin."""
+    if len(data) < HEADER_SIZE + len(_BIN32) + 4 or data[HEADER_SIZE : HEADER_SIZE + 2] != _BIN32:
+        return None
+    piece = memoryview(data)[HEADER_SIZE + len(_BIN32) + 4 :]
+    (size,) = _U32.unpack_from(data, HEADER_SIZE + len(_BIN32))
+    return piece if size == len(piece) else None
 
 
 def _is_sound(values: Values, word: int, envelope: Any, payload: Any) -> bool:
