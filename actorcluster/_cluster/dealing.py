@@ -29,6 +29,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 import socket
 from collections import deque
 from typing import Any, Final, Protocol, final
@@ -85,20 +86,24 @@ class _Accepted(Sendable):
 
     A link sends the number of the descriptor some time after it was told to, so a worker must not
     be able to make us close it before, whatever it says.
+
+    Args:
+        fd: owned from now on; no socket object, whose making costs as much as the accepting.
+        entry: kind and meta for the wire.
     """
 
-    __slots__ = ("_kind", "_lent", "_socket")
+    __slots__ = ("_entry", "_fd", "_lent")
 
-    def __init__(self, sock: socket.socket, kind: HandleKind) -> None:
-        self._socket = sock
-        self._kind = kind
+    def __init__(self, fd: int, entry: tuple[HandleKind, dict[str, Any]]) -> None:
+        self._fd = fd
+        self._entry = entry
         self._lent = 1  # to the port itself
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self._fd
 
     def describe(self) -> tuple[HandleKind, dict[str, Any]]:
-        return self._kind, {}
+        return self._entry
 
     def lend(self) -> None:
         """One more `close` will follow."""
@@ -108,7 +113,8 @@ class _Accepted(Sendable):
         """The port, or a link, is done with it."""
         self._lent -= 1
         if not self._lent:
-            self._socket.close()
+            fd, self._fd = self._fd, -1
+            socket.close(fd)
 
 
 @final
@@ -166,7 +172,8 @@ class Dealer:
         self.dealt_again = 0
         self._bound = bound
         inet = bound.socket.family != socket.AF_UNIX
-        self._kind = HandleKind.TCP_SOCKET if inet else HandleKind.UNIX_STREAM
+        kind = HandleKind.TCP_SOCKET if inet else HandleKind.UNIX_STREAM
+        self._entry: tuple[HandleKind, dict[str, Any]] = (kind, {})
         self._turn: RoundRobin[_Share] = RoundRobin()
         self._shares: dict[tuple[int, int], _Share] = {}
         self._waiting: deque[_Accepted] = deque()
@@ -271,15 +278,20 @@ class Dealer:
     def _choose(self) -> dict[_Share, int]:
         """Put what waits into the shares of those who take it; returns how many into each."""
         hands: dict[_Share, int] = {}
-        now = trio.current_time() if self._waiting else 0.0
-        while self._waiting:
-            share = self._turn.choose(lambda share: share.room(now) > 0)
+        waiting = self._waiting
+        if not waiting:
+            return hands
+        now = trio.current_time()
+        rooms = {share: share.room(now) for share in self._shares.values()}
+        while waiting:
+            share = self._turn.choose(lambda share: rooms[share] > 0)
             if share is None:
                 break
             if not share.untaken:
                 share.moved_at = now
             share.credit -= 1
-            share.untaken.append(self._waiting.popleft())
+            rooms[share] -= 1  # asked once, for that takes longer than dealing
+            share.untaken.append(waiting.popleft())
             hands[share] = hands.get(share, 0) + 1
         return hands
 
@@ -353,18 +365,19 @@ class Dealer:
 
     def _accept_burst(self) -> bool:
         """Accept what is there and deal it; False when the backlog is empty."""
+        accept = self._bound.socket._accept  # type: ignore[attr-defined]  # what accept() wraps
         try:
             for _ in range(min(_BURST, self._room())):
                 try:
-                    sock = self._bound.socket.accept()[0]
+                    fd = accept()[0]
                 except BlockingIOError:
                     return False
                 except OSError as exc:
                     if exc.errno not in CLIENT_GONE:
                         raise
                 else:
-                    sock.setblocking(False)  # AWP-FD-9
-                    self._waiting.append(_Accepted(sock, self._kind))
+                    os.set_blocking(fd, False)  # AWP-FD-9
+                    self._waiting.append(_Accepted(fd, self._entry))
         finally:
             self._deal()
         return True

@@ -298,7 +298,10 @@ class Connections:
 
 @attrs.define(eq=True)
 class ConnReply:
-    """CONN_REPLY: connections up to ``upto`` are taken, except ``rejected``."""
+    """CONN_REPLY: connections up to ``upto`` are taken, except ``rejected``.
+
+    Those of a listener that were read at once, and reject none, are one event.
+    """
 
     channel: int
     upto: int

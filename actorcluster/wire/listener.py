@@ -58,6 +58,9 @@ class Listener:
 
     def decide(self, upto: int, rejected: Iterable[int]) -> tuple[int, list[int]]:
         """Book the application's decision; returns what CONN_REPLY must say."""
+        if not self._lost:
+            self.decided = upto
+            return upto, sorted({*rejected})
         given_back = [number for number in self._lost if number <= upto]
         while upto + 1 in self._lost:
             upto += 1

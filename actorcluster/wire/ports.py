@@ -5,7 +5,7 @@ Runs in: both
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from ..errors import LocalProtocolError
@@ -44,7 +44,7 @@ class Ports(Receiving):
         self._listeners[channel] = Listener(_credit(request))
         return channel
 
-    def send_conn_reply(self, channel: int, upto: int, rejected: Iterable[int] = ()) -> None:
+    def send_conn_reply(self, channel: int, upto: int, rejected: Collection[int] = ()) -> None:
         """Say that connections up to ``upto`` are taken, except those ``rejected``.
 
         Connections that were lost or refused on the way are added by the connection itself. To
@@ -55,13 +55,12 @@ class Ports(Receiving):
             LocalProtocolError: the listener is closed, so the connections are no longer ours to
                 take; or no such connection was handed over.
         """
-        rejected = list(rejected)
         listener = self._listeners.get(channel)
-        over = listener is None or Kind.CONN_REPLY not in self._machine.sendable
-        if upto in rejected and over:
-            return
-        self._check_sendable(Kind.CONN_REPLY)
-        listener = self._listener(channel)
+        if listener is None or Kind.CONN_REPLY not in self._machine.sendable:
+            if upto in rejected:
+                return
+            self._check_sendable(Kind.CONN_REPLY)
+            listener = self._listener(channel)
         if not listener.decided < upto <= listener.handed:
             raise LocalProtocolError(f"connection {upto} is not to be decided about")
         self._reply_to_connections(channel, *listener.decide(upto, rejected))
@@ -169,18 +168,30 @@ class Ports(Receiving):
         self._answer(self._error_frame(frame.channel, error))
 
     def _on_conn_reply(self, frame: Frame) -> None:
-        upto, rejected = read_envelope(frame.kind, frame.envelope)
-        listener = self._listeners.get(frame.channel)
+        envelope, listener = frame.envelope, self._listeners.get(frame.channel)
+        rejected: tuple[int, ...] = ()
+        if listener is not None and _is_one_number(envelope):  # the short way for what comes most
+            upto = envelope[0]
+        else:
+            upto, numbers = read_envelope(frame.kind, envelope)
+            rejected = tuple(numbers or ())
         if listener is None:
             return
-        rejected = tuple(rejected or ())
-        if not listener.decided < upto <= listener.handed or not all(
-            listener.decided < number <= upto for number in rejected
+        if not listener.decided < upto <= listener.handed or (
+            rejected and not listener.decided < min(rejected) <= max(rejected) <= upto
         ):
             text = f"connections {listener.decided + 1} to {listener.handed} are undecided"
             raise self._violation("AWP-LI-2", f"{text}, not up to {upto} without {rejected}")
         listener.decided = upto
-        self._events.append(ConnReply(frame.channel, upto, rejected))
+        last = self._events[-1] if self._events else None
+        if (
+            type(last) is ConnReply
+            and last.channel == frame.channel
+            and not (rejected or last.rejected)
+        ):
+            last.upto = upto  # a worker says it of each connection, and many are read at once
+        else:
+            self._events.append(ConnReply(frame.channel, upto, rejected))
 
     def _on_conn_credit(self, frame: Frame) -> None:
         (count,) = read_envelope(frame.kind, frame.envelope)
@@ -236,7 +247,7 @@ class Ports(Receiving):
             self._reject(frame.channel, first, len(checked))
             return
         self._book(listener, first, len(checked))
-        if self._fds is None or any(kind not in self._handle_kinds for kind, _ in checked):
+        if self._fds is None or not {kind for kind, _ in checked} <= self._handle_kinds:
             self._give_back(frame.channel, listener, first, len(checked))
             self.send_conn_credit(frame.channel, len(checked))  # the application never saw them
             return
@@ -274,6 +285,16 @@ class Ports(Receiving):
     def _on_listen_close(self, frame: Frame) -> None:
         if self._close_listener(frame.channel):
             self._events.append(ListenClosed(frame.channel))
+
+
+def _is_one_number(envelope: Any) -> bool:
+    """Whether an envelope has one element, which may be a number; too large it may still be."""
+    return (
+        type(envelope) is list
+        and len(envelope) == 1
+        and type(envelope[0]) is int
+        and envelope[0] >= 0
+    )
 
 
 def _credit(request: Mapping[str, Any]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import trio
 import actorcluster
 from actorcluster import Primary, WorkerStartError, events
 from actorcluster._cluster.dealing import Dealer, PortClient
+from actorcluster._link.kinds import ask_socket
 from actorcluster.wire import events as wire_events
 from tests.chaos.clients import Failure
 from tests.chaos.service import serve
@@ -172,7 +174,7 @@ def recording(taken: Taken) -> Iterator[None]:
         first = share.handed - len(share.untaken) + 1
         for number, accepted in zip(range(first, event.upto + 1), share.untaken, strict=False):
             if number not in event.rejected:
-                address = accepted._socket.getpeername()
+                address = ask_socket(accepted.fileno(), socket.socket.getpeername)
                 taken.setdefault(address, []).append((time.monotonic(), client.id))
         reply(self, client, event)
 

@@ -67,6 +67,25 @@ def test_a_listener(pair: ConnectionPair) -> None:
     assert [0, 0] == [side.statistics().listeners for side in (pair.worker, pair.primary)]
 
 
+def test_replies_that_are_read_at_once_are_one_event(pair: ConnectionPair) -> None:
+    """But for those that refuse something, and those of another listener."""
+    one, other = (pair.worker.send_listen({"transport": "tcp", "credit": 5}) for _ in range(2))
+    pair.run()
+    for channel in (one, other):
+        pair.primary.send_listening(channel, mode="handoff", address=["::1", 80])
+        pair.primary.send_connections(channel, 1, [raw(10 + index) for index in range(5)])
+    pair.run()
+    for channel, number, *rejected in [(one, 1), (one, 2), (other, 1), (one, 3, 3), (one, 4)]:
+        pair.worker.send_conn_reply(channel, number, rejected)
+    pair.worker.send_conn_reply(one, 5)
+    assert [
+        events.ConnReply(one, 2, ()),
+        events.ConnReply(other, 1, ()),
+        events.ConnReply(one, 3, (3,)),
+        events.ConnReply(one, 5, ()),
+    ] == pair.run()
+
+
 def test_a_shared_socket(pair: ConnectionPair) -> None:
     channel = pair.worker.send_listen({"transport": "tcp"})
     pair.run()
