@@ -437,10 +437,14 @@ class Pipe:
         Cancellation:
             What is queued stays queued.
         """
-        if self._writer is not None and not self._push() and self.connection.wants_to_send():
-            self._write_now(self.connection.data_to_send(1))  # fixes their place in the stream
+        connection = self.connection
+        if self._writer is not None:
+            if not self._is_full and self._write_now((Batch([connection.urgent_to_send()]),)):
+                return  # the writer need not even wake up
+            if not self._push() and connection.wants_to_send():
+                self._write_now(connection.data_to_send(1))  # fixes their place in the stream
         if self.is_flushed:
-            return  # the writer need not even wake up
+            return
         self.flush()
         position = self._given
         while self._is_full and self._given - self._socket.unsent < position:

@@ -160,6 +160,10 @@ class Connection(Dispatch):
         """
         return self._outbox.take(limit)
 
+    def urgent_to_send(self) -> bytes:
+        """Take the urgent frames that are queued, which overtake everything; maybe none."""
+        return self._outbox.take_urgent()
+
     def wants_to_send(self) -> bool:
         """Whether `data_to_send` would give anything now."""
         return bool(self._outbox)

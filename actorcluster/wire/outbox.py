@@ -219,6 +219,12 @@ class Outbox:
         """Whether any mail may be left, or part of it."""
         return bool(self._queue) or self._large_mail is not None
 
+    def take_urgent(self) -> bytes:
+        """Take the urgent frames alone; empty when there are none."""
+        out = Batches()
+        self._take_urgent(out)
+        return b"".join(out.small)
+
     def take(self, limit: int) -> list[Batch]:
         """Take about ``limit`` bytes, at least one frame if any may leave."""
         out = Batches()

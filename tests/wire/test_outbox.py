@@ -100,6 +100,17 @@ def test_urgent_frames_go_first() -> None:
     assert ["CREDIT", "ACK", "TELL"] == kinds(outbox.take(1 << 18))
 
 
+def test_urgent_frames_go_alone() -> None:
+    outbox = Outbox()
+    assert b"" == outbox.take_urgent()
+    outbox.put(small(Kind.TELL))
+    outbox.put_urgent(small(Kind.CREDIT))
+    outbox.put_answer(small(Kind.PONG), urgent=True)
+    assert small(Kind.CREDIT) + small(Kind.PONG) == outbox.take_urgent()
+    assert 0 == outbox.answers
+    assert ["TELL"] == kinds(drain(outbox))
+
+
 def test_final_frames_go_last() -> None:
     outbox = Outbox()
     outbox.put_final(small(Kind.GOODBYE))
