@@ -96,7 +96,8 @@ class Listeners:
             if pending.request["transport"] == "udp":
                 self._datagram_sockets[channel] = weakref.ref(sock)
                 return sock
-            listener = SharedListener(self, channel, _address(event), sock, most)
+            shared = socket.socket(fileno=sock.detach())
+            listener = SharedListener(self, channel, _address(event), shared, most)
         self._listeners[channel] = listener
         if self._stopped:
             listener.stop()
@@ -140,8 +141,7 @@ class Listeners:
         The primary, which has no part in it, is told where it is.
         """
         bound = sock.getsockname()
-        own = trio.socket.from_stdlib_socket(sock)
-        listener = SharedListener(self, None, (bound[0], bound[1]), own, max_connections)
+        listener = SharedListener(self, None, (bound[0], bound[1]), sock, max_connections)
         self._others.append(listener)
         self.link.connection.send_serving(address=(bound[0], bound[1]))
         self.link.flush()

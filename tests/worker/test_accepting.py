@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -256,20 +258,69 @@ async def test_an_accept_that_is_not_cancelled_survives_the_close() -> None:
         close(client)
 
 
-async def test_what_is_no_connection_is_refused() -> None:
-    """AWP-HA-2: the primary said socket, and it is a pipe."""
+def _listening() -> int:
+    return socket.create_server(("127.0.0.1", 0)).detach()
+
+
+def _datagram() -> int:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM).detach()
+
+
+def _unix_stream() -> int:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    return ours.detach()
+
+
+@pytest.mark.parametrize(
+    "false", [lambda: os.open(os.devnull, os.O_RDONLY), _listening, _datagram, _unix_stream]
+)
+async def test_what_is_no_connection_is_refused(false: Callable[[], int]) -> None:
+    """AWP-HA-2: the primary said TCP stream, and it is something else."""
     async with open_boss() as boss:
         listener = await boss.listen()
-        reading, writing = os.pipe()
-        false = Handle(reading, HandleKind.TCP_SOCKET, {}, HandleKind.TCP_SOCKET)
-        boss.connection.send_connections(1, 1, [false])
+        handle = Handle(false(), HandleKind.TCP_SOCKET, {}, HandleKind.TCP_SOCKET)
+        boss.connection.send_connections(1, 1, [handle])
         boss.say()
         (client,) = boss.hand(1, 2)
         async with await listener.accept() as stream:
             assert served_by(stream, client)
         assert [(1, (1,)), (2, ())] == await replies(boss, 2)
-        os.close(writing)
         close(client)
+
+
+async def test_an_accepted_connection_is_like_any_other() -> None:
+    """Its socket says of itself what one says that Trio has accepted."""
+    async with open_boss() as boss:
+        listener = await boss.listen()
+        mine = await own(boss)
+        with connect(mine) as other:
+            (client,) = boss.hand(1, 1)
+            plain = trio.SocketListener(trio.socket.from_stdlib_socket(_bound_to_loopback()))
+            with socket.create_connection(plain.socket.getsockname()) as third:
+                streams = [await one.accept() for one in (listener, mine, plain)]
+                facts = {
+                    (
+                        one.socket.family,
+                        one.socket.type,
+                        one.socket.proto,
+                        os.get_blocking(one.socket.fileno()),
+                        os.get_inheritable(one.socket.fileno()),
+                        one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+                    )
+                    for one in streams
+                }
+                assert 1 == len(facts)
+                for one, its in zip(streams, (client, other, third), strict=True):
+                    assert its.getsockname() == one.socket.getpeername()
+                    await one.aclose()
+        await plain.aclose()
+        await mine.aclose()
+        close(client)
+
+
+def _bound_to_loopback() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
 
 
 async def test_descriptors_that_did_not_arrive() -> None:
@@ -516,6 +567,46 @@ async def test_accepting_by_oneself() -> None:
         await listener.aclose()
         with pytest.raises(trio.ClosedResourceError):
             await listener.accept()
+
+
+async def test_a_burst_leaves_something_to_the_others() -> None:
+    """Several are accepted in one pass of the loop, but only so many: the socket is shared."""
+    async with open_boss() as boss:
+        listener = await own(boss)
+        clients = [connect(listener) for _ in range(12)]
+        passes: list[int] = []
+
+        class Count(trio.abc.Instrument):
+            def before_io_wait(self, timeout: float) -> None:
+                passes.append(len(streams))
+
+        streams: list[trio.SocketStream] = []
+        count = Count()
+        await trio.lowlevel.checkpoint()
+        trio.lowlevel.add_instrument(count)
+        for _ in clients:
+            streams.append(await listener.accept())  # noqa: PERF401 (counted meanwhile)
+        trio.lowlevel.remove_instrument(count)
+        bursts = [after - before for before, after in itertools.pairwise([0, *passes])]
+        assert 1 < max(bursts) <= 4
+        for stream in streams:
+            await stream.aclose()
+        await listener.aclose()
+        close(*clients)
+
+
+async def test_accepting_by_oneself_is_a_cancellation_point_every_time() -> None:
+    async with open_boss() as boss:
+        listener = await own(boss)
+        with connect(listener) as client:
+            for _ in range(10):
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await listener.accept()
+                assert scope.cancelled_caught
+            async with await listener.accept() as stream:
+                assert served_by(stream, client)
+        await listener.aclose()
 
 
 async def test_stop_and_close_of_one_who_accepts_by_himself() -> None:
