@@ -44,7 +44,7 @@ import trio
 
 from .handles import close_descriptors
 
-__all__ = ["RECEIVE_SIZE", "Buffer", "FdSocket"]
+__all__ = ["RECEIVE_SIZE", "Buffer", "FdSocket", "Group"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -54,12 +54,18 @@ class _HasFileno(Protocol):
 
 
 Descriptor: TypeAlias = int | _HasFileno
+#: Descriptors that one read brought, and whether some of them were lost on the way.
+Group: TypeAlias = tuple[list[int], bool]
+_Ancillary: TypeAlias = tuple[int, int, bytes]
 
 #: The most that one read takes.
 RECEIVE_SIZE: Final = 256 * 1024
 #: A Linux limit of 253 (SCM_MAX_FD) per call; one more is EINVAL.
 _MAX_FDS: Final = 253
 _ANCILLARY_SIZE: Final = socket.CMSG_SPACE(_MAX_FDS * array.array("i").itemsize)
+#: So many reads that bring descriptors are taken together: others want a turn, and what nobody
+#: claims must not fill the table of open files.
+_MOST_GROUPS: Final = 64
 #: Linux' UIO_MAXIOV; more buffers in one call are EMSGSIZE.
 _MAX_BUFFERS: Final = 1024
 #: Buffers smaller than this on average are joined: cheaper than handing each to the kernel.
@@ -95,7 +101,7 @@ class FdSocket:
     Attributes:
         stalled: descriptors could not be sent for want of a resource that is not this socket's;
             pause, then `send_now` again.
-        is_full_read: the last `receive_now` probably left something behind.
+        is_full_read: the last read probably left something behind.
         sends: system calls that tried to write.
         receives: system calls that tried to read.
         groups_sent: groups of descriptors that have left.
@@ -266,7 +272,7 @@ class FdSocket:
     # Ctrl-C between the kernel's giving and ours would lose descriptors.
     @trio.lowlevel.enable_ki_protection
     def receive_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[int], bool] | None:
-        """Read what is there. Never waits.
+        """Read what is there, up to the first descriptors. Never waits.
 
         Args:
             most: bytes to take, up to RECEIVE_SIZE.
@@ -279,14 +285,11 @@ class FdSocket:
         Raises:
             trio.ClosedResourceError: `close` was called.
         """
-        self.receives += 1
         self.is_full_read = False
         if most != len(self._buffers[0]):
             self._buffers = [self._buffer[:most]]
         try:
-            size, ancillary, flags, _ = self._sock.recvmsg_into(
-                self._buffers, _ANCILLARY_SIZE, _RECEIVE_FLAGS
-            )
+            size, ancillary, flags = self._receive(self._buffers)
         except BlockingIOError:
             return None
         except OSError as exc:
@@ -299,6 +302,50 @@ class FdSocket:
         # The kernel stops reading behind descriptors, whatever there is.
         self.is_full_read = size == most or bool(ancillary) or truncated
         return self._buffer[:size], fds, truncated
+
+    @trio.lowlevel.enable_ki_protection
+    def gather_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[Group]] | None:
+        """Read what is there, also behind descriptors. Never waits.
+
+        Args:
+            most: as for `receive_now`.
+
+        Returns:
+            None when nothing is there; else the bytes, and the descriptors of each read that
+            brought any, with whether some were lost; for all else see `receive_now`.
+
+        Raises:
+            trio.ClosedResourceError: `close` was called.
+        """
+        first = self.receive_now(most)
+        if first is None:
+            return None
+        data, fds, truncated = first
+        if not fds and not truncated:
+            return data, []
+        groups, size, count = [(fds, truncated)], len(data), len(fds)
+        while size < most and len(groups) < _MOST_GROUPS and count < _MAX_FDS:
+            try:
+                more, ancillary, flags = self._receive([self._buffer[size:most]])
+            except BlockingIOError:
+                self.is_full_read = False
+                break
+            except OSError:  # the next read will say so, and what is here is not lost
+                break
+            size += more
+            truncated = flags & _TRUNCATED != 0
+            if not ancillary and not truncated:
+                # The end of the stream is for the next read to tell.
+                self.is_full_read = size == most or not more
+                break
+            fds = _descriptors(ancillary)
+            groups.append((fds, truncated))
+            count += len(fds)
+        return self._buffer[:size], groups
+
+    def _receive(self, buffers: list[memoryview]) -> tuple[int, Sequence[_Ancillary], int]:
+        self.receives += 1
+        return self._sock.recvmsg_into(buffers, _ANCILLARY_SIZE, _RECEIVE_FLAGS)[:3]
 
     def pending(self) -> int:
         """Return how many bytes are there to be read now."""
@@ -331,7 +378,7 @@ class FdSocket:
             raise trio.ClosedResourceError("this end of the link is closed")
 
 
-def _descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+def _descriptors(ancillary: Sequence[_Ancillary]) -> list[int]:
     """Take the descriptors out of every control message; all are closed if one is malformed."""
     fds = array.array("i")
     try:

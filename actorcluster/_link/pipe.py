@@ -47,7 +47,7 @@ from ..errors import RemoteProtocolError
 from ..wire._generated import AbortCode, Capability, State
 from ..wire.connection import Batch, Connection
 from ..wire.events import Event, HandlesAcknowledged
-from .fdsocket import RECEIVE_SIZE, FdSocket
+from .fdsocket import RECEIVE_SIZE, FdSocket, Group
 from .handles import close_descriptors
 
 __all__ = ["LINK_LIMITS", "Pace", "Pipe", "close_all"]
@@ -145,6 +145,8 @@ class Pipe:
         self._taken = 0
         self._fault: RemoteProtocolError | None = None
         self._reading = trio.CancelScope()
+        #: what the last read made us say may wait for one pass: HANDLE_ACK and little else.
+        self._may_wait = False
         self._ended = False
         # the writer: its task, None before it begins; whether it is awake
         self._writer: trio.lowlevel.Task | None = None
@@ -223,7 +225,7 @@ class Pipe:
         socket, most = self._socket, _DENSE_SIZE
         while True:
             try:
-                got = socket.receive_now(most)
+                got = socket.gather_now(most)
             except OSError as exc:  # the kernel has no memory: like the end of the stream
                 log.error("a channel ends, it cannot be read: %s", exc)
                 return
@@ -234,8 +236,12 @@ class Pipe:
             most = _DENSE_SIZE if is_slow else RECEIVE_SIZE
             if self._taken >= _EVERY_MESSAGES and await self._give_turns(self._taken):
                 most = _DENSE_SIZE
-            elif socket.is_full_read:
+            elif socket.is_full_read or self._may_wait:
                 await trio.lowlevel.checkpoint()
+            if self._may_wait:
+                self._may_wait = False
+                if self.connection.wants_to_send():
+                    self.flush()
             if not socket.is_full_read:
                 await socket.wait_readable()
 
@@ -257,18 +263,21 @@ class Pipe:
         """Read what is there now, but not what somebody who has the peer's end goes on writing."""
         left = self._socket.pending()
         while left > 0 and (got := self._socket.receive_now()) is not None:
-            left -= len(got[0])
-            if not self._take(*got):
+            data, fds, truncated = got
+            left -= len(data)
+            if not self._take(data, [(fds, truncated)] if fds or truncated else []):
                 return
 
-    def _take(self, data: memoryview, fds: list[int], truncated: bool) -> bool:
-        """Act on one read; False when nothing more is to be read."""
-        if not data and not fds:
+    def _take(self, data: memoryview, groups: list[Group]) -> bool:
+        """Act on what was read; False when nothing more is to be read."""
+        if not data and not groups:
             return False
         connection = self.connection
         fault: RemoteProtocolError | None = None
+        for fds, truncated in groups:
+            connection.receive_descriptors(fds, truncated)
         try:
-            events = connection.receive(data, fds, truncated)
+            events = connection.receive(data)
         except RemoteProtocolError as exc:
             fault = exc
             events = connection.take_events()
@@ -284,7 +293,10 @@ class Pipe:
         if fault is not None:
             raise fault
         if connection.wants_to_send():
-            self.flush()
+            if groups:
+                self._may_wait = True
+            else:
+                self.flush()
         elif not self.is_timed and connection.due():
             self._set_timer()
         return connection.state is not State.CLOSED  # after an ABORT nothing more counts

@@ -88,6 +88,14 @@ class Connection(Dispatch):
 
     # ---- in -------------------------------------------------------------------------------
 
+    def receive_descriptors(self, fds: Sequence[int], truncated: bool) -> None:
+        """Take in what one read of the socket brought beside the bytes.
+
+        For a shell that reads several times before it hands over the bytes of all these reads:
+        the descriptors come first, in the order of the reads. See `receive` for the arguments.
+        """
+        self._descriptors.add(fds, truncated)
+
     def receive(
         self,
         data: bytes | bytearray | memoryview,

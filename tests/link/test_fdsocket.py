@@ -233,6 +233,113 @@ def test_groups_stay_apart(pair: tuple[FdSocket, FdSocket]) -> None:
     close_descriptors(fds)
 
 
+def test_several_groups_are_gathered(pair: tuple[FdSocket, FdSocket]) -> None:
+    """With one call, each group by itself, bytes in front and behind included."""
+    ours, theirs = pair
+    fds = open_memfds(6)
+    before = number_of_open()
+    ours.send_now([b"a"], fds[:1])
+    ours.send_now([b"b"], fds[1:3])
+    ours.send_now([b"plain"])
+    ours.send_now([b"c"], fds[3:])
+    ours.send_now([b"plain"])
+    got = theirs.gather_now()
+    assert got is not None
+    assert b"abplaincplain" == bytes(got[0])
+    assert [[0], [1, 2], [3, 4, 5]] == [sizes(group) for group, _ in got[1]]
+    assert not any(truncated for _, truncated in got[1])
+    assert not theirs.is_full_read
+    assert theirs.gather_now() is None
+    assert before == number_of_open()
+    close_descriptors(fds)
+
+
+def test_plain_bytes_are_read_once(pair: tuple[FdSocket, FdSocket]) -> None:
+    ours, theirs = pair
+    ours.send_now([b"plain"])
+    got = theirs.gather_now()
+    assert got is not None
+    assert (b"plain", []) == (bytes(got[0]), got[1])
+    assert (1, False) == (theirs.receives, theirs.is_full_read)
+
+
+@pytest.mark.parametrize(("count", "gathered"), [(1, 64), (100, 3), (253, 1)])
+def test_only_so_much_is_gathered(
+    pair: tuple[FdSocket, FdSocket], count: int, gathered: int
+) -> None:
+    ours, theirs = pair
+    null = os.open(os.devnull, os.O_RDONLY)
+    for _ in range(gathered + 1):
+        ours.send_now([b"x"], [null] * count)
+    got = theirs.gather_now()
+    assert got is not None
+    assert (b"x" * gathered, [count] * gathered) == (
+        bytes(got[0]),
+        [len(group) for group, _ in got[1]],
+    )
+    assert theirs.is_full_read
+    for group, _ in got[1]:
+        close_descriptors(group)
+    os.close(null)
+
+
+def test_gathering_keeps_to_its_size(pair: tuple[FdSocket, FdSocket]) -> None:
+    ours, theirs = pair
+    null = os.open(os.devnull, os.O_RDONLY)
+    for _ in range(3):
+        ours.send_now([b"x" * 10], [null])
+    got = theirs.gather_now(15)
+    assert got is not None
+    assert b"x" * 15 == bytes(got[0])
+    assert theirs.is_full_read
+    data, groups = read_all(theirs)
+    assert b"x" * 15 == data
+    for group in [*groups, *(group for group, _ in got[1])]:
+        close_descriptors(group)
+    os.close(null)
+
+
+def test_gathering_leaves_the_end_to_the_next_read(pair: tuple[FdSocket, FdSocket]) -> None:
+    ours, theirs = pair
+    null = os.open(os.devnull, os.O_RDONLY)
+    ours.send_now([b"x"], [null])
+    ours.close()
+    os.close(null)
+    got = theirs.gather_now()
+    assert got is not None
+    assert b"x" == bytes(got[0])
+    close_descriptors(got[1][0][0])
+    assert theirs.is_full_read
+    assert at_end(theirs)
+
+
+def test_gathering_leaves_an_error_to_the_next_read(
+    pair: tuple[FdSocket, FdSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before it is not lost."""
+    ours, theirs = pair
+    null = os.open(os.devnull, os.O_RDONLY)
+    ours.send_now([b"x"], [null])
+    ours.send_now([b"y"], [null])
+    os.close(null)
+    receive, calls = theirs._receive, 0
+
+    def fail_second(self: FdSocket, buffers: list[memoryview]) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(errno.ENOMEM, "no memory")
+        return receive(buffers)
+
+    monkeypatch.setattr(FdSocket, "_receive", fail_second)
+    for data in (b"x", b"y"):
+        got = theirs.gather_now()
+        assert got is not None
+        assert data == bytes(got[0])
+        assert theirs.is_full_read is (data == b"x")
+        close_descriptors(got[1][0][0])
+
+
 def test_descriptors_need_a_byte(pair: tuple[FdSocket, FdSocket]) -> None:
     for buffers in ([], [b""]):
         with pytest.raises(ValueError, match="at least one byte"):

@@ -335,6 +335,37 @@ async def test_handles_are_held_until_sent_where_nobody_acknowledges() -> None:
             os.fstat(fd)
 
 
+async def test_an_answer_takes_the_acknowledgement_of_handles_along() -> None:
+    """Both go with one system call, if the answer is not long in coming."""
+    async with linked() as (primary, worker):
+        before = worker.channel.statistics().sends
+
+        async def answer() -> None:
+            call = await worker.next(events.CallReceived)
+            close_all(call.handles)
+            worker.channel.reply(call.channel, "answer", None, keep_open=False)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            await all_blocked()
+            assert "answer" == await primary.channel.ask(None, memfd())
+        await all_blocked()
+        assert not primary.channel._lent
+        assert 1 == worker.channel.statistics().sends - before
+
+
+async def test_handles_that_come_together_are_acknowledged_together() -> None:
+    async with played() as (end, peer):
+        for number in range(20):
+            peer.tell(number, Handle.of(memfd(number)))
+        await all_blocked()
+        peer.events += peer.hear()
+        assert events.HandlesAcknowledged(20, ()) in peer.events
+        assert 1 == sum(isinstance(one, events.HandlesAcknowledged) for one in peer.events)
+        sizes = [size_of((await end.next(events.TellReceived)).handles[0]) for _ in range(20)]
+        assert list(range(20)) == sizes
+
+
 async def test_handles_acknowledged_before_they_were_sent(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
