@@ -332,6 +332,8 @@ def own(fd: int, kind: HandleKind, meta: dict[str, Any] | None = None) -> Handle
 
 #: whose number can be taken out of them; all else is a file object
 _MOVABLE: Final = (int, Handle, socket.socket, trio.socket.SocketType)
+#: what is given most
+_COMMON: Final[frozenset[type]] = frozenset({socket.socket, Handle})
 
 
 @final
@@ -347,25 +349,28 @@ class Staged(Sendable):
     fd: int
     keep_open: bool
     _holder: Any
-    _kind: HandleKind | None = None
+    _described: tuple[HandleKind, dict[str, Any]] | None = None
     _position: int | None = None
 
     def describe(self) -> tuple[HandleKind, dict[str, Any]]:
-        """Return kind and meta for the wire.
+        """Return kind and meta for the wire; what was said once is said again.
 
         Raises:
             HandleError: a received handle is not what its giver declared.
             OSError: the number is not open.
         """
-        meta: dict[str, Any] = {}
-        if isinstance(self._holder, Handle):
-            self._kind, meta = HANDLES.describe(self._holder)
-        elif self._kind is None:
-            is_socket = isinstance(self._holder, socket.socket)
-            self._kind = kinds.socket_kind(self._holder) if is_socket else kinds.real_kind(self.fd)
-        if self.keep_open:
-            meta = {**meta, "shared": True}
-        return self._kind, meta
+        if self._described is None:
+            holder = self._holder
+            if isinstance(holder, Handle):
+                kind, meta = HANDLES.describe(holder)
+            else:
+                is_socket = isinstance(holder, socket.socket)
+                kind = kinds.socket_kind(holder) if is_socket else kinds.real_kind(self.fd)
+                meta = {}
+            if self.keep_open:
+                meta = {**meta, "shared": True}
+            self._described = kind, meta
+        return self._described
 
     def commit(self) -> Handle:
         """Take the descriptor, or a duplicate; see `commit_all`."""
@@ -373,24 +378,26 @@ class Staged(Sendable):
 
     def acquire(self) -> Handle | None:
         """Do all that can fail; return the duplicate where one is needed."""
-        if _number(self._holder) != self.fd:
+        holder = self._holder
+        if _number(holder) != self.fd:
             raise trio.ClosedResourceError("this object is closed already")
         kind, meta = self.describe()
-        is_file = not isinstance(self._holder, _MOVABLE)
-        if is_file and not self.keep_open:
-            self._position = _position(self._holder)
-        if is_file and hasattr(self._holder, "flush"):  # after tell(), whose view it spoils
-            self._holder.flush()
-        if is_file or self.keep_open:
-            return Handle(os.dup(self.fd), kind, meta, kind)
-        return None
+        if not isinstance(holder, _MOVABLE):
+            if not self.keep_open:
+                self._position = kinds.file_position(holder)
+            if hasattr(holder, "flush"):  # after tell(), whose view it spoils
+                holder.flush()
+        elif not self.keep_open:
+            return None
+        return Handle(os.dup(self.fd), kind, meta, kind)
 
     def release(self, duplicate: Handle | None) -> Handle:
         """Do all that cannot fail: end the giver's object, unless it keeps it."""
-        handle = own(self.fd, *self.describe()) if duplicate is None else duplicate
+        kind, meta = self.describe()
+        handle = Handle(self.fd, kind, meta, kind) if duplicate is None else duplicate
         if not self.keep_open:
             self._end_holder()
-        if self._kind in kinds.SOCKETS:  # AWP-FD-9
+        if kind in kinds.SOCKETS:  # AWP-FD-9
             os.set_blocking(handle.fileno(), False)
         return handle
 
@@ -420,6 +427,8 @@ def stage(x: HandleLike, *, keep_open: bool = False) -> Staged:
         keep_open: send a duplicate.
     """
     holder: Any = x
+    if type(x) in _COMMON:
+        return Staged(_number(x), keep_open, x)
     if isinstance(x, trio.SocketStream | trio.SocketListener):
         holder = x.socket
     elif isinstance(x, trio.abc.AsyncResource) and hasattr(x, "wrapped"):  # trio's async files
@@ -453,6 +462,8 @@ def commit_all(staged: Sequence[Staged]) -> tuple[Handle, ...]:
 
 
 def _number(holder: Any) -> int:
+    if type(holder) in _COMMON and (fd := holder.fileno()) >= 0:
+        return int(fd)
     is_number = isinstance(holder, int) and not isinstance(holder, bool)
     if not is_number and not (hasattr(holder, "fileno") and hasattr(holder, "close")):
         raise TypeError(f"{type(holder).__name__} has no descriptor to send")
@@ -469,16 +480,6 @@ def _number(holder: Any) -> int:
     return int(fd)
 
 
-def _position(file: Any) -> int | None:
-    """Where a file object stands, which is not where its descriptor stands if it read ahead."""
-    if not hasattr(file, "seekable") or not file.seekable():
-        return None
-    if hasattr(file, "buffer"):  # text: make the bytes below stand where the text does
-        file.seek(file.tell())
-        file = file.buffer
-    return int(file.tell())
-
-
 @final
 class _Adapter:
     """How the protocol core sees `Handle`; see ``HandleAdapter``."""
@@ -489,8 +490,7 @@ class _Adapter:
         """Return kind and meta of a handle, or of what was staged to become one."""
         if isinstance(handle, Handle):
             return handle._verified(), handle._meta
-        staged: Sendable = handle
-        return staged.describe()
+        return cast("Sendable", handle).describe()
 
     def build(self, fd: int, kind: int, meta: dict[str, Any]) -> Handle:
         """Make the owner of a received descriptor; it is verified when it is used."""

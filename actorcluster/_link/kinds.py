@@ -25,6 +25,7 @@ __all__ = [
     "SomeSocket",
     "access_mode",
     "ask_socket",
+    "file_position",
     "has_position",
     "is_true_of",
     "kind_name",
@@ -145,6 +146,16 @@ def has_position(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def file_position(file: Any) -> int | None:
+    """Where a file object stands, which is not where its descriptor stands if it read ahead."""
+    if not hasattr(file, "seekable") or not file.seekable():
+        return None
+    if hasattr(file, "buffer"):  # text: make the bytes below stand where the text does
+        file.seek(file.tell())
+        file = file.buffer
+    return int(file.tell())
 
 
 def is_true_of(declared: int | None, real: HandleKind) -> bool:

@@ -47,7 +47,7 @@ class Parcel:
         trio.ClosedResourceError: a handle was moved or closed already.
     """
 
-    __slots__ = ("_address", "_connection", "_encoded", "charge", "is_call", "size")
+    __slots__ = ("_address", "_connection", "_encoded", "_envelope", "charge", "is_call", "size")
 
     def __init__(
         self,
@@ -69,17 +69,20 @@ class Parcel:
         self._address = address
         if encoded is None:
             encoded = connection.encode(body, handle)
-        if encoded.handles:
+        if encoded.handles and not (len(encoded.handles) == 1 and type(handle) is Staged):
+            staged = _staged(encoded.handles, keep_open=keep_open)
             # Before the charge is known: what is kept says so in its part of the envelope.
-            encoded = Encoded(encoded.payload, _staged(encoded.handles, keep_open=keep_open))
+            entries = connection.describe(staged) if keep_open else encoded.entries
+            encoded = Encoded(encoded.payload, staged, entries)
         self._encoded = encoded
         self.size = len(encoded.payload)
         # The envelope of a call holds its deadline, whose size does not depend on its value.
-        self.charge = connection.charge(encoded, ttl=0.0 if call else None, **address)
+        self._envelope = connection.envelope(encoded, ttl=0.0 if call else None, **address)
+        self.charge = connection.charge(encoded, self._envelope)
 
     def tell(self) -> int:
         """Queue it as a plain message; returns its number."""
-        return self._connection.send_tell(self._take_handles(), **self._address)
+        return self._connection.send_tell(self._take_handles(), envelope=self._envelope)
 
     def call(self, *, ttl: float | None) -> int:
         """Queue it as a call; returns the channel of the answer."""
@@ -94,7 +97,7 @@ class Parcel:
         encoded = self._encoded
         if not encoded.handles:
             return encoded
-        return Encoded(encoded.payload, commit_all(encoded.handles))
+        return Encoded(encoded.payload, commit_all(encoded.handles), encoded.entries)
 
 
 def _staged(handles: tuple[Any, ...], *, keep_open: bool) -> tuple[Staged, ...]:

@@ -292,7 +292,10 @@ class Outbox:
         if self.fds_in_flight is not None:
             self._fds_out += len(message.handles)
         if not message.large:
-            self._take_frame(message, message.payload, b"", 0, out)
+            if len(message.payload) <= SMALL:
+                self._take_small(message, out)
+            else:
+                self._take_frame(message, message.payload, b"", 0, out)
             return
         self._waiting.append(message)
         if _is_mail(message):
@@ -324,6 +327,17 @@ class Outbox:
             self._large_mail = None
             self._queue.extendleft(reversed(self._held))
             self._held.clear()
+
+    def _take_small(self, message: Outgoing, out: Batches) -> None:
+        """Take a message that would have been queued as a frame, were it not for its handles."""
+        handles = message.handles
+        nfds = len(handles)
+        out.start(handles, self._number(nfds))
+        out.add(
+            encode_frame(
+                message.kind, message.channel, message.envelope, message.payload, nfds=nfds
+            )
+        )
 
     def _take_frame(
         self, message: Outgoing, piece: memoryview, bin_head: bytes, flags: int, out: Batches

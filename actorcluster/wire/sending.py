@@ -56,9 +56,20 @@ class Sending(Flow):
         if len(encoded.payload) > self._largest_body:
             raise MessageTooLarge(len(encoded.payload), self._largest_body)
         if encoded.handles:
-            self._describe(encoded.handles)
+            encoded.entries = self.describe(encoded.handles)
 
-    def charge(
+    def describe(self, handles: Sequence[Any]) -> list[tuple[int, dict[str, Any]]]:
+        """Make the entries of an envelope's ``handles``, see `Encoded.entries`.
+
+        Raises:
+            HandleError: the peer takes no such handle, or not so many.
+        """
+        needed = Capability.HANDLE_SEND if self.role == "worker" else Capability.HANDLE
+        if needed not in self.capabilities:
+            raise HandleError(f"the peer takes no handles: {needed} is not in force")
+        return self._handle_entries(handles)
+
+    def envelope(
         self,
         encoded: Encoded,
         *,
@@ -66,9 +77,22 @@ class Sending(Flow):
         sender: int | None = None,
         meta: Mapping[str, Any] | None = None,
         ttl: float | None = None,
-    ) -> int:
-        """What `send_tell` or `send_call` with the same arguments will cost, see `has_room`."""
-        envelope = self._address(encoded, to, sender, meta, ttl)
+    ) -> bytes:
+        """Encode the envelope of a message; its length does not depend on how long ``ttl`` is.
+
+        Raises:
+            MessageTooLarge: it exceeds what the peer takes.
+        """
+        entries = encoded.entries
+        if to is None and sender is None and not meta and ttl is None and not entries:
+            return _PLAIN
+        extra = dict(meta) if meta else {}
+        if ttl is not None and ttl != math.inf:
+            extra["ttl"] = float(ttl) * 1000.0  # always a float: its size is part of the charge
+        return self._envelope([to, sender, entries or None, extra or None])
+
+    def charge(self, encoded: Encoded, envelope: bytes) -> int:
+        """What a message with this envelope will cost, see `has_room`."""
         return self._window.charge(len(envelope) + len(encoded.payload))
 
     @property
@@ -177,8 +201,16 @@ class Sending(Flow):
         to: int | str | None = None,
         sender: int | None = None,
         meta: Mapping[str, Any] | None = None,
+        envelope: bytes | None = None,
     ) -> int:
         """Queue a message.
+
+        Args:
+            encoded: its body.
+            to: see `events.TellReceived`, as for the next two.
+            sender: nothing for the main actor of this process.
+            meta: beside the body.
+            envelope: what `envelope` gave for these arguments, where that was asked before.
 
         Returns:
             its number, as in `Acknowledged` and `Undeliverable`.
@@ -189,9 +221,10 @@ class Sending(Flow):
         if _TELL not in self._machine.sendable:
             self._check_sendable(_TELL)
         payload, handles, outbox = encoded.payload, encoded.handles, self._outbox
-        envelope = _PLAIN
-        if handles or meta or to is not None or sender is not None:
-            envelope = self._address(encoded, to, sender, meta, None)
+        if envelope is None:
+            envelope = _PLAIN
+            if handles or meta or to is not None or sender is not None:
+                envelope = self.envelope(encoded, to=to, sender=sender, meta=meta)
         length = len(envelope) + len(payload)
         if length <= SMALL and not handles:
             if not self._window.spend(length):
@@ -228,7 +261,7 @@ class Sending(Flow):
         """
         if _CALL not in self._machine.sendable:
             self._check_sendable(_CALL)
-        envelope = self._address(encoded, to, sender, meta, ttl)
+        envelope = self.envelope(encoded, to=to, sender=sender, meta=meta, ttl=ttl)
         payload = encoded.payload
         length = len(envelope) + len(payload)
         channel = self._new_channel()
@@ -279,8 +312,7 @@ class Sending(Flow):
             self._unsent.extend(encoded.handles)
             return
         if encoded.handles or meta:
-            entries = self._describe(encoded.handles)
-            envelope = self._envelope([entries or None, dict(meta) if meta else None])
+            envelope = self._envelope([encoded.entries or None, dict(meta) if meta else None])
         else:
             envelope = NIL
         self._arrivals.answer(number)
@@ -326,26 +358,6 @@ class Sending(Flow):
             envelope = self._pack([number, to])
             self._outbox.put_answer(encode_frame(Kind.UNDELIVERABLE, 0, envelope, payload))
 
-    # ---- envelopes ------------------------------------------------------------------------
-
-    def _address(
-        self,
-        encoded: Encoded,
-        to: int | str | None,
-        sender: int | None,
-        meta: Mapping[str, Any] | None,
-        ttl: float | None,
-    ) -> bytes:
-        """Encode the envelope of a message."""
-        handles = encoded.handles
-        if to is None and sender is None and not meta and ttl is None and not handles:
-            return _PLAIN
-        extra = dict(meta) if meta else {}
-        if ttl is not None and ttl != math.inf:
-            extra["ttl"] = float(ttl) * 1000.0  # always a float: its size is part of the charge
-        elements = [to, sender, self._describe(handles) or None, extra or None]
-        return self._envelope(elements)
-
     def _envelope(self, elements: list[Any]) -> bytes:
         while len(elements) > 1 and elements[-1] is None:
             elements.pop()
@@ -354,12 +366,3 @@ class Sending(Flow):
         if len(envelope) > limit:
             raise MessageTooLarge(len(envelope), limit)
         return envelope
-
-    def _describe(self, handles: Sequence[Any]) -> list[tuple[int, dict[str, Any]]]:
-        """Make the entries of an envelope's ``handles``, if the peer takes such handles."""
-        if not handles:
-            return []
-        needed = Capability.HANDLE_SEND if self.role == "worker" else Capability.HANDLE
-        if needed not in self.capabilities:
-            raise HandleError(f"the peer takes no handles: {needed} is not in force")
-        return self._handle_entries(handles)

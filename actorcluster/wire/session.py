@@ -311,9 +311,9 @@ class Session:
         limit = self.peer_limits["max_fds"]
         if len(handles) > limit:
             raise HandleError(f"{len(handles)} handles in one message, the peer takes {limit}")
-        entries = [self._handles.describe(handle) for handle in handles]
+        entries, kinds = list(map(self._handles.describe, handles)), self._peer_handle_kinds
         for kind, _ in entries:
-            if kind not in self._peer_handle_kinds:
+            if kind not in kinds:
                 name = HANDLE_NAMES.get(kind, kind)
                 raise HandleError(f"the peer takes no handles of kind {name}")
         return entries

@@ -148,10 +148,12 @@ class Encoded:
     Attributes:
         payload: the encoded body.
         handles: each handle once: the one given as ``handle=``, then by first appearance.
+        entries: kind and meta of each of them, once they were described, see `Sending.describe`.
     """
 
     payload: bytes | memoryview
     handles: tuple[Any, ...]
+    entries: Sequence[tuple[int, dict[str, Any]]] = ()
 
 
 @final

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import trio
 
+from actorcluster._link import kinds
 from actorcluster._link.handles import HANDLES, Handle
 from actorcluster._link.parcel import Parcel
 from actorcluster.errors import HandleError, LocalProtocolError, MessageTooLarge
 from actorcluster.wire import events
-from actorcluster.wire._generated import BUILT_CAPABILITIES, Capability
+from actorcluster.wire._generated import BUILT_CAPABILITIES, Capability, HandleKind
 from tests.wire.pair import ConnectionPair
 
 
@@ -105,6 +106,26 @@ def test_all_handles_are_treated_alike(keep_open: bool) -> None:
         os.close(fd)
         for handle in handles:
             handle.close()
+
+
+@pytest.mark.parametrize("keep_open", [False, True])
+def test_the_kernel_is_asked_once(keep_open: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a socket is: for the charge, for the envelope, for the handle that is sent."""
+    pair = joined()
+    asked, socket_kind = [], kinds.socket_kind
+
+    def ask(sock: socket.socket) -> HandleKind:
+        asked.append(sock)
+        return socket_kind(sock)
+
+    monkeypatch.setattr(kinds, "socket_kind", ask)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        Parcel(pair.primary, None, ours, keep_open=keep_open).tell()
+        assert 1 == len(asked)
+        event = collect(pair)
+        assert isinstance(event, events.TellReceived)
+        assert keep_open is not (-1 == ours.fileno())
 
 
 def test_a_handle_beside_and_in_the_body() -> None:

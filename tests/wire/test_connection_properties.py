@@ -378,7 +378,8 @@ class Conversations(RuleBasedStateMachine):
             handles = [raw(self.next_fd + index) for index in range(fds)]
             encoded = side.connection.encode([body, *handles])
             ttl = 1.5 if asks else None
-            if not side.connection.has_room(side.connection.charge(encoded, ttl=ttl)):
+            envelope = side.connection.envelope(encoded, ttl=ttl)
+            if not side.connection.has_room(side.connection.charge(encoded, envelope)):
                 return
             self.next_fd += fds
             if asks:

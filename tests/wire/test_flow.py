@@ -94,7 +94,7 @@ def test_a_message_costs_credit_until_it_has_left_the_mailbox() -> None:
     pair.start()
     body = bytes(20_000)
     encoded = pair.primary.encode(body)
-    cost = pair.primary.charge(encoded)
+    cost = pair.primary.charge(encoded, pair.primary.envelope(encoded))
     assert 16 + 2 + len(msgpack.packb(body)) == cost
     for _ in range(3):
         assert pair.primary.has_room(cost)
@@ -125,7 +125,7 @@ def test_a_message_costs_credit_until_it_has_left_the_mailbox() -> None:
 @pytest.mark.parametrize("size", [0, 500, 100_000, MIB])
 def test_the_charge_is_exact(pair: ConnectionPair, address: dict[str, Any], size: int) -> None:
     encoded = pair.primary.encode(bytes(size))
-    cost = pair.primary.charge(encoded, **address)
+    cost = pair.primary.charge(encoded, pair.primary.envelope(encoded, **address))
     before = pair.primary.available
     pair.primary.send_call(encoded, **address)
     assert cost == before - pair.primary.available
@@ -139,7 +139,7 @@ def test_a_message_larger_than_the_window_waits_for_all_of_it() -> None:
     pair.start()
     large = pair.primary.encode(bytes(300_000))
     pair.send(pair.primary)
-    assert 65536 == pair.primary.charge(large)
+    assert 65536 == pair.primary.charge(large, pair.primary.envelope(large))
     assert not pair.primary.has_room(65536)
     (event,) = pair.run()
     assert isinstance(event, events.TellReceived)
