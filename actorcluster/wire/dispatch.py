@@ -113,10 +113,13 @@ class Dispatch(Life):
                 self._check_may_have_handles(frame)
             if frame.flags & _UNUSUAL and frame.kind in _ON:
                 self._dispatch_fragment(frame)
+            elif frame.kind in _MAIL and frame.kind in self._machine.takes:
+                _ON[frame.kind](self, frame)
             else:
                 self._dispatch_plain(frame)
         finally:
-            self._descriptors.discard(self._take_fds())
+            if unclaimed := self._take_fds():
+                self._descriptors.discard(unclaimed)
 
     def _dispatch_fragment(self, frame: Frame) -> None:
         kind = frame.kind
@@ -136,16 +139,19 @@ class Dispatch(Life):
 
     def _check_may_have_handles(self, frame: Frame) -> None:
         kind = frame.kind
-        name = KINDS[kind].name if kind in KINDS else f"kind {kind:#04x}"
         if self._machine.state in _BEFORE_READY:
-            problem = f"{name} with descriptors before READY"
-        elif kind in _ON and not KINDS[kind].handles:
-            problem = f"{name} with descriptors"
-        elif kind in _ON and (needed := self._needed_for_handles(kind)) not in self.capabilities:
-            problem = f"{name} with descriptors, and {needed} is not in force"
+            problem = " before READY"
+        elif kind not in _ON:
+            return
+        elif not KINDS[kind].handles:
+            problem = ""
+        elif (needed := self._needed_for_handles(kind)) not in self.capabilities:
+            problem = f", and {needed} is not in force"
         else:
             return
-        raise self._violation("AWP-FD-6", problem, AbortCode.FD_VIOLATION)
+        name = KINDS[kind].name if kind in KINDS else f"kind {kind:#04x}"
+        text = f"{name} with descriptors{problem}"
+        raise self._violation("AWP-FD-6", text, AbortCode.FD_VIOLATION)
 
     def _needed_for_handles(self, kind: int) -> Capability:
         """The capability that the peer needs to send handles in a frame of this kind."""

@@ -260,7 +260,8 @@ def read_envelope(kind: int, envelope: Any) -> list[Any]:
         raise Malformed(f"the envelope must be an array, not {type(envelope).__name__}")
     values = (envelope + [None] * len(fields))[: len(fields)]
     for field, value in zip(fields, values, strict=True):
-        field.check(value)
+        if value is not None or field.required:
+            field.check(value)
     return values
 
 
@@ -284,7 +285,7 @@ def read_error(payload: Any) -> dict[str, Any]:
 
 def handle_entries(entries: Any, nfds: int) -> list[tuple[int, dict[str, Any]]]:
     """Check the ``handles`` of an envelope: one (kind, meta) for each descriptor (AWP-HA-5)."""
-    entries = entries or []
+    entries = entries or ()
     if len(entries) != nfds:
         raise Malformed(f"{len(entries)} handles for {nfds} descriptors")
     checked = []

@@ -38,6 +38,8 @@ _LONGEST_NAME: Final = 1024
 _PLAIN: Final = [None]
 #: The same with a meta map, up to that.
 _PLAIN_WITH_META: Final = [None, None, None]
+#: The first two elements of such an envelope.
+_NO_ADDRESS: Final = [None, None]
 
 
 class Receiving(Sending):
@@ -128,6 +130,8 @@ class Receiving(Sending):
         Args:
             fault: what the state machine has against it.
         """
+        if frame.nfds and fault is None and self._take_laden(frame):
+            return
         if not self._check_channel(frame):
             return
         if frame.flags & FLAG_FRAG:
@@ -140,6 +144,41 @@ class Receiving(Sending):
         envelope, body = frame.envelope, frame.payload
         letter = Letter(frame.kind, frame.channel, frame.length, envelope, body, frame.nfds, fault)
         self._deliver(letter)
+
+    def _take_laden(self, frame: Frame) -> bool:
+        """Take a TELL that is plain but for its handles; False for all else, left as it is.
+
+        It goes the way of `_deliver` in fewer steps.
+        """
+        envelope = frame.envelope
+        if (
+            frame.kind != _TELL
+            or frame.channel
+            or frame.error is not None
+            or self._fds is None
+            or frame.flags & FLAG_FRAG
+            or frame.length > self._plain_length
+            or type(envelope) is not list
+            or len(envelope) != 4
+            or envelope[:2] != _NO_ADDRESS
+            or type(envelope[2]) is not list
+            or type(envelope[3]) is not dict
+        ):
+            return False
+        try:
+            entries = handle_entries(envelope[2], frame.nfds)
+            self._check_kinds(entries)
+        except (Malformed, Fault):
+            return False
+        charge = self._inbound_window.take(frame.length)
+        if charge < 0:
+            raise self._overrun(frame.length)
+        handles = self._own(entries)
+        body = self._values.place(frame.payload, handles)
+        arrivals = self._arrivals
+        arrivals.received = number = arrivals.received + 1
+        self._events.append(TellReceived(None, None, body, handles, envelope[3], charge, number))
+        return True
 
     def _check_channel(self, frame: Frame) -> bool:
         """Check a frame's channel; False if it is to be ignored."""
@@ -250,13 +289,21 @@ class Receiving(Sending):
             raise self._violation("AWP-MS-1", text, AbortCode.SPOOFED_SENDER)
 
     def _build(self, entries: list[tuple[int, dict[str, Any]]]) -> tuple[Any, ...]:
-        """Turn the descriptors of the frame at hand into handles."""
+        """Turn the descriptors of the frame at hand into handles, if we take such handles."""
+        self._check_kinds(entries)
+        return self._own(entries)
+
+    def _check_kinds(self, entries: list[tuple[int, dict[str, Any]]]) -> None:
         for kind, _ in entries:
             if kind not in self._handle_kinds:
                 raise Fault(ErrorCode.UNSUPPORTED_HANDLE, f"handles of kind {kind} are not taken")
+
+    def _own(self, entries: list[tuple[int, dict[str, Any]]]) -> tuple[Any, ...]:
         build = self._handles.build
-        fds = self._take_fds()
-        return tuple(build(fd, kind, meta) for fd, (kind, meta) in zip(fds, entries, strict=True))
+        handles = []
+        for fd, (kind, meta) in zip(self._take_fds(), entries, strict=True):
+            handles.append(build(fd, kind, meta))
+        return tuple(handles)
 
     def _overrun(self, length: int) -> RemoteProtocolError:
         text = f"a message of {length} bytes, {self._inbound_window.available} bytes of credit"

@@ -141,6 +141,10 @@ class HandleIndex:
     index: int
 
 
+#: What is such a place in a decoded body, or may hold one.
+_PLACES: Final[frozenset[type]] = _DECODED_NESTS | {HandleIndex}
+
+
 @attrs.define
 class Encoded:
     """A body as bytes, and the handles that travel with it.
@@ -377,6 +381,10 @@ class Values:
             ValueError: the body names a handle that is not there.
         """
         if not handles and not self._unplaced:
+            return body
+        kind = type(body)
+        inner = body.values() if kind is dict else body if kind is list else (body,)
+        if _PLACES.isdisjoint(map(type, inner)):  # most handles stand beside a body, not in it
             return body
         holder = [body]
         nests: list[Any] = [holder]

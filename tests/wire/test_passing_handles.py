@@ -14,6 +14,7 @@ from actorcluster.wire import events
 from actorcluster.wire._generated import (
     BUILT_CAPABILITIES,
     FLAG_OPTIONAL,
+    AbortCode,
     HandleKind,
     Kind,
 )
@@ -130,20 +131,57 @@ def test_lost_descriptors_of_a_fragmented_message(pair: ConnectionPair) -> None:
         ([[99, {}]], "unsupported_handle"),
     ],
 )
-def test_handles_that_are_described_wrongly(pair: ConnectionPair, entries: Any, code: str) -> None:
-    assert [] == pair.worker.receive(frame(Kind.TELL, [None, None, entries], 1, nfds=1), [7])
+@pytest.mark.parametrize("rest", [[], [{"handle": 0}]], ids=["briefly", "with meta"])
+def test_handles_that_are_described_wrongly(
+    pair: ConnectionPair, rest: list[Any], entries: Any, code: str
+) -> None:
+    data = frame(Kind.TELL, [None, None, entries, *rest], 1, nfds=1)
+    assert [] == pair.worker.receive(data, [7])
     assert [7] == pair.worker.take_discarded()
     acknowledged, bounced = said(pair.worker)
     assert [1] == acknowledged.envelope
     assert code == bounced.payload["code"]
 
 
+@pytest.mark.parametrize("rest", [[], [{}], [None], [{}, "new"]])
 @pytest.mark.parametrize("entry", [[1], [1, None], [1, {}, "new"]])
-def test_handles_that_are_described_briefly(pair: ConnectionPair, entry: Any) -> None:
-    data = frame(Kind.TELL, [None, None, [entry]], msgpack.ExtType(1, b"\x00"), nfds=1)
+def test_handles_that_are_described_briefly(
+    pair: ConnectionPair, entry: Any, rest: list[Any]
+) -> None:
+    data = frame(Kind.TELL, [None, None, [entry], *rest], msgpack.ExtType(1, b"\x00"), nfds=1)
     (event,) = pair.worker.receive(data, [7])
     assert isinstance(event, events.TellReceived)
     assert RawHandle(7, 1, {}) == event.body
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        [None, None, [[1, {}]], {"handle": 0}],
+        ["web", None, [[1, {}]], {"handle": 0}],
+        [None, 5, [[1, {}]], {"handle": 0}],
+    ],
+)
+def test_messages_with_handles_are_charged_and_counted(
+    pair: ConnectionPair, envelope: list[Any]
+) -> None:
+    """Whether they go the short way or the long one."""
+    before = pair.worker.statistics()
+    data = frame(Kind.TELL, envelope, "x" * 1000, nfds=1)
+    event, other = pair.worker.receive(data, [7]) + pair.worker.receive(data, [8])
+    assert isinstance(event, events.TellReceived)
+    assert isinstance(other, events.TellReceived)
+    assert [*envelope[:2], {"handle": 0}] == [event.to, event.sender, event.meta]
+    assert ((raw(7, 1),), (raw(8, 1),)) == (event.handles, other.handles)
+    assert event.charge == len(data)
+    assert [before.received + 1, before.received + 2] == [event.number, other.number]
+
+
+def test_a_handle_that_there_is_no_room_for(pair: ConnectionPair) -> None:
+    pair.worker._inbound_window.available = 0
+    data = frame(Kind.TELL, [None, None, [[1, {}]], {"handle": 0}], nfds=1)
+    breaks(pair.worker, data, "AWP-FC-6", AbortCode.FLOW_VIOLATION, [7])
+    assert [7] == pair.worker.take_discarded()
 
 
 def test_a_handle_that_is_not_there(pair: ConnectionPair) -> None:
