@@ -22,7 +22,8 @@ the writer looks once per scheduler pass and writes the lot with one system call
 of small messages (`flush_small`) it even lets grow for a few passes: each system call here is one
 there as well, and a wake-up, and a receiver that is faster than the sender pays for every one.
 Anything else that is queued ends that at the next look. The writer sleeps after two looks in
-vain: in a pass it may have its turn before or after a sender, so one says nothing.
+vain: in a pass it may have its turn before or after a sender, so one says nothing. For the
+acknowledgement of handles it wakes, but gives all others a turn first: an answer comes before it.
 
 A task cancelled in the middle of a ``sendmsg`` would cut a frame in half; application tasks
 therefore only queue, or write what can be written without waiting.
@@ -145,12 +146,12 @@ class Pipe:
         self._taken = 0
         self._fault: RemoteProtocolError | None = None
         self._reading = trio.CancelScope()
-        #: what the last read made us say may wait for one pass: HANDLE_ACK and little else.
-        self._may_wait = False
         self._ended = False
-        # the writer: its task, None before it begins; whether it is awake
+        # the writer: its task, None before it begins; whether it is awake; whether it gives all
+        # others a turn before it looks
         self._writer: trio.lowlevel.Task | None = None
         self._writing = False
+        self._is_patient = False
         #: small messages since the last `_push`, and whether anything else was queued since.
         self._gathered = 0
         self._hurry = False
@@ -236,12 +237,8 @@ class Pipe:
             most = _DENSE_SIZE if is_slow else RECEIVE_SIZE
             if self._taken >= _EVERY_MESSAGES and await self._give_turns(self._taken):
                 most = _DENSE_SIZE
-            elif socket.is_full_read or self._may_wait:
+            elif socket.is_full_read:
                 await trio.lowlevel.checkpoint()
-            if self._may_wait:
-                self._may_wait = False
-                if self.connection.wants_to_send():
-                    self.flush()
             if not socket.is_full_read:
                 await socket.wait_readable()
 
@@ -293,10 +290,10 @@ class Pipe:
         if fault is not None:
             raise fault
         if connection.wants_to_send():
-            if groups:
-                self._may_wait = True
-            else:
+            if not groups:
                 self.flush()
+            elif not self._writing:  # it is HANDLE_ACK, which an answer may take along
+                self._wake_writer(is_patient=True)
         elif not self.is_timed and connection.due():
             self._set_timer()
         return connection.state is not State.CLOSED  # after an ABORT nothing more counts
@@ -325,19 +322,24 @@ class Pipe:
     def flush(self) -> None:
         """Send what was queued: the first of a burst at once, the rest when the writer looks."""
         self._hurry = True
-        if self._writing:
+        if self._writing and not self._is_patient:
             return
         if self._ended:
             close_all(self.connection.take_unsent_handles())
         elif self._writer is not None:  # else it has yet to begin, and begins with a look
+            self._wake_writer(is_patient=False)
+            self._push()
+
+    def _wake_writer(self, *, is_patient: bool) -> None:
+        if self._writer is not None and not self._writing:
             self._writing = True
             trio.lowlevel.reschedule(self._writer)
-            self._push()
+        self._is_patient = is_patient
 
     def flush_small(self) -> None:
         """Do the same for a small message, which may wait for more in a dense stream of them."""
         self._gathered += 1
-        if not self._writing:
+        if not self._writing or self._is_patient:
             self.flush()
 
     def _push(self) -> bool:
@@ -386,6 +388,9 @@ class Pipe:
         self._writer = trio.lowlevel.current_task()
         self._writing = True  # frames may have been queued before this task existed
         while True:
+            if self._is_patient:
+                await trio.lowlevel.checkpoint()
+                self._is_patient = False
             await self._write_burst()
             self._writing = False
             await trio.lowlevel.wait_task_rescheduled(self._end_writer)
