@@ -62,7 +62,8 @@ _Ancillary: TypeAlias = tuple[int, int, bytes]
 RECEIVE_SIZE: Final = 256 * 1024
 #: A Linux limit of 253 (SCM_MAX_FD) per call; one more is EINVAL.
 _MAX_FDS: Final = 253
-_ANCILLARY_SIZE: Final = socket.CMSG_SPACE(_MAX_FDS * array.array("i").itemsize)
+_INT: Final = array.array("i").itemsize
+_ANCILLARY_SIZE: Final = socket.CMSG_SPACE(_MAX_FDS * _INT)
 #: So many reads that bring descriptors are taken together: others want a turn, and what nobody
 #: claims must not fill the table of open files.
 _MOST_GROUPS: Final = 64
@@ -160,7 +161,7 @@ class FdSocket:
                 concerns what was kept before the call, the stream cannot go on.
             ValueError: descriptors without bytes, or more than 253; nothing was done.
         """
-        size = sum(map(len, buffers))
+        size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
         if size == 0 and fds:  # the kernel would lose them without a word
             raise ValueError("descriptors need at least one byte to go with")
         if len(fds) > _MAX_FDS:
@@ -380,12 +381,12 @@ class FdSocket:
 
 def _descriptors(ancillary: Sequence[_Ancillary]) -> list[int]:
     """Take the descriptors out of every control message; all are closed if one is malformed."""
-    fds = array.array("i")
+    fds: list[int] = []
     try:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+                fds += memoryview(data)[: len(data) - len(data) % _INT].cast("i")
     except BaseException:
         close_descriptors(fds)
         raise
-    return fds.tolist()
+    return fds

@@ -350,7 +350,7 @@ class Pipe:
         """
         self._gathered, self._hurry = 0, False
         connection = self.connection
-        done = self._write_now(())
+        done = not self._socket.unsent or self._write_now(())
         while done and connection.wants_to_send():
             done = self._write_now(connection.data_to_send())
         if self._lent and Capability.HANDLE_ACK not in connection.capabilities:
@@ -368,7 +368,7 @@ class Pipe:
         try:
             if self._broken:
                 return True
-            done = socket.send_now(())  # what it kept the last time
+            done = not socket.unsent or socket.send_now(())  # what it kept the last time
             for batch in batches:
                 done = socket.send_now(batch.buffers, batch.handles)
             return done
