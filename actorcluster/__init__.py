@@ -3,30 +3,19 @@
 Runs in: both
 
 Start reading at `open_primary`, `Primary`, `Worker` and `Actor`.
+
+Names are imported when they are first used, so that a worker pays for what a worker uses and a
+program that only asks `is_worker` for next to nothing. Who this process is, however, is settled
+at once, see ``_worker/bootstrap.py``.
 """
 
 from __future__ import annotations
 
+import importlib as _importlib
 import logging as _logging
+import typing as _typing
 
-from ._cluster import events as events
-from ._cluster.open import open_primary as open_primary
-from ._cluster.primary import Primary as Primary
-from ._cluster.primary import PrimaryStatistics as PrimaryStatistics
-from ._cluster.run import run as run
-from ._link.handles import Handle as Handle
-from ._worker.actor import Actor as Actor
-from ._worker.actor import current_actor as current_actor
 from ._worker.bootstrap import is_worker as is_worker
-from ._worker.exit import ExitStatus as ExitStatus
-from ._worker.listening import SCHED_NONE as SCHED_NONE
-from ._worker.listening import SCHED_RR as SCHED_RR
-from ._worker.mailbox import Mailbox as Mailbox
-from ._worker.message import Message as Message
-from ._worker.ref import Ref as Ref
-from ._worker.runtime import run_worker as run_worker
-from ._worker.settings import Settings as Settings
-from ._worker.worker import Worker as Worker
 from .errors import ActorClusterError as ActorClusterError
 from .errors import HandleError as HandleError
 from .errors import LocalProtocolError as LocalProtocolError
@@ -39,6 +28,25 @@ from .errors import RemoteError as RemoteError
 from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import VersionMismatch as VersionMismatch
 from .errors import WorkerStartError as WorkerStartError
+
+if _typing.TYPE_CHECKING:
+    from ._cluster import events as events
+    from ._cluster.open import open_primary as open_primary
+    from ._cluster.primary import Primary as Primary
+    from ._cluster.primary import PrimaryStatistics as PrimaryStatistics
+    from ._cluster.run import run as run
+    from ._link.handles import Handle as Handle
+    from ._worker.actor import Actor as Actor
+    from ._worker.actor import current_actor as current_actor
+    from ._worker.exit import ExitStatus as ExitStatus
+    from ._worker.listening import SCHED_NONE as SCHED_NONE
+    from ._worker.listening import SCHED_RR as SCHED_RR
+    from ._worker.mailbox import Mailbox as Mailbox
+    from ._worker.message import Message as Message
+    from ._worker.ref import Ref as Ref
+    from ._worker.runtime import run_worker as run_worker
+    from ._worker.settings import Settings as Settings
+    from ._worker.worker import Worker as Worker
 
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())  # who wants to read it, says so
 
@@ -74,3 +82,37 @@ __all__ = [
     "run",
     "run_worker",
 ]
+
+#: Where each name is imported from when it is first used; as above, which only type checkers read.
+_HOMES: _typing.Final = {
+    "SCHED_NONE": "._worker.listening",
+    "SCHED_RR": "._worker.listening",
+    "Actor": "._worker.actor",
+    "ExitStatus": "._worker.exit",
+    "Handle": "._link.handles",
+    "Mailbox": "._worker.mailbox",
+    "Message": "._worker.message",
+    "Primary": "._cluster.primary",
+    "PrimaryStatistics": "._cluster.primary",
+    "Ref": "._worker.ref",
+    "Settings": "._worker.settings",
+    "Worker": "._worker.worker",
+    "current_actor": "._worker.actor",
+    "events": "._cluster.events",
+    "open_primary": "._cluster.open",
+    "run": "._cluster.run",
+    "run_worker": "._worker.runtime",
+}
+
+if not _typing.TYPE_CHECKING:  # for whom any name would exist otherwise
+
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = _importlib.import_module(home, __name__)
+        value = globals()[name] = vars(module).get(name, module)  # `events` is its module itself
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -94,7 +94,9 @@ def find(path: str) -> Any:
         if inspect.isclass(value) and _assigns(value, part):
             return None  # an attribute that exists in instances only
         try:
-            value = inspect.getattr_static(value, part)
+            # A module may import a name when it is asked for.
+            get = getattr if inspect.ismodule(value) else inspect.getattr_static
+            value = get(value, part)
         except AttributeError:
             raise LookupError(path) from None
         if isinstance(value, classmethod | staticmethod):
@@ -186,7 +188,8 @@ def _signature_differences(name: Name) -> Iterator[str]:
 
 def _parse(signature: str) -> list[inspect.Parameter]:
     """Let Python itself read it, with the package's names and `inf` for the defaults."""
-    namespace = {**vars(actorcluster), "inf": math.inf}
+    namespace = {name: getattr(actorcluster, name) for name in actorcluster.__all__}
+    namespace["inf"] = math.inf
     exec(f"def function{signature}: ...", namespace)
     return list(inspect.signature(namespace["function"]).parameters.values())
 

@@ -31,12 +31,12 @@ ORDER = """
     _link.__init__ _link.kinds _link.handles _link.fdsocket _link.failure _link.parcel _link.pipe
     _link.answering _link.waits _link.channel _link.held
 
-    _worker.__init__ _worker.exit _worker.settings _worker.sources _worker.imports _worker.targets
-    _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
+    _worker.__init__ _worker.bootstrap _worker.exit _worker.settings _worker.sources _worker.imports
+    _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.clone
     _worker.process _worker.adopted
-    _worker.commands _worker.forkprocess _worker.forkserver _worker.bootstrap
+    _worker.commands _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments
     _worker.life
     _worker.worker
@@ -216,7 +216,8 @@ def test_only_the_declared_libraries_are_imported() -> None:
 
 def test_importing_the_package_loads_only_what_is_promised() -> None:
     """Trio, attrs, msgpack with what they need, and the standard library: no click."""
-    code = "import sys, actorcluster; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = "import sys; from actorcluster import *; "
+    code += "print(*{name.partition('.')[0] for name in sys.modules})"
     # -S: no .pth file loads anything, -I: nothing from the environment does; hence the path.
     path = f"import sys; sys.path[:] = {sys.path!r}; "
     output = subprocess.check_output([sys.executable, "-IS", "-c", path + code], text=True)

@@ -3,7 +3,8 @@
 Runs in: worker
 
 Importing this module takes the identity out of the environment, so that nothing which the worker
-starts later can mistake itself for the worker.
+starts later can mistake itself for the worker. It is the one room file that ``import actorcluster``
+needs at once, so it imports nothing but the standard library, and of that little.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ import struct
 import sys
 import threading
 from collections.abc import MutableMapping
-from typing import Final, final
-
-import attrs
-
-from .process import IDENTITY
+from typing import Final, NamedTuple, final
 
 __all__ = [
+    "IDENTITY",
+    "LIMITS",
     "Identity",
     "Lifeline",
     "identity",
@@ -38,9 +37,12 @@ __all__ = [
 _UCRED: Final = struct.Struct("3i")  # what SO_PEERCRED gives: pid, uid, gid
 
 
+IDENTITY: Final = ("ACTORCLUSTER_CHANNEL", "ACTORCLUSTER_WORKER_ID", "ACTORCLUSTER_TOKEN")
+"""Environment variables that name a worker's channel; nobody inherits somebody else's."""
+
+
 @final
-@attrs.frozen
-class Identity:
+class Identity(NamedTuple):
     """What makes this process a worker.
 
     Attributes:

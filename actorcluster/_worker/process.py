@@ -23,8 +23,9 @@ from typing import Final, Literal, final
 import attrs
 import trio
 
+from .bootstrap import IDENTITY
+
 __all__ = [
-    "IDENTITY",
     "Launch",
     "Process",
     "Status",
@@ -38,9 +39,6 @@ __all__ = [
 _SEND_BUFFER: Final = 1024 * 1024
 _STDIO: Final = 3
 """Descriptors 0, 1 and 2 are a worker's standard streams; those we make for it lie above."""
-
-IDENTITY: Final = ("ACTORCLUSTER_CHANNEL", "ACTORCLUSTER_WORKER_ID", "ACTORCLUSTER_TOKEN")
-"""Environment variables that name a worker's channel; nobody inherits somebody else's."""
 
 Status = tuple[int | None, resource.struct_rusage | None]
 """As `os.wait4` gives them: wait status, resource usage. None when somebody else took them."""

@@ -38,6 +38,7 @@ import struct
 import sys
 import time
 import traceback
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, final
 
@@ -178,9 +179,11 @@ class _Server:
         name = ""
         try:
             for name in ("trio", "actorcluster", *request["preload"]):
-                importlib.import_module(name)
-            module, _, function = self._entry_name.partition(":")
-            self._entry = getattr(importlib.import_module(module), function)
+                module = importlib.import_module(name)
+                if name == "actorcluster":
+                    _import_all_names(module)
+            entry, _, function = self._entry_name.partition(":")
+            self._entry = getattr(importlib.import_module(entry), function)
         except BaseException as exc:  # noqa: BLE001  (a module may raise anything, SystemExit too)
             text = "".join(traceback.format_exception(exc))
             _answer(answer, FAILED, f"preloading {name} failed:\n{text}")
@@ -267,6 +270,12 @@ class _Server:
         for pidfd in self._guarded:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def _import_all_names(package: types.ModuleType) -> None:
+    """A worker's script may name any; what it names first is imported then, in every worker."""
+    for name in package.__all__:
+        getattr(package, name)
 
 
 def _close_all(fds: Sequence[int]) -> None:
