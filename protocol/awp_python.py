@@ -136,7 +136,7 @@ def _kinds(registry: Registry) -> list[str]:
 
 KIND_INFO = '''
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class KindInfo:
     """One row of the registry of kinds.
 

@@ -23,10 +23,10 @@ PACKAGE = Path(actorcluster.__file__).parent
 ORDER = """
     errors
 
-    wire._generated wire.state wire.credit wire.events wire.descriptors wire.fields wire.sendable
-    wire.values wire.frames wire.fragments wire.batches wire.outbox wire.listener wire.session
-    wire.flow wire.sending wire.letters wire.receiving wire.ports wire.handshake wire.life
-    wire.dispatch wire.connection wire.__init__
+    wire._generated wire.state wire.credit wire.fact wire.events wire.descriptors wire.fields
+    wire.sendable wire.values wire.frames wire.fragments wire.batches wire.outbox wire.listener
+    wire.session wire.flow wire.sending wire.letters wire.receiving wire.ports wire.handshake
+    wire.life wire.dispatch wire.connection wire.__init__
 
     _link.__init__ _link.kinds _link.handles _link.fdsocket _link.failure _link.parcel _link.pipe
     _link.answering _link.waits _link.channel _link.held

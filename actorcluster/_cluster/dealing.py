@@ -118,7 +118,7 @@ class _Accepted(Sendable):
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Share:
     """One worker's part in one port.
 

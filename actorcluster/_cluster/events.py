@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, final
 import attrs
 import trio
 
+from ..wire.fact import Fact
+
 if TYPE_CHECKING:
     from .._worker.exit import ExitStatus
     from .._worker.settings import Settings
@@ -35,8 +37,8 @@ __all__ = [
 _MAX_UNREAD: Final = 10_000
 
 
-@attrs.frozen(kw_only=True)
-class Event:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Event(Fact):
     """Base of all events.
 
     Attributes:
@@ -45,9 +47,12 @@ class Event:
 
     worker: Worker
 
+    def __hash__(self) -> int:  # type: ignore[override]  # it never changes
+        return hash((type(self), *(getattr(self, f.name) for f in attrs.fields(type(self)))))
+
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Setup(Event):
     """``setup_primary`` was called; ``settings`` are those in force since."""
 
@@ -56,19 +61,21 @@ class Setup(Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
 class Fork(Event):
     """A worker is being started."""
 
+    __slots__ = ()
+
 
 @final
-@attrs.frozen(kw_only=True)
 class Online(Event):
     """The worker's runtime is up."""
 
+    __slots__ = ()
+
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Listening(Event):
     """The worker uses a shared port, or listens on one of its own (exclusive, reuse_port).
 
@@ -80,19 +87,21 @@ class Listening(Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
 class Draining(Event):
     """The worker was told to stop."""
 
+    __slots__ = ()
+
 
 @final
-@attrs.frozen(kw_only=True)
 class Disconnect(Event):
     """The channel to the worker has ended; its last words are in the mailbox."""
 
+    __slots__ = ()
+
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Exit(Event):
     """The process has ended and was reaped.
 
@@ -104,7 +113,7 @@ class Exit(Event):
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Error(Event):
     """Something went wrong with a worker that is not its end: a broken protocol, a lost message.
 

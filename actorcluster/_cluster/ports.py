@@ -67,7 +67,7 @@ class PortStatistics:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Port:
     """One bound address.
 

@@ -84,7 +84,7 @@ _TRUNCATED: Final = int(socket.MSG_CTRUNC)  # `&` with the enum member costs 0.6
 _NOT_NOW: Final = -1
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Group:
     """What leaves together: bytes, and the descriptors that go with the first of them."""
 

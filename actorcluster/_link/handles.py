@@ -337,7 +337,7 @@ _COMMON: Final[frozenset[type]] = frozenset({socket.socket, Handle})
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Staged(Sendable):
     """A descriptor about to be sent; until `commit` it stays, untouched, with its giver.
 

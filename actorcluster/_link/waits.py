@@ -17,7 +17,7 @@ __all__ = ["ChannelStatistics", "Posting", "Question"]
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Posting:
     """A message that waits for room.
 
@@ -37,7 +37,7 @@ class Posting:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Question:
     """A call of somebody else's that was passed on and waits for its answer.
 

@@ -25,7 +25,7 @@ from .accepting import CREDIT, Address, ClusterListener, HandoffListener, Shared
 __all__ = ["Address", "ClusterListener", "Listeners"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Pending:
     """A LISTEN without an answer so far."""
 

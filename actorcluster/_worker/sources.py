@@ -23,7 +23,7 @@ _DYNAMIC: Final = frozenset({"exec", "globals", "locals", "modules", "vars"})
 _CONDITIONS: Final = (ast.If, ast.IfExp, ast.BoolOp, ast.Match)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Finding:
     """What a name of a module certainly is.
 

@@ -28,7 +28,7 @@ import sys
 import types
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
@@ -41,8 +41,10 @@ from .imports import (
     refuse_while_loading,
     while_loading,
 )
-from .settings import Settings
 from .sources import is_unguarded, look
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 __all__ = [
     "MAIN_NAME",

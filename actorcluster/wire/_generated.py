@@ -216,7 +216,7 @@ class Action(enum.Enum):
     REFUSE = "refuse"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class KindInfo:
     """One row of the registry of kinds.
 

@@ -21,7 +21,7 @@ SMALL: Final = 16 * 1024
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Batch:
     """What one ``sendmsg`` may carry.
 

@@ -4,7 +4,8 @@ Runs in: both
 
 PING, CREDIT, SETTINGS and the unknown are answered or applied by the connection itself; what
 remains of them is reported only where somebody above may act on it. Not frozen: a frozen attrs
-class costs three times as much to build, and a mailbox builds one of these per message.
+class costs three times as much to build, and a mailbox builds one of these per message. Those with
+handles are equal to nothing but themselves.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+
+from .fact import Fact, Shown
 
 __all__ = [
     "Aborted",
@@ -47,8 +50,8 @@ __all__ = [
 ]
 
 
-@attrs.define(eq=True)
-class Hello:
+@attrs.define(eq=False, repr=False)
+class Hello(Fact):
     """HELLO: the worker introduces itself. Versions and capabilities are checked already.
 
     Attributes:
@@ -72,8 +75,8 @@ class Hello:
     implementation: dict[str, Any] = attrs.Factory(dict)
 
 
-@attrs.define(eq=True)
-class Welcome:
+@attrs.define(eq=False, repr=False)
+class Welcome(Fact):
     """WELCOME: the primary took the worker in; capabilities are now in force."""
 
     version: tuple[int, int]
@@ -87,38 +90,38 @@ class Welcome:
     name: str
 
 
-@attrs.define(eq=True)
-class Ready:
+@attrs.define(eq=False, repr=False)
+class Ready(Fact):
     """READY: the worker's runtime is up."""
 
     info: dict[str, Any]
 
 
-@attrs.define(eq=True)
-class Serving:
+@attrs.define(eq=False, repr=False)
+class Serving(Fact):
     """SERVING: the worker called itself ready, or listens at ``address`` by a socket of its own."""
 
     info: dict[str, Any]
     address: Any = None
 
 
-@attrs.define(eq=True)
-class Stop:
+@attrs.define(eq=False, repr=False)
+class Stop(Fact):
     """STOP: drain, then leave. ``deadline`` in seconds from now, None for no limit."""
 
     deadline: float | None
     reason: int
 
 
-@attrs.define(eq=True)
-class Leave:
+@attrs.define(eq=False, repr=False)
+class Leave(Fact):
     """LEAVE: the worker wants to go and waits for STOP."""
 
     reason: int
 
 
-@attrs.define(eq=True)
-class Goodbye:
+@attrs.define(eq=False, repr=False)
+class Goodbye(Fact):
     """GOODBYE: the peer sends nothing more. ``received``: our messages it put into a mailbox."""
 
     reason: int
@@ -126,52 +129,52 @@ class Goodbye:
     detail: str | None = None
 
 
-@attrs.define(eq=True)
-class Aborted:
+@attrs.define(eq=False, repr=False)
+class Aborted(Fact):
     """ABORT: the peer gave up on this connection, which is closed now."""
 
     code: int
     detail: str | None = None
 
 
-@attrs.define(eq=True)
-class Pong:
+@attrs.define(eq=False, repr=False)
+class Pong(Fact):
     """PONG with the encoded body of the PING it answers."""
 
     body: bytes
 
 
-@attrs.define(eq=True)
-class SettingsChanged:
+@attrs.define(eq=False, repr=False)
+class SettingsChanged(Fact):
     """SETTINGS, already applied and acknowledged."""
 
     settings: dict[str, Any]
 
 
-@attrs.define(eq=True)
-class CreditGranted:
+@attrs.define(eq=False, repr=False)
+class CreditGranted(Fact):
     """CREDIT: the window is larger now; whoever waits for room may look again."""
 
     available: int
 
 
-@attrs.define(eq=True)
-class Acknowledged:
+@attrs.define(eq=False, repr=False)
+class Acknowledged(Fact):
     """ACK: messages 1..upto of ours are in a mailbox, bounced, or answered."""
 
     upto: int
 
 
-@attrs.define(eq=True)
-class Unimplemented:
+@attrs.define(eq=False, repr=False)
+class Unimplemented(Fact):
     """UNIMPLEMENTED: the peer does not know a kind that we sent on this channel."""
 
     kind: int
     channel: int
 
 
-@attrs.define(eq=False)
-class TellReceived:
+@attrs.define(eq=False, repr=False)
+class TellReceived(Shown):
     """TELL: a message for an actor.
 
     Attributes:
@@ -193,8 +196,8 @@ class TellReceived:
     number: int
 
 
-@attrs.define(eq=False)
-class TellsReceived:
+@attrs.define(eq=False, repr=False)
+class TellsReceived(Shown):
     """A run of TELLs from main actor to main actor without handles and meta.
 
     Only who asked for it with ``gather=True`` gets these; others get each as a `TellReceived`.
@@ -210,8 +213,8 @@ class TellsReceived:
     number: int
 
 
-@attrs.define(eq=False)
-class CallReceived:
+@attrs.define(eq=False, repr=False)
+class CallReceived(Shown):
     """CALL: a message whose sender waits for an answer on ``channel``. See `TellReceived`."""
 
     to: int | str | None
@@ -224,8 +227,8 @@ class CallReceived:
     channel: int
 
 
-@attrs.define(eq=False)
-class ReplyReceived:
+@attrs.define(eq=False, repr=False)
+class ReplyReceived(Shown):
     """REPLY: the answer to our call on ``channel``."""
 
     channel: int
@@ -234,24 +237,24 @@ class ReplyReceived:
     meta: dict[str, Any]
 
 
-@attrs.define(eq=False)
-class ErrorReceived:
+@attrs.define(eq=False, repr=False)
+class ErrorReceived(Shown):
     """ERROR: our call or listen on ``channel`` failed; ``error`` is the error map."""
 
     channel: int
     error: dict[str, Any]
 
 
-@attrs.define(eq=True)
-class Cancelled:
+@attrs.define(eq=False, repr=False)
+class Cancelled(Fact):
     """CANCEL: the caller no longer waits for our answer on ``channel``."""
 
     channel: int
     reason: Any = None
 
 
-@attrs.define(eq=True)
-class Undeliverable:
+@attrs.define(eq=False, repr=False)
+class Undeliverable(Fact):
     """UNDELIVERABLE: our message ``number`` reached the process but no mailbox."""
 
     number: int
@@ -259,24 +262,24 @@ class Undeliverable:
     error: dict[str, Any]
 
 
-@attrs.define(eq=True)
-class HandlesAcknowledged:
+@attrs.define(eq=False, repr=False)
+class HandlesAcknowledged(Fact):
     """HANDLE_ACK: our frames with handles up to number ``upto`` arrived, except ``lost``."""
 
     upto: int
     lost: tuple[int, ...]
 
 
-@attrs.define(eq=True)
-class Listen:
+@attrs.define(eq=False, repr=False)
+class Listen(Fact):
     """LISTEN: the worker wants a shared port; answer on ``channel``."""
 
     channel: int
     request: dict[str, Any]
 
 
-@attrs.define(eq=False)
-class Listening:
+@attrs.define(eq=False, repr=False)
+class Listening(Shown):
     """LISTENING: the port is bound. ``handle`` is the shared socket, None in handoff mode."""
 
     channel: int
@@ -286,8 +289,8 @@ class Listening:
     handle: Any
 
 
-@attrs.define(eq=False)
-class Connections:
+@attrs.define(eq=False, repr=False)
+class Connections(Shown):
     """CONN: accepted connections, numbered from ``first`` upward on this listener."""
 
     channel: int
@@ -296,8 +299,8 @@ class Connections:
     meta: dict[str, Any]
 
 
-@attrs.define(eq=True)
-class ConnReply:
+@attrs.define(eq=False, repr=False)
+class ConnReply(Fact):
     """CONN_REPLY: connections up to ``upto`` are taken, except ``rejected``.
 
     Those of a listener that were read at once, and reject none, are one event.
@@ -308,30 +311,30 @@ class ConnReply:
     rejected: tuple[int, ...]
 
 
-@attrs.define(eq=True)
-class ConnCredit:
+@attrs.define(eq=False, repr=False)
+class ConnCredit(Fact):
     """CONN_CREDIT: the worker takes ``count`` more connections on this listener."""
 
     channel: int
     count: int
 
 
-@attrs.define(eq=True)
-class ListenClosed:
+@attrs.define(eq=False, repr=False)
+class ListenClosed(Fact):
     """LISTEN_CLOSE: this side of the listener channel is done."""
 
     channel: int
 
 
-@attrs.define(eq=True)
-class ExitInfo:
+@attrs.define(eq=False, repr=False)
+class ExitInfo(Fact):
     """EXIT_INFO: why the worker is about to end."""
 
     info: dict[str, Any]
 
 
-@attrs.define(eq=True)
-class Log:
+@attrs.define(eq=False, repr=False)
+class Log(Fact):
     """LOG: one record of the worker's log. ``time`` in seconds since the epoch."""
 
     level: int

@@ -33,7 +33,7 @@ class Malformed(ValueError):
 
 
 @final
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Field:
     """One element or key.
 

@@ -34,7 +34,7 @@ _BASE_WEIGHT: Final = 512
 _OBJECT_WEIGHT: Final = 64
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Partial:
     """One message in pieces.
 

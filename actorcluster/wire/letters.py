@@ -15,7 +15,7 @@ __all__ = ["Fault", "Letter", "Opened"]
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Letter:
     """A complete message or answer before it is opened.
 
@@ -39,7 +39,7 @@ class Letter:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Opened:
     """What a good letter holds."""
 

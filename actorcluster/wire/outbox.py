@@ -73,7 +73,7 @@ class Answer(bytes):
     __slots__ = ()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Outgoing:
     """A message that is not just a few bytes, or has handles.
 

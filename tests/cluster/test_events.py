@@ -166,3 +166,12 @@ async def test_a_block_is_entered_once() -> None:
         await anext(sub)
     with sub, pytest.raises(RuntimeError, match="once"), sub:
         pass
+
+
+def test_events_are_values() -> None:
+    fork, same = (events.Fork(worker=ANNA) for _ in range(2))
+    assert fork == same
+    assert len({fork, same, events.Online(worker=ANNA)}) == 2
+    assert repr(events.Listening(worker=ANNA, address="/a")).endswith(" address='/a')")
+    with pytest.raises(AttributeError):
+        fork.worker = BERT  # type: ignore[misc]
