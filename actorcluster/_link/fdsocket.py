@@ -31,6 +31,7 @@ from __future__ import annotations
 import array
 import errno
 import fcntl
+import mmap
 import socket
 import sys
 import termios
@@ -128,7 +129,9 @@ class FdSocket:
         sock.setblocking(False)
         self._sock = sock
         self._queue: deque[_Group] = deque()
-        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
+        self._buffer = memoryview(
+            mmap.mmap(-1, RECEIVE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        )
         self._buffers = [self._buffer]
         self.stalled = False
         self.is_full_read = False
