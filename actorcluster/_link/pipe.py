@@ -336,6 +336,10 @@ class Pipe:
             trio.lowlevel.reschedule(self._writer)
         self._is_patient = is_patient
 
+    def write_now(self) -> None:
+        """Write what was queued before `run`, so without Trio; the rest is written there."""
+        self._push()
+
     def flush_small(self) -> None:
         """Do the same for a small message, which may wait for more in a dense stream of them."""
         self._gathered += 1

@@ -41,7 +41,7 @@ from .arguments import decode_arguments
 from .message import withdraw
 from .targets import Target, load_target
 
-__all__ = ["run_worker"]
+__all__ = ["Runtime", "run_worker"]
 
 log = logging.getLogger("actorcluster.actor")
 
@@ -51,10 +51,18 @@ Main = Callable[..., Awaitable[object]]
 
 
 @final
-class _Runtime:
-    """Carries one main function."""
+class Runtime:
+    """Carries one main function.
 
-    def __init__(self, identity: bootstrap.Identity, main: Main | None) -> None:
+    Args:
+        identity: says who, and names the channel, which is this object's from now on.
+        main: see `run_worker`.
+        is_watched: this process is to end when the primary does, see `bootstrap.Lifeline`.
+    """
+
+    def __init__(
+        self, identity: bootstrap.Identity, main: Main | None, *, is_watched: bool = True
+    ) -> None:
         self._main = main
         self._identity = identity
         self._welcome: events.Welcome | None = None
@@ -69,12 +77,13 @@ class _Runtime:
         )
         end = socket.socket(fileno=identity.channel_fd)
         end.setblocking(False)
-        self._lifeline = bootstrap.Lifeline(end.fileno())
         self._channel = Channel(FdSocket(end), self._connection, self._on_event)
         self._home.channel = self._channel
+        self._say_hello()
+        self._lifeline = bootstrap.Lifeline(end.fileno()) if is_watched else None
 
-    async def run(self) -> BaseException | None:
-        """Live; returns what main raised, if it did."""
+    def _say_hello(self) -> None:
+        """Say it before anything else that takes time: the primary answers meanwhile."""
         self._connection.send_hello(
             worker=self._identity.worker_id,
             pid=os.getpid(),
@@ -85,6 +94,10 @@ class _Runtime:
                 "os": sys.platform,
             },
         )
+        self._channel.write_now()
+
+    async def run(self) -> BaseException | None:
+        """Live; returns what main raised, if it did."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._serve)
@@ -97,7 +110,8 @@ class _Runtime:
                 # The lifeline stays: it ends what hangs at the exit.
             else:
                 await self._say_goodbye(error)
-                self._lifeline.disarm()
+                if self._lifeline is not None:
+                    self._lifeline.disarm()
             nursery.cancel_scope.cancel()
         return error
 
@@ -211,11 +225,7 @@ def run_worker(main: Main | None = None) -> int:
     """
     identity = bootstrap.take_identity()
     bootstrap.prepare_signals()
-    error = trio.run(_live, identity, main)
+    error = trio.run(Runtime(identity, main).run)
     if error is not None:
         raise error
     return 0
-
-
-async def _live(identity: bootstrap.Identity, main: Main | None) -> BaseException | None:
-    return await _Runtime(identity, main).run()

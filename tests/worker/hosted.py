@@ -14,7 +14,7 @@ import trio.testing
 from actorcluster import Actor
 from actorcluster._worker.bootstrap import Identity
 from actorcluster._worker.mailbox import Mailbox
-from actorcluster._worker.runtime import _Runtime
+from actorcluster._worker.runtime import Runtime
 from actorcluster.wire import events
 from actorcluster.wire._generated import Reason
 from tests.worker.lines import End, make_end
@@ -75,7 +75,7 @@ async def hosted(
     ours, theirs = socket.socketpair()
     primary = make_end("primary", Mailbox(), ours, {})
     made = Hosted(primary)
-    runtime = _Runtime(Identity(theirs.detach(), 7), main)
+    runtime = Runtime(Identity(theirs.detach(), 7), main)
 
     async def live() -> None:
         try:
@@ -95,4 +95,5 @@ async def hosted(
             yield made
         finally:
             nursery.cancel_scope.cancel()
+            assert runtime._lifeline is not None
             runtime._lifeline.disarm()  # else it would end this very process
