@@ -109,7 +109,6 @@ class Starter:
         settings = plan.settings
         launch = Launch(
             worker_id=worker_id,
-            argv=_command(plan),
             script=plan.target.script if plan.target.form == "script" else None,
             module=_module(plan.target),
             args=settings.args,
@@ -127,7 +126,7 @@ class Starter:
                     raise OSError(f"start_method='forkserver' cannot be kept: {exc}") from exc
                 self._cannot_fork[settings.preload] = str(exc)
                 self._choose_method(settings, plan.target.form)  # exec, now; says why
-        process = await start_exec(launch)
+        process = await start_exec(attrs.evolve(launch, argv=_command(plan)))
         # The fork server also kills, when the primary dies, what cannot end by itself.
         self._nursery.start_soon(self._guard, process)
         return process
