@@ -40,7 +40,7 @@ ORDER = """
     _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments
     _worker.life
     _worker.worker
-    _worker.actor _worker.runtime _worker.__main__
+    _worker.actor _worker.runtime _worker.rehearsal _worker.__main__
 
     _cluster.__init__ _cluster.events _cluster.options _cluster.balance _cluster.binding
     _cluster.dealing

@@ -5,7 +5,8 @@ Runs in: worker
 Theory of operation
 ===================
 
-One thread, no Trio loop, nothing of the application but the modules of ``preload``. It reads
+One thread, no Trio loop once it serves (see `rehearsal` for what comes before), nothing of the
+application but the modules of ``preload``. It reads
 requests from its control socket and never writes to it. Each request that wants an answer brings
 the writing end of a pipe of its own, so answers cannot be mixed up, and whoever holds the pipe
 last has decided: the server when there is no child, else the child once it is what was asked for.
@@ -55,6 +56,9 @@ __all__ = ["main"]
 ORPHAN_SECONDS: Final = 1.25
 """From the primary's death to SIGKILL: a little more than `bootstrap.Lifeline` gives."""
 
+_USUAL: Final = ("argparse", "dataclasses", "json")
+"""Of the standard library, what Trio does not import and programs often do."""
+_REHEARSE: Final = "actorcluster._worker.rehearsal:rehearse"
 _PR_SET_PDEATHSIG: Final = 1
 _STDIO: Final = 3
 _LONGEST_TEXT: Final = 10_000
@@ -172,18 +176,17 @@ class _Server:
         return bytes(data)
 
     def _configure(self, request: dict[str, Any], answer: int, page: int) -> None:
-        """Import everything, then freeze it: pages that nobody writes stay shared."""
+        """Import everything, try it out, then freeze it: pages that nobody writes stay shared."""
         self._page = mmap.mmap(page, 0)
         os.close(page)
         buffers = Buffers()
         name = ""
         try:
-            for name in ("trio", "actorcluster", *request["preload"]):
+            for name in (*_USUAL, "trio", "actorcluster", *request["preload"]):
                 module = importlib.import_module(name)
                 if name == "actorcluster":
                     _import_all_names(module)
-            entry, _, function = self._entry_name.partition(":")
-            self._entry = getattr(importlib.import_module(entry), function)
+            self._entry = _load(self._entry_name)
         except BaseException as exc:  # noqa: BLE001  (a module may raise anything, SystemExit too)
             text = "".join(traceback.format_exception(exc))
             _answer(answer, FAILED, f"preloading {name} failed:\n{text}")
@@ -193,6 +196,7 @@ class _Server:
             else:
                 self._model = Model()
                 gc.collect()
+                _load(_REHEARSE)()
                 buffers.empty()
                 gc.freeze()
                 gc.disable()
@@ -270,6 +274,13 @@ class _Server:
         for pidfd in self._guarded:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def _load(name: str) -> Callable[[], Any]:
+    """Import ``"module:function"``."""
+    module, _, function = name.partition(":")
+    found: Callable[[], Any] = getattr(importlib.import_module(module), function)
+    return found
 
 
 def _import_all_names(package: types.ModuleType) -> None:

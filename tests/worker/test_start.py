@@ -295,6 +295,18 @@ async def test_other_modules_need_another_server(modules: Path) -> None:
         assert [True] * 4 == [worker.is_connected() for worker in workers]
 
 
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_worker_imports_what_it_uses_and_a_forked_one_nothing(method: str) -> None:
+    """The fork server has done it for all of them, the primary's side is nobody's business."""
+    settings = {"start_method": method, "preload": ["tests.e2e.forks"]}
+    async with open_primary(settings=settings) as primary:
+        names = await body_of(await primary.fork("tests.e2e.forks:imported"))
+    ours = [name for name in names if name.startswith(("actorcluster", "trio", "msgpack"))]
+    assert ("actorcluster._worker.runtime" in ours) is (method == "exec")
+    assert [] == [name for name in ours if name.startswith("actorcluster._cluster")]
+    assert method == "exec" or [] == ours
+
+
 async def test_starts_that_want_different_servers_at_once(modules: Path) -> None:
     """Each may replace the other's server under its feet; all get theirs."""
     wishes = [["ac_one"], ["ac_two"], [], ["ac_one"]]
