@@ -34,8 +34,8 @@ class Answering(Pipe):
     ) -> None:
         super().__init__(socket, connection, on_event)
         self._unanswered: dict[int, weakref.ref[Any]] = {}
-        #: of the loop that serves this channel.
-        self.token = trio.lowlevel.current_trio_token()
+        #: of the loop that serves this channel; None before the first ask.
+        self.token: trio.lowlevel.TrioToken | None = None
 
     def asked(self, channel: int, ask: object) -> None:
         """Note that the peer waits for an answer on ``channel``.
@@ -45,6 +45,8 @@ class Answering(Pipe):
             ask: what stands for it here; held weakly, so that a forgotten ask is noticed.
         """
         self._unanswered[channel] = weakref.ref(ask)
+        if self.token is None:
+            self.token = trio.lowlevel.current_trio_token()
 
     def unanswered_ask(self, channel: int) -> Any:
         """Give back what `asked` was told about, while it is unanswered and alive."""

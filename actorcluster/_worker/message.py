@@ -284,7 +284,7 @@ class Ask(Message):
         # The last reference is gone and nobody can answer any more. The collector may run in any
         # thread and between any two lines of the link, so this only leaves a note for the loop.
         channel, number = self._channel, self._number
-        if channel.is_unanswered(number):
+        if channel.token is not None and channel.is_unanswered(number):
             with contextlib.suppress(trio.RunFinishedError):
                 channel.token.run_sync_soon(_forgotten, channel, number)
 

@@ -74,7 +74,7 @@ class _Primary:
         self._ready = trio.Event()
 
     async def run(self) -> None:
-        self._channel.pass_mail_to(lambda _: None)
+        self._channel.pass_mail_to(lambda _: None, lambda _: None)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._channel.run)
             await self._ready.wait()
