@@ -58,7 +58,7 @@ _whole = trio.lowlevel.enable_ki_protection
 class _Asking:
     """An ask of a task of ours, from its queueing to its answer; see `Question`."""
 
-    __slots__ = ("_channel", "answer", "error", "number", "task")
+    __slots__ = ("_channel", "answer", "error", "leads", "number", "task")
 
     is_ours = True
 
@@ -68,6 +68,8 @@ class _Asking:
         self.number = 0
         #: what waits for the answer, once it does.
         self.task: trio.lowlevel.Task | None = None
+        #: whether it reads meanwhile, see `Pipe.lead`.
+        self.leads = False
         self.answer: ReplyReceived | ErrorReceived | None = None
         self.error: BaseException | None = None
 
@@ -75,6 +77,27 @@ class _Asking:
         """There is an answer, or never will be."""
         if self.task is not None:
             trio.lowlevel.reschedule(self.task)
+        elif self.leads:
+            self._channel.interrupt()
+
+    def is_over(self) -> bool:
+        """Whether there is an answer, or never will be."""
+        return self.answer is not None or self.error is not None
+
+    async def wait(self) -> None:
+        """Wait until it is over."""
+        if self._channel.may_lead:
+            self.leads = True
+            try:
+                await self._channel.lead(self.is_over)
+            except trio.Cancelled:
+                self.give_up(None)
+                raise
+            self.leads = False
+            if self.is_over():
+                return
+        self.task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self.give_up)
 
     def give_up(self, _: Any) -> trio.lowlevel.Abort:
         """The task is cancelled; the peer is told."""
@@ -329,8 +352,7 @@ class Channel(Answering):
             else:  # in the reader's task, when there is room at last
                 await self._wait_for_room(parcel, commit)
         if question.answer is None and question.error is None:
-            question.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(question.give_up)
+            await question.wait()
             self.pace.restart()
         if question.error is not None:
             raise question.error

@@ -364,7 +364,16 @@ class FdSocket:
         self._raise_if_closed()
         await trio.lowlevel.wait_readable(self._sock)
 
+    def interrupt(self) -> None:
+        """Have who waits here look again: their wait ends with `trio.ClosedResourceError`."""
+        trio.lowlevel.notify_closing(self._sock)
+
     # ---- the end --------------------------------------------------------------------------
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._sock.fileno() < 0
 
     def close(self) -> None:
         """Close the socket; what was kept for later is gone. May be called again."""

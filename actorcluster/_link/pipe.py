@@ -71,6 +71,8 @@ _MOST_TURNS: Final = 16
 _SPARE_TURNS: Final = 2
 _TIMER_SECONDS: Final = 0.02
 _STALLED_SECONDS: Final = 0.01
+#: Somebody may lead where no more than so many messages come at once.
+_SPARSE: Final = 8
 #: For the ABORT, where the socket is full; a peer at fault deserves no more patience.
 _LAST_WORDS_SECONDS: Final = 0.5
 
@@ -145,6 +147,14 @@ class Pipe:
         #: events of the last read.
         self._taken = 0
         self._fault: RemoteProtocolError | None = None
+        #: whether somebody reads in the reader's place, and waits for something to read.
+        self._leads = self._leader_waits = False
+        #: what that one met: a fault, or the end.
+        self._met_by_leader: RemoteProtocolError | None = None
+        self._over = False
+        #: the reader: whether it waits for something to read, or for its turn after a leader.
+        self._waits = self._steps_aside = False
+        self._stands_by: trio.lowlevel.Task | None = None
         self._reading = trio.CancelScope()
         self._ended = False
         # the writer: its task, None before it begins; whether it is awake; whether it gives all
@@ -225,6 +235,13 @@ class Pipe:
     async def _read(self) -> None:
         socket, most = self._socket, _DENSE_SIZE
         while True:
+            if self._leads:
+                await self._stand_by()
+                continue
+            if self._met_by_leader is not None:
+                raise self._met_by_leader
+            if self._over:
+                return
             try:
                 got = socket.gather_now(most)
             except OSError as exc:  # the kernel has no memory: like the end of the stream
@@ -240,7 +257,92 @@ class Pipe:
             elif socket.is_full_read:
                 await trio.lowlevel.checkpoint()
             if not socket.is_full_read:
-                await socket.wait_readable()
+                await self._wait_readable()
+
+    async def _wait_readable(self) -> None:
+        self._waits = True
+        try:
+            await self._socket.wait_readable()
+        except trio.ClosedResourceError:
+            if self._socket.is_closed:
+                raise
+        finally:
+            self._waits = False
+
+    # ---- reading in the reader's place ----------------------------------------------------
+
+    @property
+    def may_lead(self) -> bool:
+        """Whether who begins to wait for something of the peer's may read meanwhile, see `lead`."""
+        if self._leads or self._ended or self._taken > _SPARSE or self._is_full:
+            return False
+        return self._waits or self._steps_aside
+
+    @trio.lowlevel.enable_ki_protection
+    async def lead(self, is_over: Callable[[], bool]) -> None:
+        """Read in the reader's place, until something is over; returns earlier if it must.
+
+        For a task that waits for one thing of the peer's and nothing else: it saves the pass of the
+        scheduler that passes from the reader to who was waiting, a quarter of a round trip. What
+        comes meanwhile is acted upon as ever. Only while `may_lead`.
+
+        Args:
+            is_over: called after each read; `interrupt` has it called at once.
+
+        Cancellation:
+            ``is_over`` was false when it was last called, and nothing was read since.
+        """
+        self._leads = True
+        if self._waits:
+            self._socket.interrupt()  # the reader stands by from its next turn on
+        try:
+            while not is_over():
+                self._leader_waits = True
+                try:
+                    await self._socket.wait_readable()
+                except trio.ClosedResourceError:  # it was interrupted, or is closed
+                    if self._ended:
+                        return
+                    continue
+                finally:
+                    self._leader_waits = False
+                if not self._read_once():
+                    return
+        finally:
+            self._leads = False
+            if self._stands_by is not None:  # it may find that the next one leads already
+                task, self._stands_by = self._stands_by, None
+                trio.lowlevel.reschedule(task)
+
+    def interrupt(self) -> None:
+        """Have whoever leads look whether it is over."""
+        if self._leader_waits:
+            self._socket.interrupt()
+
+    def _read_once(self) -> bool:
+        """Read as the reader does; False when that is the one to go on."""
+        try:
+            got = self._socket.gather_now(RECEIVE_SIZE)
+            if got is not None and not self._take(*got):
+                self._over = True
+        except OSError:  # it will be there for the reader as well
+            return False
+        except RemoteProtocolError as exc:
+            self._met_by_leader = exc
+            return False
+        return not (self._over or self._socket.is_full_read or self._taken >= _EVERY_MESSAGES)
+
+    async def _stand_by(self) -> None:
+        """Let somebody else read."""
+        self._stands_by = trio.lowlevel.current_task()
+        self._steps_aside = True
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            self._stands_by = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        self._steps_aside = False
 
     async def _give_turns(self, messages: int) -> bool:
         """Let others run for as long as it takes to receive so many messages.
@@ -427,7 +529,11 @@ class Pipe:
             if self._socket.stalled:
                 await trio.sleep(_STALLED_SECONDS)
             else:
-                await self._socket.wait_writable()
+                try:
+                    await self._socket.wait_writable()
+                except trio.ClosedResourceError:
+                    if self._socket.is_closed:
+                        raise
 
     # ---- waiting for what was written -----------------------------------------------------
 

@@ -137,7 +137,7 @@ class Actor:
         self.incarnation: int = incarnation
         self.draining = trio.Event()
         self.primary = Ref(PRIMARY, home)
-        self.mailbox = Mailbox()
+        self.mailbox = Mailbox(channel=home.channel)
         self.scope = trio.CancelScope()
         self._home = home
         self._channel = home.channel

@@ -163,8 +163,12 @@ class Mailbox(_Receiving):
     Iterate it, or call `receive`; several tasks may, and each message goes to exactly one.
     """
 
-    def __init__(self, merged: MergedMailbox | None = None) -> None:
+    def __init__(self, merged: MergedMailbox | None = None, channel: Channel | None = None) -> None:
         super().__init__()
+        #: where all that comes here comes from, if a receiver may read it itself.
+        self._channel = channel
+        #: whether one does, see `Pipe.lead`; it is the first of those that wait.
+        self._leads = False
         #: whether anybody ever asked for a message.
         self._was_read = False
         self._queue: deque[Message] = deque()
@@ -180,7 +184,7 @@ class Mailbox(_Receiving):
         return MailboxStatistics(
             messages=len(self),
             bytes=sum(message._charge for message in self._queue if not message._is_gap),
-            tasks_waiting_receive=len(self._parked),
+            tasks_waiting_receive=len(self._parked) + self._leads,
         )
 
     # ---- in and out -----------------------------------------------------------------------
@@ -188,7 +192,7 @@ class Mailbox(_Receiving):
     def _put(self, message: Message) -> None:
         """Deliver; called by the link's reader."""
         merged = self._merged
-        if self._parked:
+        if self._parked and not self._leads:
             message._leave()
             self._hand_over(message)
         elif merged is not None and merged._is_awaited:
@@ -206,7 +210,7 @@ class Mailbox(_Receiving):
         merged = self._merged
         done = 0
         while done < len(messages) and (
-            self._parked or (merged is not None and merged._is_awaited)
+            (self._parked and not self._leads) or (merged is not None and merged._is_awaited)
         ):
             self._put(messages[done])
             done += 1
@@ -256,6 +260,31 @@ class Mailbox(_Receiving):
         return count
 
     # ---- who works on what ----------------------------------------------------------------
+
+    async def _park(self) -> Message:
+        channel = self._channel
+        if channel is None or self._parked or not channel.may_lead:
+            return await super()._park()
+        self._leads = True
+        try:
+            await channel.lead(self._is_over)
+            message = self._take()
+        finally:
+            self._leads = False
+            while self._parked and (another := self._pop()) is not None:
+                self._hand_over(another)
+        self._pace.restart()
+        return await super()._park() if message is None else message
+
+    def _is_over(self) -> bool:
+        """Whether a receiver need not wait any more."""
+        return self._ended or bool(self._queue)
+
+    def _end(self) -> None:
+        super()._end()
+        if self._leads:
+            assert self._channel is not None
+            self._channel.interrupt()
 
     def _take(self) -> Message | None:
         queue = self._queue

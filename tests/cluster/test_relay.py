@@ -130,7 +130,9 @@ async def test_a_handle_that_the_body_does_not_hold() -> None:
     async with hall("ab") as all_:
         reader, writer = os.pipe()
         connection = all_.end("a").connection
-        encoded = attrs.evolve(connection.encode("x"), handles=(Handle.of(writer),))
+        handles = (Handle.of(writer),)
+        entries = connection.describe(handles)
+        encoded = attrs.evolve(connection.encode("x"), handles=handles, entries=entries)
         connection.send_tell(encoded, to="b")
         all_.end("a").channel.flush()
         assert () == (await all_.end("b").receive())._event.handles

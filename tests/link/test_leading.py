@@ -1,0 +1,300 @@
+"""Who waits for one thing of the peer's reads it, and the reader goes on whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from actorcluster._worker.mailbox import Mailbox, deliver, deliver_run
+from actorcluster.errors import PeerClosed
+from actorcluster.wire import events
+from actorcluster.wire._generated import AbortCode
+from tests.link.pair import End, Passes, Peer, linked, played
+
+all_blocked = trio.testing.wait_all_tasks_blocked
+
+
+class Asker:
+    """A task that asks, and what came of it."""
+
+    def __init__(self, nursery: trio.Nursery, end: End, body: Any = "?") -> None:
+        self.scope = trio.CancelScope()
+        self.outcome: Any = None
+        nursery.start_soon(self._run, end, body)
+
+    async def _run(self, end: End, body: Any) -> None:
+        try:
+            with self.scope:
+                self.outcome = await end.channel.ask(body)
+        except PeerClosed as exc:
+            self.outcome = exc
+
+
+def answer(peer: Peer, call: events.CallReceived, body: Any) -> None:
+    peer.connection.send_reply(call.channel, peer.connection.encode(body))
+    peer.say()
+
+
+async def is_read(end: End, peer: Peer, body: Any) -> bool:
+    """Whether the reader is at work."""
+    peer.tell(body)
+    return bool(body == (await end.next(events.TellReceived)).body)
+
+
+async def test_the_asker_reads_and_acts_on_all_that_comes() -> None:
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        asker = Asker(nursery, end)
+        call = await peer.next(events.CallReceived)
+        await all_blocked()
+        assert end.channel._leads
+        assert await is_read(end, peer, "meanwhile")
+        assert end.channel._leads
+        answer(peer, call, "!")
+        await all_blocked()
+        assert ("!", False) == (asker.outcome, end.channel._leads)
+        assert await is_read(end, peer, "later")
+
+
+@pytest.mark.parametrize(("leads", "passes"), [(True, 1), (False, 2)])
+async def test_the_leader_has_its_answer_a_pass_earlier(leads: bool, passes: int) -> None:
+    counter = Passes()
+    answered: list[int] = []
+
+    async def ask(end: End) -> None:
+        await end.channel.ask("?")
+        answered.append(counter.count)
+
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        end.channel._taken = 0 if leads else 100  # as after a read that brought so many
+        nursery.start_soon(ask, end)
+        call = await peer.next(events.CallReceived)
+        await all_blocked()
+        assert leads == end.channel._leads
+        trio.lowlevel.add_instrument(counter)
+        answer(peer, call, "!")
+        await all_blocked()
+        trio.lowlevel.remove_instrument(counter)
+    assert [passes] == answered
+
+
+async def test_only_one_leads() -> None:
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        askers = [Asker(nursery, end, number) for number in range(3)]
+        calls = [await peer.next(events.CallReceived) for _ in askers]
+        assert not end.channel.may_lead
+        for call in reversed(calls):
+            answer(peer, call, call.body)
+            await all_blocked()
+        assert [0, 1, 2] == [asker.outcome for asker in askers]
+        assert await is_read(end, peer, "later")
+
+
+async def test_the_leader_is_cancelled() -> None:
+    async with played() as (end, peer):
+        async with trio.open_nursery() as nursery:
+            asker = Asker(nursery, end)
+            call = await peer.next(events.CallReceived)
+            await all_blocked()
+            assert end.channel._leads
+            asker.scope.cancel()
+        assert call.channel == (await peer.next(events.Cancelled)).channel
+        assert 0 == end.channel.statistics().asks_waiting
+        assert await is_read(end, peer, "later")
+
+
+async def test_one_asks_after_another_without_the_reader_in_between() -> None:
+    async with linked() as (one, other):
+
+        async def echo() -> None:
+            while True:
+                call = await other.next(events.CallReceived)
+                other.channel.reply(call.channel, call.body, None, keep_open=False)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(echo)
+            assert list(range(50)) == [await one.channel.ask(number) for number in range(50)]
+            await one.channel.send("the reader of the other end is well")
+            await other.next(events.TellReceived)
+            await other.channel.send("and ours")
+            await one.next(events.TellReceived)
+            nursery.cancel_scope.cancel()
+
+
+async def test_the_leader_meets_a_fault() -> None:
+    """It is the channel's, not the asker's."""
+    async with played() as (end, peer):
+        async with trio.open_nursery() as nursery:
+            asker = Asker(nursery, end)
+            await peer.next(events.CallReceived)
+            await all_blocked()
+            peer.sock.send(b"no frame at all " * 2)
+            await end.over.wait()
+            end.channel.fail_all(PeerClosed)
+        assert end.fault is not None
+        assert AbortCode.BAD_SIGNATURE == end.fault.code
+        assert (await peer.next(events.Aborted)).code == AbortCode.BAD_SIGNATURE
+        assert isinstance(asker.outcome, PeerClosed)
+
+
+@pytest.mark.parametrize("finish", [False, True])
+async def test_the_leader_meets_the_end(finish: bool) -> None:
+    async with played() as (end, peer):
+        async with trio.open_nursery() as nursery:
+            asker = Asker(nursery, end)
+            await peer.next(events.CallReceived)
+            await all_blocked()
+            if finish:
+                end.channel.finish()
+            else:
+                peer.sock.close()
+            await end.over.wait()
+            assert not asker.outcome
+            end.channel.fail_all(PeerClosed)
+        assert isinstance(asker.outcome, PeerClosed)
+        assert end.fault is None
+
+
+async def test_the_leader_is_refused_its_answer() -> None:
+    """By somebody else, while it waits for the socket."""
+    async with played() as (end, peer):
+        async with trio.open_nursery() as nursery:
+            asker = Asker(nursery, end)
+            await peer.next(events.CallReceived)
+            await all_blocked()
+            end.channel.give_up_asks(PeerClosed)
+        assert isinstance(asker.outcome, PeerClosed)
+        assert await is_read(end, peer, "later")
+
+
+async def test_what_the_process_left_behind_answers_the_leader() -> None:
+    async with played() as (end, peer):
+        async with trio.open_nursery() as nursery:
+            asker = Asker(nursery, end)
+            call = await peer.next(events.CallReceived)
+            await all_blocked()
+            answer(peer, call, "last words")
+            end.channel.finish()
+        assert "last words" == asker.outcome
+
+
+async def test_a_writer_that_waits_is_not_disturbed() -> None:
+    """Who begins to lead has the reader step aside, and that wakes all who wait for the socket."""
+    async with played() as (end, peer):
+        async with trio.open_nursery() as nursery:
+            Asker(nursery, end)
+            call = await peer.next(events.CallReceived)
+            await all_blocked()
+            for _ in range(40):
+                await end.channel.send(b"x" * 20_000)
+            await all_blocked()
+            assert end.channel._is_full
+            answer(peer, call, "!")
+            await all_blocked()
+            assert not end.channel.may_lead
+            for _ in range(40):
+                await peer.next(events.TellReceived)
+        assert await is_read(end, peer, "later")
+
+
+async def test_much_to_read_is_for_the_reader() -> None:
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        asker = Asker(nursery, end)
+        call = await peer.next(events.CallReceived)
+        await all_blocked()
+        for number in range(100):
+            peer.connection.send_tell(peer.connection.encode(number))
+        peer.say()
+        await all_blocked()
+        assert (None, False) == (asker.outcome, end.channel._leads)
+        answer(peer, call, "!")
+        await all_blocked()
+        assert "!" == asker.outcome
+
+
+# ---- receivers ---------------------------------------------------------------------------------
+
+
+def mailbox_of(end: End) -> Mailbox:
+    mailbox = Mailbox(channel=end.channel)
+
+    def put(event: Any) -> None:
+        deliver(event, end.channel, mailbox, None)
+
+    def put_run(event: events.TellsReceived) -> None:
+        deliver_run(event, end.channel, mailbox, None)
+
+    end.channel.pass_mail_to(put, put_run)
+    return mailbox
+
+
+async def receive(mailbox: Mailbox, note: Callable[[Any], None]) -> None:
+    try:
+        note((await mailbox.receive()).body)
+    except trio.EndOfChannel:
+        note("the end")
+
+
+@pytest.mark.parametrize("gather", [False, True])
+async def test_receivers_are_served_in_the_order_of_waiting(gather: bool) -> None:
+    got: list[Any] = []
+    async with played(end={"gather": gather}) as (end, peer), trio.open_nursery() as nursery:
+        mailbox = mailbox_of(end)
+        for name in "abc":
+            nursery.start_soon(receive, mailbox, lambda body, name=name: got.append((name, body)))
+            await all_blocked()
+        assert (True, 3) == (end.channel._leads, mailbox.statistics().tasks_waiting_receive)
+        for number in range(4):
+            peer.connection.send_tell(peer.connection.encode(number))
+        peer.say()
+        await all_blocked()
+        assert [("a", 0), ("b", 1), ("c", 2)] == sorted(got)
+        assert (1, False) == (len(mailbox), end.channel._leads)
+        assert 3 == mailbox.receive_nowait().body
+
+
+async def test_the_receiver_that_leads_is_cancelled() -> None:
+    got: list[Any] = []
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        mailbox = mailbox_of(end)
+        with trio.move_on_after(0.01):
+            await mailbox.receive()
+        assert not end.channel._leads
+        nursery.start_soon(receive, mailbox, got.append)
+        await all_blocked()
+        peer.tell("for the next one")
+        await all_blocked()
+        assert ["for the next one"] == got
+
+
+async def test_the_mailbox_ends_for_the_one_that_leads() -> None:
+    got: list[Any] = []
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        mailbox = mailbox_of(end)
+        for _ in range(2):
+            nursery.start_soon(receive, mailbox, got.append)
+        await all_blocked()
+        mailbox._end()
+        await all_blocked()
+        assert ["the end"] * 2 == got
+        peer.tell("too late to be received")
+        await all_blocked()
+        assert 1 == len(mailbox)
+
+
+async def test_the_channel_ends_for_the_one_that_leads() -> None:
+    got: list[Any] = []
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        mailbox = mailbox_of(end)
+        nursery.start_soon(receive, mailbox, got.append)
+        await all_blocked()
+        peer.sock.close()
+        await end.over.wait()
+        await all_blocked()
+        assert [] == got
+        mailbox._end()
+        await all_blocked()
+        assert ["the end"] == got
