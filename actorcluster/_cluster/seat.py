@@ -114,7 +114,7 @@ class Seat:
 
     def flush(self) -> None:
         if self.life.channel is not None:
-            self.life.channel.flush()
+            self.life.channel.flush_once()
 
     def listening(self, address: tuple[str, int] | str) -> None:
         self.life.set_listening()

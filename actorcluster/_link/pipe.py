@@ -442,6 +442,16 @@ class Pipe:
         """Write what was queued before `run`, so without Trio; the rest is written there."""
         self._push()
 
+    @trio.lowlevel.enable_ki_protection
+    def flush_once(self) -> None:
+        """Do the same where no burst follows: unless something is left the writer sleeps on.
+
+        To look in vain it would keep the loop from sleeping for two passes.
+        """
+        asleep = self._writer is not None and not self._writing
+        if not asleep or not self._push() or self.connection.wants_to_send():
+            self.flush()
+
     def flush_small(self) -> None:
         """Do the same for a small message, which may wait for more in a dense stream of them."""
         self._gathered += 1

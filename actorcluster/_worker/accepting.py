@@ -297,7 +297,7 @@ class HandoffListener(ClusterListener):
         connection = self._owner.link.connection
         if count > 0 and connection.state is State.ACTIVE:
             connection.send_conn_credit(self._number, int(count))
-            self._owner.link.flush()
+            self._owner.link.flush_once()
             self._expected += int(count)
 
     def _refuse_queue(self) -> None:

@@ -707,6 +707,44 @@ async def test_the_end_wakes_who_waits_for_what_was_written(wait: str) -> None:
     await getattr(end.channel, wait)()
 
 
+async def test_flush_once_does_not_wake_the_writer() -> None:
+    """What is queued leaves at once, and the loop goes to sleep after that."""
+    async with played() as (end, _peer):
+        await all_blocked()
+        before = writes(end)
+        passes = Passes()
+        trio.lowlevel.add_instrument(passes)
+        end.connection.send_ping("now")
+        end.channel.flush_once()
+        assert before + 1 == writes(end)
+        assert not end.channel._writing
+        await all_blocked()
+        alone = passes.count
+        end.connection.send_ping("now")
+        end.channel.flush()
+        await all_blocked()
+        trio.lowlevel.remove_instrument(passes)
+        assert alone < passes.count - alone
+
+
+async def test_flush_once_leaves_the_rest_to_the_writer() -> None:
+    """And all of it, where that is awake already."""
+    async with played() as (end, peer):
+        fill(end)
+        end.channel.send_nowait("last")
+        end.channel.flush_once()
+        assert end.channel._writing
+        while "last" != (await peer.next(events.TellReceived)).body:
+            peer.say()
+        end.channel.send_nowait("first of a burst")
+        end.connection.send_ping("behind it")
+        before = writes(end)
+        end.channel.flush_once()
+        assert before == writes(end)
+        await all_blocked()
+        assert before < writes(end)
+
+
 async def test_write_out_needs_no_turn() -> None:
     """With room in the socket it is done at once, in the middle of a burst."""
     async with played() as (end, _peer):
