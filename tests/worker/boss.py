@@ -144,6 +144,7 @@ class Boss:
 
     async def block(self) -> None:
         """Fill the worker's side of the channel, so that nothing it says is written."""
+        await trio.testing.wait_all_tasks_blocked()  # until HANDLE_ACK has left
         while self.link.is_flushed:
             self.link.connection.send_log(10, 0.0, "filler", "x" * 50_000)
             self.link.flush()
