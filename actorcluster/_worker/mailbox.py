@@ -135,6 +135,7 @@ class _Receiving(AsyncIterator[Message]):
         message = self._given.pop(task, None)
         if message is None:
             raise trio.EndOfChannel
+        message._channel.pace.restart()  # its answer needs no scheduling point either
         return message
 
     @property

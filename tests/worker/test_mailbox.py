@@ -72,6 +72,23 @@ async def test_each_message_goes_to_exactly_one_receiver() -> None:
     assert {"a", "b", "c"} == {name for name, _ in got}
 
 
+async def test_who_was_woken_by_an_ask_answers_in_the_same_turn() -> None:
+    """However long the channel has been silent."""
+    answered: list[bool] = []
+
+    async def answer(end: End) -> None:
+        message = await end.receive()
+        answered.append(end.channel.pace.is_due())
+        await message.reply(None)
+
+    async with line() as ends, trio.open_nursery() as nursery:
+        nursery.start_soon(answer, ends.primary)
+        await settle()
+        assert ends.primary.channel.pace.is_due()
+        await ends.worker.channel.ask(None)
+    assert [False] == answered
+
+
 async def test_who_has_waited_longest_is_served_first() -> None:
     got: list[tuple[str, int]] = []
 
