@@ -112,16 +112,19 @@ def _code_from_name(module: types.ModuleType, name: str) -> types.CodeType:
 
 def _code(module: types.ModuleType, path: str) -> types.CodeType:
     """The code of a script file, or of the ``__main__`` in a directory or zip file."""
-    spec = PathFinder.find_spec("__main__", [path])
-    if spec is not None:
-        return _code_from_spec(module, spec)
+    source: bytes | None = None
+    with contextlib.suppress(IsADirectoryError), io.open_code(path) as file:
+        source = file.read()
+    if source is None or b"\0" in source:  # in a text it would look for the end of a zip file
+        spec = PathFinder.find_spec("__main__", [path])
+        if spec is not None:
+            return _code_from_spec(module, spec)
     module.__file__ = path
-    if path.endswith(".pyc"):
+    if source is None or path.endswith(".pyc"):
         code = SourcelessFileLoader(MAIN_NAME, path).get_code(MAIN_NAME)
         return code if code is not None else _no_code(path)
     # Not through SourceFileLoader: it would leave a __pycache__ beside the script.
-    with io.open_code(path) as file:
-        return compile(file.read(), path, "exec", dont_inherit=True)
+    return compile(source, path, "exec", dont_inherit=True)
 
 
 def _code_from_spec(module: types.ModuleType, spec: ModuleSpec) -> types.CodeType:
