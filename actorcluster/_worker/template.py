@@ -30,6 +30,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import importlib.util
 import mmap
 import os
 import select
@@ -58,6 +59,8 @@ ORPHAN_SECONDS: Final = 1.25
 
 _USUAL: Final = ("argparse", "dataclasses", "json")
 """Of the standard library, what Trio does not import and programs often do."""
+_NOBODY: Final = "actorcluster_looks_into_each_directory_of_the_path_once"
+"""Whoever looks for it has read all directories; workers find there what they import."""
 _REHEARSE: Final = "actorcluster._worker.rehearsal:rehearse"
 _PR_SET_PDEATHSIG: Final = 1
 _STDIO: Final = 3
@@ -187,6 +190,8 @@ class _Server:
                 if name == "actorcluster":
                     _import_all_names(module)
             self._entry = _load(self._entry_name)
+            with contextlib.suppress(Exception):  # whatever hooks say of such a name
+                importlib.util.find_spec(_NOBODY)
         except BaseException as exc:  # noqa: BLE001  (a module may raise anything, SystemExit too)
             text = "".join(traceback.format_exception(exc))
             _answer(answer, FAILED, f"preloading {name} failed:\n{text}")
