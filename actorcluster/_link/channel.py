@@ -36,8 +36,9 @@ from ..wire.values import Encoded
 from .answering import Answering
 from .failure import raise_failure
 from .fdsocket import FdSocket
+from .pace import Pace
 from .parcel import Parcel
-from .pipe import Pace, close_all
+from .pipe import close_all
 from .waits import ChannelStatistics, Posting, Question
 
 __all__ = ["Channel"]

@@ -40,7 +40,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, final
+from typing import Any, Final
 
 import trio
 
@@ -50,16 +50,15 @@ from ..wire.connection import Batch, Connection
 from ..wire.events import Event, HandlesAcknowledged
 from .fdsocket import RECEIVE_SIZE, FdSocket, Group
 from .handles import close_descriptors
+from .pace import EVERY_MESSAGES, EVERY_SECONDS
 
-__all__ = ["LINK_LIMITS", "Pace", "Pipe", "close_all"]
+__all__ = ["LINK_LIMITS", "Pipe", "close_all"]
 
 log = logging.getLogger("actorcluster.link")
 
 #: What both ends announce beside the settings: as many handles as one system call may carry.
 LINK_LIMITS: Final = {"max_fds": 253, "fds_in_flight": 253}
 
-_EVERY_MESSAGES: Final = 64
-_EVERY_SECONDS: Final = 0.001
 #: The most that is read at once of a dense stream of small messages.
 _DENSE_SIZE: Final = 16 * 1024
 #: The same is read at once after a read that took so long, e.g. of many small broken messages:
@@ -77,52 +76,9 @@ _SPARSE: Final = 8
 _LAST_WORDS_SECONDS: Final = 0.5
 
 #: A stream is dense when so many small messages came between two looks of the writer ...
-_DENSE: Final = _EVERY_MESSAGES // 2
+_DENSE: Final = EVERY_MESSAGES // 2
 #: ... and then it may grow to so many, which take the receiver longer than the wait.
-_ENOUGH: Final = 4 * _EVERY_MESSAGES
-
-
-@final
-class Pace:
-    """Makes scheduling points frequent enough, and not more.
-
-    A scheduling point costs more than a whole small message, so an await of ours is one only
-    every 64 messages or every millisecond, whichever comes first. It is a cancellation point
-    every time.
-
-    Attributes:
-        left: messages until the next one.
-        until: when the next one is due at the latest, as `time.perf_counter` counts.
-    """
-
-    __slots__ = ("left", "until")
-
-    def __init__(self) -> None:
-        self.left = 0
-        self.until = 0.0
-
-    def is_due(self) -> bool:
-        """Count a message; whether it is time for a scheduling point."""
-        self.left -= 1
-        return self.left < 0 or time.perf_counter() > self.until
-
-    def restart(self) -> None:
-        """Note that the task at hand has just been scheduled, for whatever reason."""
-        self.left = _EVERY_MESSAGES - 1
-        self.until = time.perf_counter() + _EVERY_SECONDS
-
-    async def rest(self) -> None:
-        """Take a scheduling point, but no cancellation point: for after the deed."""
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        self.restart()
-
-    async def step(self) -> None:
-        """Take a cancellation point, and a scheduling point when one is due: for before it."""
-        if self.is_due():
-            await trio.lowlevel.checkpoint()
-            self.restart()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+_ENOUGH: Final = 4 * EVERY_MESSAGES
 
 
 class Pipe:
@@ -252,7 +208,7 @@ class Pipe:
                 return
             is_slow = time.perf_counter() - begin > _SLOW_SECONDS
             most = _DENSE_SIZE if is_slow else RECEIVE_SIZE
-            if self._taken >= _EVERY_MESSAGES and await self._give_turns(self._taken):
+            if self._taken >= EVERY_MESSAGES and await self._give_turns(self._taken):
                 most = _DENSE_SIZE
             elif socket.is_full_read:
                 await trio.lowlevel.checkpoint()
@@ -350,8 +306,8 @@ class Pipe:
         Returns:
             False when they took much longer: it is not us that somebody waits for.
         """
-        turns = min(messages // _EVERY_MESSAGES, _MOST_TURNS) + _SPARE_TURNS
-        until = time.perf_counter() + turns * _EVERY_SECONDS
+        turns = min(messages // EVERY_MESSAGES, _MOST_TURNS) + _SPARE_TURNS
+        until = time.perf_counter() + turns * EVERY_SECONDS
         for _ in range(turns):
             await trio.lowlevel.checkpoint()
             if time.perf_counter() > until:

@@ -38,7 +38,7 @@ import trio
 from .._link import kinds
 from .._link.channel import Channel
 from .._link.handles import Handle
-from .._link.pipe import Pace
+from .._link.pace import Pace
 from ..errors import HandleError
 from ..wire import events
 from ..wire._generated import State

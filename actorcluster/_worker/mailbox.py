@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from .._link.channel import Channel
-from .._link.pipe import Pace
+from .._link.pace import Pace
 from ..wire.events import CallReceived, TellReceived, TellsReceived
 from .message import Ask, Message, Plain
 

@@ -18,7 +18,8 @@ import trio.testing
 
 from actorcluster._link import pipe
 from actorcluster._link.handles import Handle
-from actorcluster._link.pipe import Pace, close_all
+from actorcluster._link.pace import EVERY_SECONDS, Pace
+from actorcluster._link.pipe import close_all
 from actorcluster.errors import PeerClosed
 from actorcluster.wire import events
 from actorcluster.wire._generated import BUILT_CAPABILITIES, AbortCode, Capability, Kind
@@ -222,7 +223,7 @@ def time_was_up(dues: list[bool]) -> bool:
 async def test_pace_by_time() -> None:
     pace = Pace()
     pace.restart()
-    until = time.perf_counter() + pipe._EVERY_SECONDS
+    until = time.perf_counter() + EVERY_SECONDS
     while time.perf_counter() <= until:
         pass
     assert pace.is_due()
