@@ -286,7 +286,7 @@ class Pipe:
         except RemoteProtocolError as exc:
             self._met_by_leader = exc
             return False
-        return not (self._over or self._socket.is_full_read or self._taken >= _EVERY_MESSAGES)
+        return not (self._over or self._socket.is_full_read or self._taken >= EVERY_MESSAGES)
 
     async def _stand_by(self) -> None:
         """Let somebody else read."""

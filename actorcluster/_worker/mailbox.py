@@ -274,8 +274,11 @@ class Mailbox(_Receiving):
             self._leads = False
             while self._parked and (another := self._pop()) is not None:
                 self._hand_over(another)
+        if message is None:
+            return await super()._park()
         self._pace.restart()
-        return await super()._park() if message is None else message
+        message._channel.pace.restart()  # its answer needs no scheduling point either
+        return message
 
     def _is_over(self) -> bool:
         """Whether a receiver need not wait any more."""
