@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from .._link.held import handles_in
-from .._link.pipe import close_all
+from .._link.writing import close_all
 from .._worker.exit import ExitStatus, printable
 from .._worker.ladder import RUNG_SECONDS
 from .._worker.life import Life

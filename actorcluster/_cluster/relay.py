@@ -31,8 +31,8 @@ import attrs
 
 from .._link.channel import Channel
 from .._link.parcel import Parcel
-from .._link.pipe import close_all
 from .._link.waits import Posting, Question
+from .._link.writing import close_all
 from .._worker.life import Life
 from .._worker.mailbox import deliver
 from .._worker.message import bounce, deadline_of, explicit_handle

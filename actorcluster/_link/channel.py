@@ -38,8 +38,8 @@ from .failure import raise_failure
 from .fdsocket import FdSocket
 from .pace import Pace
 from .parcel import Parcel
-from .pipe import close_all
 from .waits import ChannelStatistics, Posting, Question
+from .writing import close_all
 
 __all__ = ["Channel"]
 

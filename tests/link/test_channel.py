@@ -18,8 +18,8 @@ import trio.testing
 
 from actorcluster._link.handles import Handle
 from actorcluster._link.parcel import Parcel
-from actorcluster._link.pipe import close_all
 from actorcluster._link.waits import ChannelStatistics, Posting, Question
+from actorcluster._link.writing import close_all
 from actorcluster.errors import (
     HandleError,
     LocalProtocolError,

@@ -6,7 +6,7 @@ import os
 
 from actorcluster import Handle
 from actorcluster._link.held import handles_in
-from actorcluster._link.pipe import close_all
+from actorcluster._link.writing import close_all
 
 
 def test_handles_in_a_body() -> None:

@@ -19,7 +19,7 @@ import trio.testing
 from actorcluster._link import pipe
 from actorcluster._link.handles import Handle
 from actorcluster._link.pace import EVERY_SECONDS, Pace
-from actorcluster._link.pipe import close_all
+from actorcluster._link.writing import close_all
 from actorcluster.errors import PeerClosed
 from actorcluster.wire import events
 from actorcluster.wire._generated import BUILT_CAPABILITIES, AbortCode, Capability, Kind
