@@ -331,11 +331,14 @@ class Channel(Answering):
         if handle is None and not address and not self._waiters:
             # The short way for what comes most.
             called = self.connection.call(body, _left_until(deadline))
-            if isinstance(called, Encoded):
-                encoded = called
-            else:
-                self._wait_on(called, question)
+            if type(called) is int:
+                question.number = called
+                self._questions[called] = question
+                self._note_no_send()
                 self.flush()
+            else:
+                assert isinstance(called, Encoded)
+                encoded = called
         if not question.number:
             parcel = Parcel(
                 self.connection,
