@@ -30,20 +30,18 @@ from .targets import Target
 
 __all__ = ["rehearse"]
 
-_LIVES: Final = 3
-"""Python looks at code only after it has run some times; most runs more than once in a life."""
 _SECONDS: Final = 1.0
 
 
 def rehearse() -> bool:
-    """Live some lives; says whether all went well. If not, workers start more slowly, no more."""
+    """Live; says whether all went well. If not, workers start more slowly, that is all."""
     try:
-        return all(trio.run(_one_life) for _ in range(_LIVES))
+        return trio.run(_live)
     except Exception:  # noqa: BLE001  (e.g. no descriptors: the workers will say it better)
         return False
 
 
-async def _one_life() -> bool:
+async def _live() -> bool:
     ours, theirs = socket.socketpair()
     primary = _Primary(ours)
     worker = Runtime(Identity(theirs.detach(), 1), None, is_watched=False)
