@@ -89,9 +89,12 @@ class Model:
         bootstrap.prepare_sigterm()
 
     def _replace_environment(self, env: Mapping[str, str]) -> None:
-        for name in self._env.keys() - env.keys():
-            os.environ.pop(name, None)
-        os.environ.update(set(env.items()) - set(self._env.items()))
+        for name in self._env:
+            if name not in env:
+                os.environ.pop(name, None)
+        for name, value in env.items():
+            if self._env.get(name) != value:
+                os.environ[name] = value
         if env.get("TZ") != self._env.get("TZ"):
             time.tzset()
 
