@@ -260,8 +260,8 @@ class Channel(Answering):
         self._gathered += 1
         if size > _SMALL:
             self._hurry = True
-        if not self._writing:
-            self.flush()
+        if not self._writing or self._is_patient:
+            self._write_or_wake()
         return None
 
     @_whole

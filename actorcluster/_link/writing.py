@@ -5,14 +5,14 @@ Runs in: both
 Theory of operation
 ===================
 
-The *writer* owns what was not written at once. `flush` is called after queueing frames: the
-first call of a burst writes immediately (nothing is gained by waiting, and a round trip would
-pay for it) and wakes the writer. Until that goes to sleep again everything else only queues, and
-the writer looks once per scheduler pass and writes the lot with one system call. A dense stream
-of small messages (`flush_small`) it even lets grow for a few passes: each system call here is one
-there as well, and a wake-up, and a receiver that is faster than the sender pays for every one.
-Anything else that is queued ends that at the next look. The writer sleeps after two looks in
-vain: in a pass it may have its turn before or after a sender, so one says nothing. For the
+The *writer* owns what was not written at once. `flush` is called after queueing frames: the first
+call in a scheduler pass writes immediately (nothing is gained by waiting, and a round trip would
+pay for it). The second wakes the writer. Until that goes to sleep again everything else only
+queues, and the writer looks once per scheduler pass and writes the lot with one system call. A
+dense stream of small messages (`flush_small`) it even lets grow for a few passes: each system call
+here is one there as well, and a wake-up, and a receiver that is faster than the sender pays for
+every one. Anything else that is queued ends that at the next look. The writer sleeps after two
+looks in vain: in a pass it may have its turn before or after a sender, so one says nothing. For the
 acknowledgement of handles it wakes, but gives all others a turn first: an answer comes before it.
 
 A task cancelled in the middle of a ``sendmsg`` would cut a frame in half; application tasks
@@ -35,6 +35,7 @@ from ..wire._generated import Capability
 from ..wire.connection import Batch, Connection
 from .fdsocket import FdSocket
 from .pace import EVERY_MESSAGES
+from .passes import Passes, passes
 
 __all__ = ["Writing", "close_all"]
 
@@ -66,6 +67,9 @@ class Writing:
         self._writer: trio.lowlevel.Task | None = None
         self._writing = False
         self._is_patient = False
+        self._passes = Passes()
+        #: the pass of the scheduler in which the latest `_push` was.
+        self._pushed_in = -1
         #: small messages since the last `_push`, and whether anything else was queued since.
         self._gathered = 0
         self._hurry = False
@@ -84,13 +88,17 @@ class Writing:
     def flush(self) -> None:
         """Send what was queued: the first of a burst at once, the rest when the writer looks."""
         self._hurry = True
-        if self._writing and not self._is_patient:
-            return
+        if not self._writing or self._is_patient:
+            self._write_or_wake()
+
+    def _write_or_wake(self) -> None:
         if self._ended:
             close_all(self.connection.take_unsent_handles())
         elif self._writer is not None:  # else it has yet to begin, and begins with a look
+            is_first = self._writing or self._pushed_in != self._passes.count
+            if is_first and self._push() and not self._writing:
+                return  # nothing is left, and maybe nothing more comes in this pass
             self._wake_writer(is_patient=False)
-            self._push()
 
     def _wake_writer(self, *, is_patient: bool) -> None:
         if self._writer is not None and not self._writing:
@@ -116,7 +124,7 @@ class Writing:
         """Do the same for a small message, which may wait for more in a dense stream of them."""
         self._gathered += 1
         if not self._writing or self._is_patient:
-            self.flush()
+            self._write_or_wake()
 
     def _push(self) -> bool:
         """Write until nothing is left or the socket is full.
@@ -125,6 +133,7 @@ class Writing:
             False when the socket is full.
         """
         self._gathered, self._hurry = 0, False
+        self._pushed_in = self._passes.count
         connection = self.connection
         done = not self._socket.unsent or self._write_now(())
         while done and connection.wants_to_send():
@@ -163,6 +172,7 @@ class Writing:
     async def _write(self) -> None:
         self._writer = trio.lowlevel.current_task()
         self._writing = True  # frames may have been queued before this task existed
+        self._passes = passes()
         while True:
             if self._is_patient:
                 await trio.lowlevel.checkpoint()

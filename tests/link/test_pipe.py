@@ -709,23 +709,21 @@ async def test_the_end_wakes_who_waits_for_what_was_written(wait: str) -> None:
 
 
 async def test_flush_once_does_not_wake_the_writer() -> None:
-    """What is queued leaves at once, and the loop goes to sleep after that."""
+    """What is queued leaves at once, any number of times in a pass; `flush` does so only once."""
     async with played() as (end, _peer):
         await all_blocked()
         before = writes(end)
-        passes = Passes()
-        trio.lowlevel.add_instrument(passes)
-        end.connection.send_ping("now")
-        end.channel.flush_once()
-        assert before + 1 == writes(end)
-        assert not end.channel._writing
+        for count in (1, 2):
+            end.connection.send_ping("now")
+            end.channel.flush_once()
+            assert (before + count, False) == (writes(end), end.channel._writing)
         await all_blocked()
-        alone = passes.count
-        end.connection.send_ping("now")
-        end.channel.flush()
+        for awake in (False, True):
+            end.connection.send_ping("now")
+            end.channel.flush()
+            assert (before + 3, awake) == (writes(end), end.channel._writing)
         await all_blocked()
-        trio.lowlevel.remove_instrument(passes)
-        assert alone < passes.count - alone
+        assert before + 4 == writes(end)
 
 
 async def test_flush_once_leaves_the_rest_to_the_writer() -> None:
