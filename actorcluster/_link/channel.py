@@ -91,7 +91,7 @@ class _Asking:
             self.leads = True
             try:
                 await self._channel.lead(self.is_over)
-            except trio.Cancelled:
+            except BaseException:  # Cancelled, or KeyboardInterrupt
                 self.give_up(None)
                 raise
             self.leads = False
@@ -253,7 +253,11 @@ class Channel(Answering):
         if self._closed_with is not None or self._ended or self._waiters:
             self._raise_if_closed()
             return self.connection.encode(body)
-        size = self.connection.tell(body)
+        try:
+            size = self.connection.tell(body)
+        except Exception:
+            self._raise_if_closed()  # that counts for more
+            raise
         if type(size) is not int:
             self._raise_if_closed()
             return size  # type: ignore[return-value]

@@ -89,7 +89,7 @@ class Pipe(Writing):
         #: whether somebody reads in the reader's place, and waits for something to read.
         self._leads = self._leader_waits = False
         #: what that one met: a fault, or the end.
-        self._met_by_leader: RemoteProtocolError | None = None
+        self._met_by_leader: Exception | None = None
         self._over = False
         #: the reader: whether it waits for something to read, or for its turn after a leader.
         self._waits = self._steps_aside = False
@@ -120,6 +120,8 @@ class Pipe(Writing):
                     with self._reading:
                         await self._read()
                     if self._reading.cancelled_caught:
+                        if self._met_by_leader is not None:
+                            raise self._met_by_leader
                         self._drain()
                 except RemoteProtocolError as exc:
                     fault = exc
@@ -161,7 +163,7 @@ class Pipe(Writing):
                 continue
             if self._met_by_leader is not None:
                 raise self._met_by_leader
-            if self._over:
+            if self._over or self._ended:
                 return
             try:
                 got = socket.gather_now(most)
@@ -227,7 +229,7 @@ class Pipe(Writing):
                     continue
                 finally:
                     self._leader_waits = False
-                if not self._read_once():
+                if self._ended or not self._read_once():
                     return
         finally:
             self._leads = False
@@ -244,11 +246,12 @@ class Pipe(Writing):
         """Read as the reader does; False when that is the one to go on."""
         try:
             got = self._socket.gather_now(RECEIVE_SIZE)
-            if got is not None and not self._take(*got):
-                self._over = True
         except OSError:  # it will be there for the reader as well
             return False
-        except RemoteProtocolError as exc:
+        try:
+            if got is not None and not self._take(*got):
+                self._over = True
+        except Exception as exc:  # noqa: BLE001  (the reader's to raise, whatever it is)
             self._met_by_leader = exc
             return False
         return not (self._over or self._socket.is_full_read or self._taken >= EVERY_MESSAGES)
@@ -260,6 +263,7 @@ class Pipe(Writing):
 
         def abort(_: Any) -> trio.lowlevel.Abort:
             self._stands_by = None
+            self._steps_aside = False
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
@@ -317,7 +321,7 @@ class Pipe(Writing):
                 self.flush()
             elif not self._writing:  # it is HANDLE_ACK, which an answer may take along
                 self._wake_writer(is_patient=True)
-        elif not self.is_timed and connection.due():
+        if not self.is_timed and connection.due():
             self._set_timer()
         return connection.state is not State.CLOSED  # after an ABORT nothing more counts
 

@@ -122,9 +122,12 @@ class _Receiving(AsyncIterator[Message]):
     def _holds(self, task: trio.lowlevel.Task) -> None:
         """A task got a message."""
 
-    async def _park(self) -> Message:
+    async def _park(self, *, is_first: bool = False) -> Message:
         task = trio.lowlevel.current_task()
-        self._parked.append(task)
+        if is_first:
+            self._parked.appendleft(task)
+        else:
+            self._parked.append(task)
 
         def abort(_: Any) -> trio.lowlevel.Abort:
             self._parked.remove(task)
@@ -262,10 +265,10 @@ class Mailbox(_Receiving):
 
     # ---- who works on what ----------------------------------------------------------------
 
-    async def _park(self) -> Message:
+    async def _park(self, *, is_first: bool = False) -> Message:
         channel = self._channel
         if channel is None or self._parked or not channel.may_lead:
-            return await super()._park()
+            return await super()._park(is_first=is_first)
         self._leads = True
         try:
             await channel.lead(self._is_over)
@@ -274,8 +277,10 @@ class Mailbox(_Receiving):
             self._leads = False
             while self._parked and (another := self._pop()) is not None:
                 self._hand_over(another)
+            if self._ended:
+                super()._end()
         if message is None:
-            return await super()._park()
+            return await super()._park(is_first=True)
         self._pace.restart()
         message._channel.pace.restart()  # its answer needs no scheduling point either
         return message
@@ -285,18 +290,22 @@ class Mailbox(_Receiving):
         return self._ended or bool(self._queue)
 
     def _end(self) -> None:
-        super()._end()
-        if self._leads:
+        if self._leads:  # there may be something for those behind it, who learn of the end from it
             assert self._channel is not None
+            self._ended = True
             self._channel.interrupt()
+        else:
+            super()._end()
 
     def _take(self) -> Message | None:
         queue = self._queue
-        if not queue or type(queue[0]) is not Plain:
+        if not queue or queue[0]._is_gap:
             return super()._take()
         # The same in one piece, for what comes most.
         self._was_read = True
         message = queue.popleft()
+        if type(message) is Ask:
+            message._mailbox = None
         if self._merged is None:
             task = trio.lowlevel.current_task()
             if task not in self._in_hand:

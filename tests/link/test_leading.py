@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import trio.testing
 from actorcluster._worker.mailbox import Mailbox, deliver, deliver_run
 from actorcluster.errors import PeerClosed
 from actorcluster.wire import events
-from actorcluster.wire._generated import AbortCode
+from actorcluster.wire._generated import AbortCode, Reason
 from tests.link.pair import End, Passes, Peer, linked, played
 
 all_blocked = trio.testing.wait_all_tasks_blocked
@@ -170,6 +171,71 @@ async def test_the_leader_is_refused_its_answer() -> None:
         assert await is_read(end, peer, "later")
 
 
+def test_the_leader_is_interrupted_by_ctrl_c() -> None:
+    """The peer is told, as when it is cancelled."""
+
+    @trio.lowlevel.enable_ki_protection
+    async def interrupt() -> None:
+        await all_blocked()
+        signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        async with played() as (end, peer), trio.open_nursery() as nursery:
+            nursery.start_soon(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                await end.channel.ask("?")
+            call = await peer.next(events.CallReceived)
+            assert call.channel == (await peer.next(events.Cancelled)).channel
+            assert 0 == end.channel.statistics().asks_waiting
+
+    trio.run(main)
+
+
+class Ends(trio.abc.Instrument):
+    """Ends a channel when a task has been woken, right before it has its turn."""
+
+    def __init__(self, end: End, name: str) -> None:
+        self._end, self._name = end, name
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task.name.endswith(self._name) and not self._end.channel.ended:
+            self._end.channel._end()
+
+
+async def test_the_channel_ends_when_the_leader_has_just_been_woken() -> None:
+    async with played() as (end, peer):
+        async with trio.open_nursery() as nursery:
+            asker = Asker(nursery, end)
+            await peer.next(events.CallReceived)
+            await all_blocked()
+            instrument = Ends(end, "Asker._run")
+            trio.lowlevel.add_instrument(instrument)
+            peer.tell("anything")
+            await all_blocked()
+            trio.lowlevel.remove_instrument(instrument)
+            assert end.channel.ended
+            assert not asker.outcome
+            end.channel.fail_all(PeerClosed)
+        assert isinstance(asker.outcome, PeerClosed)
+
+
+async def test_what_an_event_raises_is_not_the_leaders() -> None:
+    """It may not raise; if it does, all the channel's tasks end by it, and nobody else's."""
+    with pytest.RaisesGroup(pytest.RaisesExc(ZeroDivisionError), flatten_subgroups=True):
+        async with played() as (end, peer), trio.open_nursery() as nursery:
+            asker = Asker(nursery, end)
+            await peer.next(events.CallReceived)
+            await all_blocked()
+
+            def fail(_: Any) -> None:
+                raise ZeroDivisionError
+
+            end.channel.pass_mail_to(fail, fail)
+            peer.tell("anything")
+            await trio.sleep_forever()
+    assert not asker.outcome
+
+
 async def test_what_the_process_left_behind_answers_the_leader() -> None:
     async with played() as (end, peer):
         async with trio.open_nursery() as nursery:
@@ -220,6 +286,12 @@ async def test_much_to_read_is_for_the_reader() -> None:
 
 def mailbox_of(end: End) -> Mailbox:
     mailbox = Mailbox(channel=end.channel)
+    mailbox_put(mailbox, end)
+    return mailbox
+
+
+def mailbox_put(mailbox: Mailbox, end: End) -> None:
+    """Have mail delivered there."""
 
     def put(event: Any) -> None:
         deliver(event, end.channel, mailbox, None)
@@ -228,7 +300,6 @@ def mailbox_of(end: End) -> Mailbox:
         deliver_run(event, end.channel, mailbox, None)
 
     end.channel.pass_mail_to(put, put_run)
-    return mailbox
 
 
 async def receive(mailbox: Mailbox, note: Callable[[Any], None]) -> None:
@@ -283,6 +354,43 @@ async def test_the_mailbox_ends_for_the_one_that_leads() -> None:
         peer.tell("too late to be received")
         await all_blocked()
         assert 1 == len(mailbox)
+
+
+async def test_the_mailbox_ends_behind_its_messages() -> None:
+    """Those that wait behind the leader get what came with the end, before they learn of it."""
+    got: list[Any] = []
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        mailbox = mailbox_of(end)
+        for _ in range(3):
+            nursery.start_soon(receive, mailbox, got.append)
+            await all_blocked()
+        end.channel._acts[events.Leave] = lambda _: mailbox._end()
+        for number in range(2):
+            peer.connection.send_tell(peer.connection.encode(number))
+        peer.connection.send_leave(Reason.NORMAL)
+        peer.say()
+        await all_blocked()
+        assert [0, 1, "the end"] == sorted(got, key=str)
+
+
+async def test_a_leader_that_gives_up_leading_stays_the_first() -> None:
+    got: list[Any] = []
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        mailbox = mailbox_of(end)
+        end.channel.pass_mail_to(lambda _: None, lambda _: None)
+        for name in "ab":
+            nursery.start_soon(receive, mailbox, lambda body, name=name: got.append((name, body)))
+            await all_blocked()
+        for number in range(100):
+            peer.connection.send_tell(peer.connection.encode(number))
+        peer.say()
+        await all_blocked()
+        assert not end.channel._leads
+        mailbox_put(mailbox, end)
+        peer.tell("!")
+        await all_blocked()
+        assert [("a", "!")] == got
+        mailbox._end()
 
 
 async def test_the_channel_ends_for_the_one_that_leads() -> None:

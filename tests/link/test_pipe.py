@@ -726,6 +726,15 @@ async def test_flush_once_does_not_wake_the_writer() -> None:
         assert before + 4 == writes(end)
 
 
+async def test_messages_are_acknowledged_although_their_handles_were() -> None:
+    """HANDLE_ACK leaves at once; ACK with the timer, all the same."""
+    async with linked() as (one, other):
+        one.channel.send_nowait("x", Handle.of(os.open(os.devnull, os.O_RDONLY)))
+        close_all((await other.next(events.TellReceived)).handles)
+        while one.channel.unconfirmed:  # the timer's 20 ms
+            await trio.lowlevel.checkpoint()
+
+
 async def test_flush_once_leaves_the_rest_to_the_writer() -> None:
     """And all of it, where that is awake already."""
     async with played() as (end, peer):
