@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -171,6 +171,15 @@ async def test_the_leader_is_refused_its_answer() -> None:
         assert await is_read(end, peer, "later")
 
 
+@pytest.fixture
+def ctrl_c_counts() -> Iterator[None]:
+    """The shell of a background job ignores it, and then Trio does, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_counts")
 def test_the_leader_is_interrupted_by_ctrl_c() -> None:
     """The peer is told, as when it is cancelled."""
 

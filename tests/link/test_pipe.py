@@ -336,7 +336,9 @@ async def test_handles_are_held_until_sent_where_nobody_acknowledges() -> None:
             os.fstat(fd)
 
 
-async def test_an_answer_takes_the_acknowledgement_of_handles_along() -> None:
+async def test_an_answer_takes_the_acknowledgement_of_handles_along(
+    mock_clock: trio.testing.MockClock,  # else the timer may come in between
+) -> None:
     """Both go with one system call, whatever the order in which the scheduler takes the tasks."""
     async with linked() as (primary, worker):
 
