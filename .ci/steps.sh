@@ -109,13 +109,18 @@ make_environment() {
     "$environment/bin/pip" list
 }
 
-# wheel_tests VERSION: the tests again, from the wheel; in one of the environments they are measured.
+# wheel_tests VERSION all|processes|others: the tests again, from the wheel; all of them, those that
+# start workers, or the others. In one of the environments they are measured.
 wheel_tests() {
-    local place=$WORK/outside-$1
+    local place=$WORK/outside-$1-$2 processes=(tests/e2e tests/worker tests/cli) chosen=()
+    case $2 in
+    processes) chosen=("${processes[@]}") ;;
+    others) chosen=("${processes[@]/#/--ignore=}") ;;
+    esac
     mkdir "$place"
     cp -r "$TREE"/{tests,protocol,examples,benchmarks,docs,pyproject.toml,README.md} "$place"
     cd "$place"
-    with_own_tmp "$1"
+    with_own_tmp "$1${2:0:1}" # short, see WORK
     local python=$WORK/environment-$1/bin/python
     ACTORCLUSTER_REQUIRE+=$(may_require_other_user "$(find_python "$1")")
     # coverage starts in every process of an environment that has it when this variable is set.
@@ -124,7 +129,7 @@ wheel_tests() {
     fi
     "$python" -c 'import actorcluster as a; print(a.__file__); assert "site-packages" in a.__file__'
     # The dice were thrown in the checkout; benchmarks are not in the wheel.
-    "$python" -m pytest --hypothesis-profile=quick --ignore=tests/benchmarks
+    "$python" -m pytest --hypothesis-profile=quick --ignore=tests/benchmarks "${chosen[@]}"
 }
 
 "$@"
