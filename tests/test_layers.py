@@ -34,7 +34,7 @@ ORDER = """
     _worker.__init__ _worker.bootstrap _worker.exit _worker.settings _worker.sources _worker.imports
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
-    _worker.buffers _worker.clone
+    _worker.buffers _worker.clone _worker.forkrequest
     _worker.process _worker.adopted
     _worker.commands _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments

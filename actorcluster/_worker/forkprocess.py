@@ -24,7 +24,6 @@ from __future__ import annotations
 import mmap
 import os
 import socket
-import struct
 from collections.abc import Sequence
 from typing import Any, Final, final
 
@@ -32,20 +31,10 @@ import msgpack
 import trio
 
 from .commands import python_argv
+from .forkrequest import NO_FORK, READY, SLOT, pack
 from .process import Process, Status, channel_pair, spawn, without_identity
 
 __all__ = ["CannotFork", "ServerProcess"]
-
-HEADER: Final = struct.Struct("!II")
-"""What precedes a request: its size, and the number of its descriptors."""
-MAX_FDS: Final = 253
-"""The kernel's limit for one message."""
-SLOT: Final = struct.Struct("i")
-"""Where the pid is found on the shared page."""
-
-READY: Final = b"+"
-FAILED: Final = b"-"
-NO_FORK: Final = b"!"
 
 PATIENCE: Final = 5.0
 """Seconds for a fork."""
@@ -108,55 +97,67 @@ class ServerProcess:
 
     Args:
         page: shared with it, see the theory of operation.
-        boot: where it answers once it has imported everything.
     """
 
-    def __init__(self, process: Process, page: mmap.mmap, boot: _Answer) -> None:
+    def __init__(self, process: Process, page: mmap.mmap) -> None:
         self.process = process
         self._control = process.channel
         self._page = page
         self._sending = trio.Lock()
-        self._boot = boot
+        self._answers: dict[str, _Answer] = {}
 
     @classmethod
-    def spawn(
-        cls, entry: str, preload: Sequence[str], page: mmap.mmap, page_fd: int
-    ) -> ServerProcess:
-        """Start one, and tell it what to import."""
+    def spawn(cls, entry: str, page: mmap.mmap, page_fd: int) -> ServerProcess:
+        """Start one. It can guard at once; to fork it has to be prepared."""
         ours, theirs = channel_pair()
-        boot = _Answer()
         with theirs, open(os.devnull, "rb") as null:
             code = "from actorcluster._worker.template import main; "
-            code += f"sys.exit(main({theirs.fileno()}, {entry!r}))"
+            code += f"sys.exit(main({theirs.fileno()}, {page_fd}, {entry!r}))"
             try:
-                # The socket is new and empty, so it takes this at once.
-                request = pack({"do": "configure", "preload": list(preload)}, 2)
-                socket.send_fds(ours, [request], [boot.write_end, page_fd])
                 pid = spawn(
                     python_argv(code),
                     env=without_identity(os.environ),
                     stdio=(null.fileno(), None, None),
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), page_fd],
                 )
                 process = Process(pid, "exec", ours)
             except BaseException:
                 ours.close()
-                boot.close()
                 raise
-        boot.sent()
-        return cls(process, page, boot)
+        return cls(process, page)
 
-    async def booted(self) -> bool:
-        """Wait until it has imported everything; False if it has died.
+    async def serves(self) -> bool:
+        """Wait until it runs; False if it has died. One caller at a time, as for `prepared`."""
+        return await self._ask({"do": "hello"})
+
+    async def prepared(self, preload: Sequence[str]) -> bool:
+        """Have everything imported that its workers need; False if it has died.
 
         Raises:
             CannotFork: it cannot fork.
             RuntimeError: a module cannot be imported.
+
+        Cancellation:
+            It goes on, or has not begun, or is dead; call this again.
         """
-        await self._boot.wait()
-        if self._boot.data not in (READY, b""):
-            raise self._boot.failure(None)
-        return bool(self._boot.data)
+        return await self._ask({"do": "configure", "preload": list(preload)})
+
+    async def _ask(self, request: dict[str, Any]) -> bool:
+        """Ask once; whoever comes again waits for the same answer."""
+        answer = self._answers.get(request["do"])
+        if answer is None:
+            answer = _Answer()
+            try:
+                await self.send(request, [answer.write_end])
+            except BaseException:
+                answer.close()
+                raise
+            answer.sent()
+            self._answers[request["do"]] = answer
+        await answer.wait()
+        if answer.data not in (READY, b""):
+            raise answer.failure(None)
+        return bool(answer.data)
 
     async def send(self, request: dict[str, Any], fds: Sequence[int]) -> None:
         """Send a request whole; a server that cannot take it whole is killed."""
@@ -243,13 +244,9 @@ class ServerProcess:
 
     def close(self) -> None:
         """Close what is ours, once it is dead."""
-        self._boot.close()
+        for answer in self._answers.values():
+            answer.close()
         if self._control.fileno() >= 0:
             trio.lowlevel.notify_closing(self._control)
             self._control.close()
         self.process.close()
-
-
-def pack(request: dict[str, Any], fds: int) -> bytes:
-    body: bytes = msgpack.packb(request, unicode_errors="surrogateescape")
-    return HEADER.pack(len(body), fds) + body

@@ -22,8 +22,9 @@ import trio
 
 from .clone import available
 from .commands import import_path
-from .forkprocess import SLOT, CannotFork, ServerProcess
-from .process import Launch, Process, channel_pair, without_identity
+from .forkprocess import CannotFork, ServerProcess
+from .forkrequest import SLOT
+from .process import Launch, Process, above_stdio, channel_pair, without_identity
 
 __all__ = ["CannotFork", "ForkServer", "available"]
 
@@ -46,8 +47,8 @@ _GUARDED_AT_ONCE: Final = 16
 class ForkServer:
     """Starts workers by forking a process that has everything imported already.
 
-    The process behind it is started by the first `start`, or by `run`, and again whenever it is
-    needed and has died.
+    The process behind it is started by the first `start` or `guard`, or by `run`, and again
+    whenever it is needed and has died. It imports nothing before the first `start`.
 
     Args:
         preload: modules to import beside trio and actorcluster.
@@ -66,11 +67,16 @@ class ForkServer:
         self._server: ServerProcess | None = None
         self._launching = trio.Lock()
         self._closed = False
+        self._forks = False
         self._obstacle: str | None = None
         self._guarded: weakref.WeakSet[Process] = weakref.WeakSet()
         self._slots = list(range(_IN_FLIGHT))
         self._free_slots = trio.Semaphore(_IN_FLIGHT)
-        self._page_fd = os.memfd_create("actorcluster-pids", os.MFD_CLOEXEC)
+        page_fd = os.memfd_create("actorcluster-pids", os.MFD_CLOEXEC)
+        try:
+            self._page_fd = above_stdio(page_fd)
+        finally:
+            os.close(page_fd)
         os.ftruncate(self._page_fd, _IN_FLIGHT * SLOT.size)
         self._page = mmap.mmap(self._page_fd, 0)
 
@@ -97,6 +103,7 @@ class ForkServer:
         """
         if self._closed:
             raise trio.ClosedResourceError("this fork server was closed")
+        self._forks = True
         async with self._free_slots:
             slot = self._slots.pop()
             try:
@@ -111,7 +118,7 @@ class ForkServer:
             try:
                 request, fds = _describe(launch, theirs.fileno())
                 for _ in range(_ATTEMPTS):
-                    server = await self._running()
+                    server = await self._running(to_fork=True)
                     process = await server.fork(request, fds, slot, ours)
                     if process is not None:
                         self._guarded.add(process)
@@ -126,16 +133,18 @@ class ForkServer:
         """Have a process that came into being otherwise killed too when this process dies.
 
         Raises:
-            CannotFork, OSError, RuntimeError, trio.ClosedResourceError: as `start`.
+            OSError, RuntimeError, trio.ClosedResourceError: as `start`.
 
         Cancellation:
             It may be guarded or not; call it again.
         """
         self._guarded.add(process)
-        await self._guard(await self._running(), [process])
+        await self._guard(await self._running(to_fork=False), [process])
 
     async def take_over(self, other: ForkServer) -> None:
         """Guard the workers of another fork server, and close that one: a reload with new code.
+
+        It has everything imported then.
 
         Raises:
             CannotFork, OSError, RuntimeError, trio.ClosedResourceError: as `start`; then the
@@ -144,7 +153,8 @@ class ForkServer:
         Cancellation:
             The other one goes on.
         """
-        server = await self._running()
+        self._forks = True
+        server = await self._running(to_fork=True)
         self._guarded.update(other._guarded)
         await self._guard(server, other._guarded)
         await other.aclose()
@@ -171,9 +181,14 @@ class ForkServer:
         """
         pause = 0.0
         while True:
+            forks = self._forks
             try:
-                server = await self._running()
-            except (RuntimeError, trio.ClosedResourceError):
+                server = await self._running(forks)
+            except trio.ClosedResourceError:
+                return
+            except RuntimeError:
+                if forks:
+                    continue  # it may still guard
                 return
             except OSError:  # a shortage, which passes; the workers are not guarded until then
                 await trio.sleep(_SHORTAGE_SECONDS)
@@ -183,8 +198,11 @@ class ForkServer:
             pause = 0.0 if trio.current_time() - since > _LONG_LIFE else 2 * pause + 0.1
             await trio.sleep(min(pause, _LONG_LIFE))
 
-    async def _running(self) -> ServerProcess:
-        """The server, booted; a new one if there is none."""
+    async def _running(self, to_fork: bool) -> ServerProcess:
+        """The server, prepared if it is to fork; a new one if there is none."""
+        if to_fork and self._obstacle is not None:
+            self._forks = False
+            raise CannotFork(self._obstacle)
         async with self._launching:
             for _ in range(_ATTEMPTS):
                 server = self._server
@@ -194,18 +212,17 @@ class ForkServer:
                 if server is None:
                     server = await self._launch()
                 with trio.move_on_after(_BOOT_PATIENCE) as patience:
-                    if await self._has_booted(server):
+                    if await self._is_up(server, to_fork):
                         return server
                 await server.kill()
+            self._forks = False
             how = f"was silent for {_BOOT_PATIENCE} s" if patience.cancelled_caught else "died"
             raise RuntimeError(f"the fork server {how} while it started, {_ATTEMPTS} times")
 
     async def _launch(self) -> ServerProcess:
         if self._closed:
             raise trio.ClosedResourceError("this fork server was closed")
-        if self._obstacle is not None:
-            raise CannotFork(self._obstacle)
-        server = ServerProcess.spawn(self._entry, self._preload, self._page, self._page_fd)
+        server = ServerProcess.spawn(self._entry, self._page, self._page_fd)
         self._server = server
         try:
             await self._guard(server, self._guarded)
@@ -214,11 +231,12 @@ class ForkServer:
             raise
         return server
 
-    async def _has_booted(self, server: ServerProcess) -> bool:
+    async def _is_up(self, server: ServerProcess, to_fork: bool) -> bool:
         try:
-            return await server.booted()
+            return await server.serves() and (not to_fork or await server.prepared(self._preload))
         except RuntimeError as exc:
             await server.kill()
+            self._forks = False
             if isinstance(exc, CannotFork):
                 self._obstacle = str(exc)
                 log.warning("%s", exc)

@@ -29,6 +29,7 @@ __all__ = [
     "Launch",
     "Process",
     "Status",
+    "above_stdio",
     "channel_pair",
     "spawn",
     "start_exec",
@@ -233,7 +234,7 @@ def channel_pair() -> tuple[socket.socket, socket.socket]:
     ours.setblocking(False)
     if theirs.fileno() < _STDIO:  # this process runs without some of its standard streams
         with theirs as low:
-            theirs = socket.socket(fileno=_above_stdio(low.fileno()))
+            theirs = socket.socket(fileno=above_stdio(low.fileno()))
     return ours, theirs
 
 
@@ -293,5 +294,6 @@ def _explain(exc: OSError, uid: int | None, gid: int | None) -> str:
     return f"{exc.strerror} ({', '.join(changes)})" if changes else str(exc.strerror)
 
 
-def _above_stdio(fd: int) -> int:
+def above_stdio(fd: int) -> int:
+    """A duplicate that no standard stream of a child can take the place of."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDIO)

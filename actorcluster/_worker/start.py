@@ -147,18 +147,12 @@ class Starter:
     async def _guard(self, process: Process) -> None:
         if not available()[0]:
             return
-        why = ""
-        # The server that runs, else one that preloads nothing: it cannot fail over its modules.
-        for preload in dict.fromkeys((self._preload, ())):
-            try:
-                await self._ask_server(preload, lambda server: server.guard(process))
-            except trio.ClosedResourceError:
-                return  # the primary closes, after its last worker has ended
-            except (OSError, RuntimeError) as exc:
-                why = str(exc)
-            else:
-                return
-        log.warning("worker process %d is not guarded: %s", process.pid, why)
+        try:
+            await self._ask_server(self._preload, lambda server: server.guard(process))
+        except trio.ClosedResourceError:
+            return  # the primary closes, after its last worker has ended
+        except (OSError, RuntimeError) as exc:
+            log.warning("worker process %d is not guarded: %s", process.pid, exc)
 
     async def _fork_server(self, preload: tuple[str, ...]) -> ForkServer:
         """Give the fork server, a new one when other modules are to be preloaded."""

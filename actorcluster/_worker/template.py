@@ -1,4 +1,4 @@
-"""The fork server: a process with everything imported, of which workers are made by forking.
+"""The fork server: guards workers; once it has everything imported, makes them by forking.
 
 Runs in: worker
 
@@ -17,7 +17,8 @@ by a normal interpreter exit, with atexit functions, and nothing of the server o
 
 When the primary ends without a word, the server is the one who stays behind for a moment: workers
 that have not ended after `ORPHAN_SECONDS`, be they stopped or caught in C code, it kills. It knows
-them by pidfd.
+them by pidfd. Where all workers are started by exec, it does nothing else: so this file imports no
+Trio and nothing of the application before the first worker is to be forked.
 
 A worker inherits what its interpreter decided at start: hash seed, encoding and whatever else comes
 from PYTHON* variables or flags are the server's. So are the resource limits, and what else is in
@@ -42,15 +43,17 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 import msgpack
 
 from . import bootstrap
 from .buffers import Buffers
 from .clone import clone_sibling, thread_count
-from .forked import Job, Model
-from .forkprocess import FAILED, HEADER, MAX_FDS, NO_FORK, READY
+from .forkrequest import FAILED, HEADER, MAX_FDS, NO_FORK, READY
+
+if TYPE_CHECKING:
+    from .forked import Job, Model
 
 __all__ = ["main"]
 
@@ -68,11 +71,12 @@ _LONGEST_TEXT: Final = 10_000
 _EXIT_SECONDS: Final = 2
 
 
-def main(control_fd: int, entry: str) -> int:
+def main(control_fd: int, page_fd: int, entry: str) -> int:
     """Be a fork server, and in its children be a worker.
 
     Args:
         control_fd: our end of the control socket.
+        page_fd: what is shared with the primary, see `forkprocess`.
         entry: ``"module:function"``, what a worker without a script calls.
 
     Returns:
@@ -81,8 +85,10 @@ def main(control_fd: int, entry: str) -> int:
     bootstrap.prepare_signals()
     _wake_when_orphaned()
     _fill_stdio()
+    page = mmap.mmap(page_fd, 0)
+    os.close(page_fd)
     with socket.socket(fileno=control_fd) as control:
-        job = _Server(control, entry).serve()
+        job = _Server(control, page, entry).serve()
     if job is not None:
         return job.run()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -104,12 +110,12 @@ def _fill_stdio() -> None:
 
 @final
 class _Server:
-    def __init__(self, control: socket.socket, entry: str) -> None:
+    def __init__(self, control: socket.socket, page: mmap.mmap, entry: str) -> None:
         self._control = control
+        self._page = page
         self._entry_name = entry
         self._entry: Callable[[], int] | None = None
         self._model: Model | None = None
-        self._page: mmap.mmap | None = None
         self._guarded: set[int] = set()  # pidfds of workers
         self._primary = os.pidfd_open(os.getppid())
         self._poll = select.poll()
@@ -140,6 +146,9 @@ class _Server:
         match request["do"]:
             case "fork":
                 return self._fork(request, fds)
+            case "hello":
+                _answer(fds[0], READY)
+                os.close(fds[0])
             case "configure":
                 self._configure(request, *fds)
             case "guard":
@@ -178,10 +187,8 @@ class _Server:
             view = view[received:]
         return bytes(data)
 
-    def _configure(self, request: dict[str, Any], answer: int, page: int) -> None:
+    def _configure(self, request: dict[str, Any], answer: int) -> None:
         """Import everything, try it out, then freeze it: pages that nobody writes stay shared."""
-        self._page = mmap.mmap(page, 0)
-        os.close(page)
         buffers = Buffers()
         name = ""
         try:
@@ -199,6 +206,8 @@ class _Server:
             if (threads := thread_count()) > 1:
                 _answer(answer, NO_FORK, f"{threads} threads after preloading")
             else:
+                from .forked import Model  # noqa: PLC0415  (guards need none)
+
                 self._model = Model()
                 gc.collect()
                 _load(_REHEARSE)()
@@ -209,7 +218,6 @@ class _Server:
         os.close(answer)
 
     def _fork(self, request: dict[str, Any], fds: list[int]) -> Job | None:
-        assert self._page is not None
         _flush()
         slot = ctypes.c_int.from_buffer(self._page, request["slot"] * ctypes.sizeof(ctypes.c_int))
         slot.value = 0
@@ -234,6 +242,8 @@ class _Server:
 
     def _become(self, request: dict[str, Any], fds: list[int]) -> Job:
         """Turn into what was asked for, and say so; or say why not, and end."""
+        from .forked import Job  # noqa: PLC0415  (guards need none)
+
         answer = fds[0]
         try:
             self._close()
@@ -253,7 +263,6 @@ class _Server:
         self._control.close()
         for fd in (self._primary, *self._guarded):
             os.close(fd)
-        assert self._page is not None
         self._page.close()
 
     # ---- after the primary ----------------------------------------------------------------

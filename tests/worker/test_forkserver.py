@@ -372,10 +372,46 @@ async def test_run_keeps_a_server_ready(wait_server: ForkServer) -> None:
     assert 0 == await finish(process)
 
 
-async def test_run_returns_when_no_server_can_be_had() -> None:
+async def test_run_goes_on_where_nothing_can_be_forked() -> None:
+    """It guards; only a server that cannot run at all leaves nothing to do."""
     server = ForkServer(["no_such_module"])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run)
+        with pytest.raises(RuntimeError, match="no_such_module"):
+            await server.start(Launch(worker_id=1))
+        process = await start_exec(Launch(worker_id=1, argv=("/bin/sleep", "1000")))
+        await server.guard(process)
+        assert server.pid is not None
+        nursery.cancel_scope.cancel()
+    await process.destroy()
+    await server.aclose()
+
+
+async def test_run_returns_when_no_server_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forkprocess, "python_argv", lambda code: ("/bin/false",))
+    server = ForkServer()
     await server.run()
     await server.aclose()
+
+
+async def test_a_server_that_only_guards_has_imported_nothing(wait_server: ForkServer) -> None:
+    """Where every worker is started by exec it costs little; the first fork finds the rest."""
+    process = await start_exec(
+        Launch(worker_id=1, argv=(sys.executable, "-c", "import time; time.sleep(1000)"))
+    )
+    await wait_server.guard(process)
+    server = wait_server.pid
+    assert not has_imported_trio(server)
+    forked = await wait_server.start(Launch(worker_id=2))
+    assert server == wait_server.pid
+    assert has_imported_trio(server)
+    assert 0 == await finish(forked)
+    await process.destroy()
+
+
+def has_imported_trio(pid: int | None) -> bool:
+    """Seen from outside, by a library that Trio needs and nothing else here does."""
+    return "libssl" in Path(f"/proc/{pid}/maps").read_text()
 
 
 async def test_ctrl_c_does_not_reach_the_server(wait_server: ForkServer) -> None:
