@@ -213,7 +213,7 @@ async def test_not_ready_in_time(fast_clock: Clock) -> None:
 
 
 async def test_online_and_still_not_ready_in_time(fast_clock: Clock) -> None:
-    async with rig(start_timeout=2, ready="called") as one:
+    async with rig(start_timeout=8, ready="called") as one:
         await one.comes_online()
         assert "start_timeout" == (await one.ends()).reason
 
@@ -337,12 +337,12 @@ async def test_stop_during_the_introductions() -> None:
 
 async def test_who_was_told_to_stop_need_not_become_ready(fast_clock: Clock) -> None:
     """The time to start is over, and it is still draining."""
-    async with rig(start_timeout=3) as one:
+    async with rig(start_timeout=8) as one:
         one.worker.connection.send_hello()
         one.worker.channel.flush()
         await one.hears(events.Welcome)
         one.life.stop()
-        await trio.sleep(5)
+        await trio.sleep(10)
         assert "shutdown" == (await leaves(one)).reason
 
 
