@@ -12,9 +12,10 @@ import hypothesis
 import pytest
 
 from tests import leaks, require
+from tests.kept import kept_server, share_the_fork_server
 from tests.leaks import no_leaks, private_tmp
 
-__all__ = ["no_leaks", "private_tmp"]
+__all__ = ["kept_server", "no_leaks", "private_tmp", "share_the_fork_server"]
 
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 

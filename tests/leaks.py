@@ -56,6 +56,7 @@ def no_leaks(request: pytest.FixtureRequest, private_tmp: Path) -> Iterator[None
     if not covers(request.node):
         yield
         return
+    request.getfixturevalue("share_the_fork_server")  # it is there before and after
     gc.collect()  # what an earlier test left to the collector is not this test's fault
     before = Snapshot.take(private_tmp)
     yield

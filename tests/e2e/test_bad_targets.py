@@ -14,7 +14,10 @@ import trio
 import actorcluster
 from actorcluster import Actor, Handle
 from tests.e2e import actors
+from tests.orphans import children
 from tests.program import running
+
+pytestmark = pytest.mark.own_fork_server
 
 HERE = __name__
 LAMBDA = lambda actor: actor.disconnect()  # noqa: E731
@@ -107,12 +110,6 @@ BAD: dict[str, tuple[object, tuple[object, ...], str, str]] = {
     "key": (actors.tell_args, ({1: 2},), "args[0]", "keys"),
     "arguments of a script": (None, (1,), "nothing takes the 1 arguments", "use settings.args"),
 }
-
-
-def children() -> set[str]:
-    """Every process that is a child of ours."""
-    tasks = Path("/proc/self/task").iterdir()
-    return {pid for task in tasks for pid in (task / "children").read_text().split()}
 
 
 class Quiet:

@@ -234,6 +234,7 @@ async def ask(method: str, meet: Callable[[], object]) -> tuple[object, object, 
     return answer, worker.start_method, meanwhile
 
 
+@pytest.mark.own_fork_server  # one loop can use a server at a time
 def test_in_two_threads_at_once() -> None:
     """Each has a primary; both are there at the same time; signals are nobody's business."""
     before = handlers()

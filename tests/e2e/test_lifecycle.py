@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -18,6 +16,7 @@ import trio.testing
 import actorcluster
 from actorcluster import ExitStatus, PeerClosed, WorkerStartError, events
 from tests.e2e import actors
+from tests.orphans import adopting_orphans
 from tests.worker.lines import until
 
 Options = dict[str, Any]
@@ -396,7 +395,7 @@ async def test_a_failed_start_has_its_events() -> None:
 @pytest.mark.parametrize("method", METHODS)
 async def test_the_primary_is_killed(method: str) -> None:
     """Every worker is gone within two seconds, exit code 0, whatever it is doing."""
-    async with adopting_orphans():
+    async with adopting_orphans(patience=5):
         program = await trio.lowlevel.open_process(
             [sys.executable, "-m", "tests.e2e.programs.lost", method], stdout=subprocess.PIPE
         )
@@ -427,21 +426,6 @@ async def status_of(pid: int) -> int:
     finally:
         os.close(pidfd)
     return os.waitpid(pid, 0)[1]
-
-
-@contextlib.asynccontextmanager
-async def adopting_orphans() -> AsyncIterator[None]:
-    """Be the parent of whoever loses its own; at the end, wait for those that are left."""
-    prctl = ctypes.CDLL(None).prctl
-    set_child_subreaper = 36
-    assert 0 == prctl(set_child_subreaper, 1, 0, 0, 0)
-    try:
-        yield
-        with contextlib.suppress(ChildProcessError), trio.fail_after(5):
-            while True:
-                await trio.to_thread.run_sync(os.waitpid, -1, 0, abandon_on_cancel=True)
-    finally:
-        assert 0 == prctl(set_child_subreaper, 0, 0, 0, 0)
 
 
 # ---- the primary closes -----------------------------------------------------------------------

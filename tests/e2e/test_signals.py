@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
 from tests.e2e.programs.stopping import ROUNDS
+from tests.orphans import adopting_orphans
 from tests.program import Program, running
 from tests.require import require
 
@@ -24,7 +23,6 @@ import os, sys
 unshare = ["unshare", "--pid", "--fork", "--kill-child", sys.executable]
 os.execvp(unshare[0], unshare + sys.argv[1:])
 """
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 def stopping(
@@ -32,25 +30,6 @@ def stopping(
 ) -> contextlib.AbstractAsyncContextManager[Program]:
     """One of the programs in `stopping`."""
     return running("-m", PROGRAM, run, name, terminal=terminal)
-
-
-@contextlib.asynccontextmanager
-async def orphans_end() -> AsyncIterator[None]:
-    """Adopt whoever loses its parent in the block, and wait for their end: soon, by themselves."""
-    prctl = ctypes.CDLL(None).prctl
-    assert 0 == prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    try:
-        yield
-        with trio.fail_after(2):
-            await trio.to_thread.run_sync(_wait_for_all_children, abandon_on_cancel=True)
-    finally:
-        assert 0 == prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-
-
-def _wait_for_all_children() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
 
 
 # ---- under run() --------------------------------------------------------------------------
@@ -76,7 +55,7 @@ async def test_first_signal_stops(number: signal.Signals) -> None:
 )
 async def test_second_signal_kills(first: signal.Signals, second: signal.Signals) -> None:
     """Nobody waits for the worker any more, and the program's end tells by which signal."""
-    async with orphans_end(), stopping("patient") as program:
+    async with adopting_orphans(patience=2), stopping("patient") as program:
         await program.says("up")
         program.process.send_signal(first)
         await program.says("told to stop")
@@ -156,7 +135,7 @@ async def test_ctrl_c_while_workers_start(run: str) -> None:
 
 @require("pty")
 async def test_second_ctrl_c_is_immediate() -> None:
-    async with orphans_end(), stopping("patient", terminal=True) as program:
+    async with adopting_orphans(patience=2), stopping("patient", terminal=True) as program:
         await program.says("up")
         program.interrupt()
         await program.says("told to stop")

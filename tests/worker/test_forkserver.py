@@ -20,6 +20,7 @@ from actorcluster._worker.clone import available
 from actorcluster._worker.commands import import_path
 from actorcluster._worker.forkserver import CannotFork, ForkServer
 from actorcluster._worker.process import Launch, Process, start_exec
+from tests.orphans import children
 from tests.require import require
 
 from .helpers import entry_argv, finish, killable_primary, receive_facts, receive_line, started
@@ -440,13 +441,14 @@ async def test_another_server_takes_over(wait_server: ForkServer) -> None:
 
 async def test_a_cancelled_start_leaves_no_process(wait_server: ForkServer) -> None:
     await finish(await wait_server.start(Launch(worker_id=1)))
+    before = children()
     for moment in range(20):
         process = None
         with trio.move_on_after(moment * 0.0003):
             process = await wait_server.start(Launch(worker_id=1))
         if process is not None:
             assert 0 == await finish(process)
-    assert [] == _children(but=wait_server.pid)
+    assert before == children()
 
 
 async def test_start_cancelled_while_the_server_starts(wait_server: ForkServer) -> None:
@@ -459,6 +461,7 @@ async def test_start_cancelled_while_the_server_starts(wait_server: ForkServer) 
 
 
 async def test_start_cancelled_while_the_server_hangs(wait_server: ForkServer) -> None:
+    before = children()
     await finish(await wait_server.start(Launch(worker_id=1)))
     assert wait_server.pid is not None
     os.kill(wait_server.pid, signal.SIGSTOP)
@@ -467,20 +470,7 @@ async def test_start_cancelled_while_the_server_hangs(wait_server: ForkServer) -
         await wait_server.start(Launch(worker_id=1))
     assert scope.cancelled_caught
     assert trio.current_time() - began < 2
-    assert [] == _children(but=None)
-
-
-def _children(but: int | None) -> list[int]:
-    """Our children, the ended ones included."""
-    children = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            parent = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == os.getpid() and int(name) != but:
-            children.append(int(name))
-    return children
+    assert before == children()
 
 
 # ---- the primary dies ----------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from tests.worker.lines import until
 
 METHODS = ["forkserver", "exec"]
 
+pytestmark = pytest.mark.own_fork_server
+
 
 def descriptors() -> dict[int, str]:
     """What this process has open."""
