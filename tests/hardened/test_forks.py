@@ -86,6 +86,7 @@ def guards(primary: Any) -> list[int]:
     return [] if server is None or server.pid is None else [server.pid]
 
 
+@pytest.mark.own_fork_server
 @pytest.mark.parametrize("method", forks.METHODS)
 async def test_no_worker_holds_the_channel_of_another(method: str) -> None:
     """Nor does the fork server, so a worker's end is the end of its channel, at once."""

@@ -7,6 +7,7 @@ import os
 import signal
 from typing import Any
 
+import pytest
 import trio
 
 import actorcluster
@@ -71,6 +72,7 @@ async def stream(primary: Primary, names: list[tuple[str, str]]) -> None:
         assert ENDS[how] == (status.code, status.signal, status.reason), name
 
 
+@pytest.mark.own_fork_server
 async def test_no_worker_no_status_and_no_event_is_lost() -> None:
     """Every fork gives a worker, whose life is told from Fork to Exit, with the right status."""
     number = itertools.count()
