@@ -85,8 +85,18 @@ coverage_report() {
 
 make_tools() {
     python3 -m venv "$WORK/tools"
-    "$WORK/tools/bin/pip" install --quiet "$TREE[dev]"
+    "$WORK/tools/bin/pip" install --quiet uv || : # see install_in
+    install_in "$WORK/tools" "$TREE[dev]"
     "$WORK/tools/bin/pip" uninstall --quiet --yes actorcluster # the checkout is what they look at
+}
+
+# install_in ENVIRONMENT WHAT...: as pip would, in a tenth of the time where uv can be had.
+install_in() {
+    local environment=$1 uv=$WORK/tools/bin/uv
+    shift
+    if [ -x "$uv" ] && UV_CACHE_DIR=$WORK/uv "$uv" pip install --quiet \
+        --python "$environment/bin/python" "$@"; then return; fi
+    "$WORK/tools/bin/pip" --python "$environment/bin/python" install --quiet "$@"
 }
 
 in_tree() {
@@ -102,11 +112,12 @@ style() {
 # make_environment VERSION oldest|newest: libraries as old as we promise, or as new as there are.
 make_environment() {
     local environment=$WORK/environment-$1 wheel=("$WORK"/dist/*.whl)
-    "$(find_python "$1")" -m venv "$environment"
+    "$(find_python "$1")" -m venv --without-pip "$environment"
     python3 .ci/report.py constraints "$2" >"$environment/constraints"
-    "$environment/bin/pip" install --quiet --constraint "$environment/constraints" \
-        "${wheel[0]}[test]" $([ "$1" != "$MEASURED" ] || grep -o 'coverage>=[0-9.]*' pyproject.toml)
-    "$environment/bin/pip" list
+    install_in "$environment" --constraint "$environment/constraints" \
+        "actorcluster[test] @ file://${wheel[0]}" \
+        $([ "$1" != "$MEASURED" ] || grep -o 'coverage>=[0-9.]*' pyproject.toml)
+    "$WORK/tools/bin/pip" --python "$environment/bin/python" list
 }
 
 # wheel_tests VERSION all|processes|others: the tests again, from the wheel; all of them, those that
