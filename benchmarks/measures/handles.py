@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.measures.peers import NODE, NODE_ADVANCED, PIPE, TRIO, Peer, sides, sum_to
+from benchmarks.measures.peers import (
+    NODE,
+    NODE_ADVANCED,
+    NODE_AWAITED,
+    PIPE,
+    TRIO,
+    Peer,
+    sides,
+    sum_to,
+)
 from benchmarks.model import Mark, Result, Row, Scale, check
 
 __all__ = ["rows"]
@@ -15,7 +24,7 @@ _CHUNK: Final = 16
 
 def rows(scale: Scale) -> list[Row]:
     """Give the rows of both kinds, for each peer that can pass sockets."""
-    return [_sent(peer) for peer in _PEERS] + [_asked(peer) for peer in _PEERS]
+    return [_sent(peer) for peer in (NODE, NODE_AWAITED, *_PEERS[1:])] + [_asked(peer) for peer in _PEERS]
 
 
 def _check(result: Result, scale: Scale) -> None:
@@ -37,7 +46,7 @@ def _sent(peer: Peer) -> Row:
         unit="/s",
         ours=ours,
         peer=theirs,
-        mark=Mark(bound=15, at_least=True) if peer is NODE else None,
+        mark=Mark(bound=15, at_least=True) if peer in (NODE, NODE_AWAITED) else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.measures.peers import NODE, PEERS, PIPE, Peer, sides, sum_to
+from benchmarks.measures.peers import NODE, NODE_AWAITED, PEERS, PIPE, Peer, sides, sum_to
 from benchmarks.model import Mark, Result, Row, Scale, check
 
 __all__ = ["rows"]
@@ -15,10 +15,11 @@ _CHUNKS: Final = {"small": 256, "1k": 256, "64k": 16, "1m": 1}
 _DIRECTIONS: Final = {"to_worker": "to the worker", "to_primary": "to the primary"}
 
 _MARKS: Final = {
-    ("small", NODE.name): 3.0,
-    ("1k", NODE.name): 3.0,
-    ("64k", NODE.name): 8.0,
-    ("1m", NODE.name): 10.0,
+    **{
+        (size, node.name): bound
+        for node in (NODE, NODE_AWAITED)
+        for size, bound in {"small": 3.0, "1k": 3.0, "64k": 8.0, "1m": 10.0}.items()
+    },
     ("small", PIPE.name): 2.5,
     ("1k", PIPE.name): 2.5,
 }
@@ -27,8 +28,9 @@ _MARKS: Final = {
 def rows(scale: Scale) -> list[Row]:
     """Give a row for each size, direction and peer; a quick run has two of the sizes."""
     sizes = ("small", "64k") if scale.quick else tuple(_SIZES)
+    peers = (NODE, NODE_AWAITED, *PEERS[1:])
     return [
-        _row(size, direction, peer) for size in sizes for direction in _DIRECTIONS for peer in PEERS
+        _row(size, direction, peer) for size in sizes for direction in _DIRECTIONS for peer in peers
     ]
 
 

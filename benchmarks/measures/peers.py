@@ -15,6 +15,7 @@ __all__ = [
     "ANY_NODE",
     "NODE",
     "NODE_ADVANCED",
+    "NODE_AWAITED",
     "OURS",
     "PEERS",
     "PIPE",
@@ -59,6 +60,12 @@ NODE: Final = Peer(
     arguments={"serialization": "json"},
     takes_bytes=False,
     needs=("node",),
+)
+NODE_AWAITED: Final = attrs.evolve(
+    NODE,
+    name="node-json-awaited",
+    who="Node cluster, json, each send awaited",
+    arguments={"serialization": "json", "chunk": 1},
 )
 ANY_NODE: Final = Peer(name="node", who="Node cluster", suffix="node.js", needs=("node",))
 NODE_ADVANCED: Final = Peer(

@@ -84,6 +84,12 @@ def test_the_page_says_what_was_measured_where_and_what_was_not() -> None:
     assert "- oneway: sent 2, received 1\n" in text
 
 
+def test_targets_stand_beside_what_bare_trio_reaches() -> None:
+    figures = raw()
+    figures["rows"][2]["peer"]["who"] = "bare Trio"  # which was twice as fast as we
+    assert "| ≥ 3 | met | 12.00 |" in page(figures)
+
+
 def test_the_plot_is_a_picture_of_the_rows_with_targets() -> None:
     texts = [element.text for element in ET.fromstring(plot(raw()["rows"])).iter() if element.text]
     assert 2 == texts.count("title: peer")
