@@ -187,9 +187,6 @@ class Plain(Message):
     def handle(self) -> None:
         return None
 
-    def _leave(self) -> None:
-        self._channel.release(self._charge)
-
     def _drop_unclaimed(self) -> None:
         pass
 

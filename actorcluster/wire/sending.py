@@ -119,13 +119,17 @@ class Sending(Flow):
             or charge > window.available
             or _TELL not in self._machine.sendable
         ):
-            encoded = Encoded(payload, values.take_found())
-            self._check_body(encoded)
-            return encoded
+            return self._long_way(payload)
         window.available -= charge
         self._outbox.put(_pack_plain_head(0x95CE, length, _PLAIN_HEAD) + payload)
         self._deliveries.sent += 1
         return length
+
+    def _long_way(self, payload: bytes) -> Encoded:
+        """What cannot go the short way is encoded already, for the other."""
+        encoded = Encoded(payload, self._values.take_found())
+        self._check_body(encoded)
+        return encoded
 
     def call(self, body: Any, ttl: float) -> int | Encoded:
         """Queue a call the short way, see `tell`.
@@ -152,9 +156,7 @@ class Sending(Flow):
             or _CALL not in self._machine.sendable
             or len(calls) >= self.peer_limits["max_calls"]
         ):
-            encoded = Encoded(payload, values.take_found())
-            self._check_body(encoded)
-            return encoded
+            return self._long_way(payload)
         window.available -= charge
         channel = self._new_channel()
         self._outbox.put(
@@ -183,9 +185,7 @@ class Sending(Flow):
             or length > self._largest_plain
             or _REPLY not in self._machine.sendable
         ):
-            encoded = Encoded(payload, values.take_found())
-            self._check_body(encoded)
-            return encoded
+            return self._long_way(payload)
         del self._inbound_calls[channel]
         self._calls_answered += 1
         self._arrivals.answer(number)
