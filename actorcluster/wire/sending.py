@@ -125,7 +125,7 @@ class Sending(Flow):
         self._deliveries.sent += 1
         return length
 
-    def _long_way(self, payload: bytes) -> Encoded:
+    def _long_way(self, payload: bytes | memoryview[int]) -> Encoded:
         """What cannot go the short way is encoded already, for the other."""
         encoded = Encoded(payload, self._values.take_found())
         self._check_body(encoded)

@@ -24,7 +24,9 @@ _CHUNK: Final = 16
 
 def rows(scale: Scale) -> list[Row]:
     """Give the rows of both kinds, for each peer that can pass sockets."""
-    return [_sent(peer) for peer in (NODE, NODE_AWAITED, *_PEERS[1:])] + [_asked(peer) for peer in _PEERS]
+    return [_sent(peer) for peer in (NODE, NODE_AWAITED, *_PEERS[1:])] + [
+        _asked(peer) for peer in _PEERS
+    ]
 
 
 def _check(result: Result, scale: Scale) -> None:

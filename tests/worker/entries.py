@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -77,9 +78,29 @@ def echo() -> int:
 
 
 def farewell() -> int:
-    """End normally, with an atexit function and something left in a buffer."""
-    atexit.register(sys.stdout.write, "atexit\n")
+    """End with an atexit function, a thread at work, and something left in buffers of all kinds."""
+    atexit.register(print, "atexit")
+
+    def work() -> None:
+        time.sleep(0.05)
+        print("thread")
+
+    threading.Thread(target=work).start()
+    # Somebody still has it when the process ends, and has not closed it.
+    KEPT.append(open(os.environ["FAREWELL"], "w"))
+    KEPT[0].write("left in a buffer")
+    ctypes.CDLL(None).printf(b"C library\n")
     sys.stdout.write("main\n")
+    return 7
+
+
+KEPT: list[Any] = []
+
+
+def farewell_to_nobody() -> int:
+    """End with something that cannot be written."""
+    sys.stdout = open("/dev/full", "w")
+    sys.stdout.write("left in a buffer")
     return 7
 
 

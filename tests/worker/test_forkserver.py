@@ -169,13 +169,28 @@ async def test_a_stream_object_buffers_as_its_descriptor_demands(
         os.close(fd)
 
 
-async def test_a_worker_ends_as_a_program_ends() -> None:
+async def test_a_worker_ends_as_a_program_ends(tmp_path: Path) -> None:
+    """Threads are waited for, then atexit functions, then all that is in buffers is written."""
     reader, writer = os.pipe()
-    assert 7 == await run_to_the_end("farewell", stdio=(None, writer, None))
+    env = {**os.environ, "FAREWELL": str(tmp_path / "file")}
+    assert 7 == await run_to_the_end("farewell", stdio=(None, writer, None), env=env)
     os.close(writer)
     with open(reader) as file:
-        assert "main\natexit\n" == file.read()
+        text = file.read()
+    assert "C library\n" in text  # whose buffer may be written earlier
+    assert "main\nthread\natexit\n" == text.replace("C library\n", "")
+    assert "left in a buffer" == (tmp_path / "file").read_text()
     assert 9 == await run_to_the_end("leave")
+
+
+async def test_a_worker_says_what_it_cannot_write_when_it_ends() -> None:
+    """As every interpreter does, with an exit code for that."""
+    reader, writer = os.pipe()
+    code = await run_to_the_end("farewell_to_nobody", stdio=(None, None, writer))
+    os.close(writer)
+    with open(reader) as file:
+        assert "No space left on device" in file.read()
+    assert 120 == code
 
 
 async def test_threads_signals_trio_and_programs_work_in_a_worker() -> None:
