@@ -132,7 +132,7 @@ class Starter:
         return process
 
     async def _ask_server(
-        self, preload: tuple[str, ...], question: Callable[[ForkServer], Awaitable[T]]
+        self, preload: tuple[str, ...] | None, question: Callable[[ForkServer], Awaitable[T]]
     ) -> T:
         while True:
             server = await self._fork_server(preload)
@@ -148,19 +148,24 @@ class Starter:
         if not available()[0]:
             return
         try:
-            await self._ask_server(self._preload, lambda server: server.guard(process))
+            await self._ask_server(None, lambda server: server.guard(process))
         except trio.ClosedResourceError:
             return  # the primary closes, after its last worker has ended
         except (OSError, RuntimeError) as exc:
             log.warning("worker process %d is not guarded: %s", process.pid, exc)
 
-    async def _fork_server(self, preload: tuple[str, ...]) -> ForkServer:
-        """Give the fork server, a new one when other modules are to be preloaded."""
+    async def _fork_server(self, preload: tuple[str, ...] | None) -> ForkServer:
+        """Give the fork server, a new one when other modules are to be preloaded.
+
+        Args:
+            preload: None for any server: all can guard.
+        """
         async with self._changing:
             if self._closed:
                 raise trio.ClosedResourceError("the primary has closed")
             old = self._server
-            if old is None or preload != self._preload:
+            if old is None or preload not in (None, self._preload):
+                preload = preload or ()
                 server = ForkServer(preload)
                 try:
                     if old is not None:

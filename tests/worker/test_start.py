@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import resource
@@ -12,14 +13,13 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from actorcluster import Primary, Worker, WorkerStartError, events, open_primary
 from tests.e2e import actors
 from tests.worker.lines import until
 
 METHODS = ["forkserver", "exec"]
-
-pytestmark = pytest.mark.own_fork_server
 
 
 def descriptors() -> dict[int, str]:
@@ -224,6 +224,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.own_fork_server
 async def test_a_server_that_cannot_fork(modules: Path, caplog: pytest.LogCaptureFixture) -> None:
     """`auto` goes on by exec, says why once, and still forks what can be forked."""
     caplog.set_level(logging.INFO, "actorcluster.start")
@@ -256,6 +257,7 @@ async def test_a_module_that_cannot_be_preloaded(modules: Path) -> None:
         assert "forkserver" == await started_by(primary)
 
 
+@pytest.mark.own_fork_server
 async def test_a_worker_by_exec_is_guarded_all_the_same(
     modules: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -272,6 +274,23 @@ async def test_a_worker_by_exec_is_guarded_all_the_same(
     assert [] == caplog.messages
 
 
+@pytest.mark.own_fork_server
+async def test_a_guard_takes_the_server_that_there_is(modules: Path) -> None:
+    """Which may be another one than when it was asked for; it does not bring the old one back."""
+    async with open_primary() as primary, trio.open_nursery() as nursery:
+        await started_by(primary)
+        starter: Any = primary._starter
+        async with starter._changing:
+            nursery.start_soon(functools.partial(started_by, primary, preload=["ac_one"]))
+            await trio.testing.wait_all_tasks_blocked()
+            worker = await primary.fork(actors.idle, settings={"start_method": "exec"})
+        server = starter._server
+        await until(lambda: starter._server is not server and starter._server is not None)
+        await until(lambda: worker.pid in [it.pid for it in starter._server._guarded])
+        assert ("ac_one",) == starter._preload
+
+
+@pytest.mark.own_fork_server
 async def test_an_interpreter_that_cannot_fork(
     modules: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
