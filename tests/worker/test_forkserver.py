@@ -7,7 +7,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,23 @@ def server_for(entry: str, **options: Any) -> ForkServer:
     return ForkServer(entry=f"tests.worker.entries:{entry}", **options)
 
 
-@pytest.fixture
-async def facts_server() -> AsyncIterator[ForkServer]:
-    server = server_for("facts")
+def shared(entry: str) -> Iterator[ForkServer]:
+    server = server_for(entry)
+    trio.run(server._running, True)
     yield server
-    await server.aclose()
+    trio.run(server.aclose)
+
+
+@pytest.fixture(scope="module")
+def facts_server() -> Iterator[ForkServer]:
+    """For tests that do not harm it."""
+    yield from shared("facts")
+
+
+@pytest.fixture(scope="module")
+def named_server() -> Iterator[ForkServer]:
+    """Likewise; the first argument names what the worker does."""
+    yield from shared("named")
 
 
 @pytest.fixture
@@ -46,15 +58,13 @@ async def wait_server() -> AsyncIterator[ForkServer]:
     await server.aclose()
 
 
-async def run_to_the_end(entry: str, **launch: Any) -> int:
+async def run_to_the_end(server: ForkServer, entry: str, **launch: Any) -> int:
     """Exit code of a worker with that entry."""
-    server = server_for(entry)
-    process = await server.start(Launch(worker_id=1, **launch))
+    process = await server.start(Launch(**{"worker_id": 1, "args": (entry,), **launch}))
     status, usage = await process.wait()
     assert status is not None
     assert usage is not None
     await finish(process)
-    await server.aclose()
     return os.waitstatus_to_exitcode(status)
 
 
@@ -139,12 +149,12 @@ async def test_the_end_of_a_killed_one_is_seen_while_the_others_live(
     assert [0] * 7 + [signal.SIGKILL] == sorted([await finish(p) or 0 for p in processes])
 
 
-async def test_standard_streams_are_those_given() -> None:
+async def test_standard_streams_are_those_given(named_server: ForkServer) -> None:
     pipes = [os.pipe() for _ in range(3)]
     os.write(pipes[0][1], b"text")
     os.close(pipes[0][1])
     stdio = (pipes[0][0], pipes[1][1], pipes[2][1])
-    assert 0 == await run_to_the_end("echo", stdio=stdio)
+    assert 0 == await run_to_the_end(named_server, "echo", stdio=stdio)
     for fd in stdio:
         os.close(fd)
     assert [b"text", b"TEXT"] == [os.read(pipes[1][0], 100), os.read(pipes[2][0], 100)]
@@ -154,51 +164,55 @@ async def test_standard_streams_are_those_given() -> None:
 
 @require("pty")
 async def test_a_stream_object_buffers_as_its_descriptor_demands(
-    facts_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    server = server_for("facts")
     master, terminal = os.openpty()
-    process = await facts_server.start(Launch(worker_id=1, stdio=(None, terminal, None)))
+    process = await server.start(Launch(worker_id=1, stdio=(None, terminal, None)))
     assert [True, True] == (await receive_facts(process))["buffering"]
     assert 0 == await finish(process)
     reader, writer = os.pipe()
-    process = await facts_server.start(Launch(worker_id=1, stdio=(None, writer, None)))
+    process = await server.start(Launch(worker_id=1, stdio=(None, writer, None)))
     assert [False, True] == (await receive_facts(process))["buffering"]
     assert 0 == await finish(process)
     for fd in (master, terminal, reader, writer):
         os.close(fd)
+    await server.aclose()
 
 
-async def test_a_worker_ends_as_a_program_ends(tmp_path: Path) -> None:
+async def test_a_worker_ends_as_a_program_ends(named_server: ForkServer, tmp_path: Path) -> None:
     """Threads are waited for, then atexit functions, then all that is in buffers is written."""
     reader, writer = os.pipe()
     env = {**os.environ, "FAREWELL": str(tmp_path / "file")}
-    assert 7 == await run_to_the_end("farewell", stdio=(None, writer, None), env=env)
+    assert 7 == await run_to_the_end(named_server, "farewell", stdio=(None, writer, None), env=env)
     os.close(writer)
     with open(reader) as file:
         text = file.read()
     assert "C library\n" in text  # whose buffer may be written earlier
     assert "main\nthread\natexit\n" == text.replace("C library\n", "")
     assert "left in a buffer" == (tmp_path / "file").read_text()
-    assert 9 == await run_to_the_end("leave")
+    assert 9 == await run_to_the_end(named_server, "leave")
 
 
-async def test_a_worker_says_what_it_cannot_write_when_it_ends() -> None:
+async def test_a_worker_says_what_it_cannot_write_when_it_ends(named_server: ForkServer) -> None:
     """As every interpreter does, with an exit code for that."""
     reader, writer = os.pipe()
-    code = await run_to_the_end("farewell_to_nobody", stdio=(None, None, writer))
+    code = await run_to_the_end(named_server, "farewell_to_nobody", stdio=(None, None, writer))
     os.close(writer)
     with open(reader) as file:
         assert "No space left on device" in file.read()
     assert 120 == code
 
 
-async def test_threads_signals_trio_and_programs_work_in_a_worker() -> None:
-    assert 0 == await run_to_the_end("signal_myself")
-    assert 0 == await run_to_the_end("use_trio")
+async def test_threads_signals_trio_and_programs_work_in_a_worker(named_server: ForkServer) -> None:
+    assert 0 == await run_to_the_end(named_server, "signal_myself")
+    assert 0 == await run_to_the_end(named_server, "use_trio")
 
 
-async def test_a_script_is_main_and_looks_beside_itself_first(tmp_path: Path) -> None:
+async def test_a_script_is_main_and_looks_beside_itself_first(
+    named_server: ForkServer, tmp_path: Path
+) -> None:
     (tmp_path / "beside.py").write_text("NUMBER = 30\n")
     script = tmp_path / "script.py"
     script.write_text(
@@ -207,9 +221,9 @@ async def test_a_script_is_main_and_looks_beside_itself_first(tmp_path: Path) ->
         "assert sys.argv == [__file__, 'a', 'b'], sys.argv\n"
         "sys.exit(beside.NUMBER)\n"
     )
-    assert 30 == await run_to_the_end("facts", script=str(script), args=("a", "b"))
+    assert 30 == await run_to_the_end(named_server, "facts", script=str(script), args=("a", "b"))
     script.write_text("pass\n")
-    assert 0 == await run_to_the_end("facts", script=str(script))
+    assert 0 == await run_to_the_end(named_server, "facts", script=str(script))
 
 
 @require("root")
@@ -224,22 +238,22 @@ async def test_user_and_group_change_and_no_other_group_is_kept(facts_server: Fo
 # ---- what cannot be ------------------------------------------------------------------------------
 
 
-async def test_a_working_directory_that_is_not_there_is_named(wait_server: ForkServer) -> None:
+async def test_a_working_directory_that_is_not_there_is_named(named_server: ForkServer) -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        await wait_server.start(Launch(worker_id=1, cwd="/nowhere"))
+        await named_server.start(Launch(worker_id=1, cwd="/nowhere"))
     assert "/nowhere" == caught.value.filename
 
 
 @require("root")
-async def test_a_user_that_cannot_be_is_named(wait_server: ForkServer) -> None:
+async def test_a_user_that_cannot_be_is_named(named_server: ForkServer) -> None:
     with pytest.raises(OSError, match=r"uid=4294967295") as caught:
-        await wait_server.start(Launch(worker_id=1, uid=2**32 - 1))
+        await named_server.start(Launch(worker_id=1, uid=2**32 - 1))
     assert errno.EINVAL == caught.value.errno
 
 
-async def test_a_closed_descriptor_is_refused(wait_server: ForkServer) -> None:
+async def test_a_closed_descriptor_is_refused(named_server: ForkServer) -> None:
     with pytest.raises(OSError) as caught:
-        await wait_server.start(Launch(worker_id=1, stdio=(None, 1000, None)))
+        await named_server.start(Launch(worker_id=1, stdio=(None, 1000, None)))
     assert errno.EBADF == caught.value.errno
 
 

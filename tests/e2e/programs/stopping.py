@@ -15,7 +15,7 @@ import actorcluster
 from actorcluster import Actor, Worker
 
 METHODS = ("forkserver", "exec")
-ROUNDS = 7
+ROUNDS = 4
 
 
 def handlers() -> list[object]:
