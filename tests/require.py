@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import platform
 import pty
 import re
 import shutil
@@ -139,12 +140,17 @@ def _namespaces(_: str) -> str | None:
     return None
 
 
+def _glibc(_: str) -> str | None:
+    return None if platform.libc_ver()[0] == "glibc" else "the C library is another one"
+
+
 def _python(name: str) -> str | None:
     return None if interpreter(name) else f"no {name} runs"
 
 
 _PROBES = {
     "coverage": _coverage,
+    "glibc": _glibc,
     "ipv6": _ipv6,
     "namespaces": _namespaces,
     "node": _node,

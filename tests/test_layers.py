@@ -29,7 +29,8 @@ ORDER = """
     wire.life wire.dispatch wire.connection wire.__init__
 
     _link.__init__ _link.kinds _link.handles _link.fdsocket _link.failure _link.parcel _link.pace
-    _link.passes _link.writing _link.pipe _link.answering _link.waits _link.channel _link.held
+    _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
+    _link.held
 
     _worker.__init__ _worker.bootstrap _worker.exit _worker.settings _worker.sources _worker.imports
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet

@@ -37,6 +37,7 @@ from ..errors import RemoteProtocolError
 from ..wire._generated import AbortCode, State
 from ..wire.connection import Connection
 from ..wire.events import Event, HandlesAcknowledged
+from .allocator import keep_large_blocks
 from .fdsocket import RECEIVE_SIZE, FdSocket, Group
 from .handles import close_descriptors
 from .pace import EVERY_MESSAGES, EVERY_SECONDS
@@ -78,6 +79,7 @@ class Pipe(Writing):
         self, socket: FdSocket, connection: Connection, on_event: Callable[[Event], None]
     ) -> None:
         super().__init__(socket, connection)
+        keep_large_blocks()
         self._on_event = on_event
         #: what is not for `on_event`: class of the event -> what to do.
         self._acts: dict[type, Callable[[Any], None]] = {
