@@ -28,7 +28,7 @@ async def web(actor: Actor, port: int) -> None:
 async def keep_alive(primary: Primary, port: int) -> None:
     with primary.events(events.Listening, events.Exit) as happenings:
         for name in "alpha", "beta":
-            await primary.fork(web, port, name=name)
+            await primary.fork(web, port, name=name, ready="listening")
         async for event in happenings:
             worker = event.worker
             match event:
@@ -39,7 +39,7 @@ async def keep_alive(primary: Primary, port: int) -> None:
                     print(f"{worker.name} left because it wished to")
                 case events.Exit(status=status):
                     print(f"{worker.name} died ({status}), starting it again")
-                    await primary.fork(web, port, name=worker.name)
+                    await primary.fork(web, port, name=worker.name, ready="listening")
 
 
 async def main(port: int = 8000) -> None:

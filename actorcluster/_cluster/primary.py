@@ -223,6 +223,8 @@ class Primary:
         return seat.worker
 
     def _seat_of(self, worker: Worker) -> Seat:
+        if not isinstance(worker, Worker):
+            raise TypeError(f"a worker is a Worker, as fork returns it, not {worker!r}")
         seat = worker.place
         if not isinstance(seat, Seat) or not seat.is_in(self._hub):
             raise ValueError(f"{worker!r} is not a worker of this primary")

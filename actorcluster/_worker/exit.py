@@ -93,8 +93,14 @@ class ExitStatus:
         if self.reason == "exit":
             return f"exit {self.code}"
         if self.code is None and self.error is not None:  # there never was a process
-            return printable(f"{self.reason}: {self.error.text}")
+            return printable(f"{self.reason}: {_brief(self.error.text)}")
         return self.reason
+
+
+def _brief(text: str) -> str:
+    """What is said first and last, where a traceback stands between."""
+    first, *rest = text.strip().splitlines() or [""]
+    return f"{first} {rest[-1].strip()}" if rest else first
 
 
 def printable(text: str) -> str:

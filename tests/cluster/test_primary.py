@@ -177,6 +177,8 @@ async def test_wait_for_is_checked() -> None:
         worker = one.fork_soon(actors.idle)
         with pytest.raises(ValueError, match="not a worker of this primary"):
             await other.wait_for(events.Exit, worker)
+        with pytest.raises(TypeError, match="a worker is a Worker, as fork returns it, not 'x'"):
+            await one.wait_for(events.Exit, cast("Any", "x"))
         with pytest.raises(TypeError, match="not an event class"):
             await one.wait_for(cast("Any", int), worker)
 

@@ -91,6 +91,12 @@ def test_every_life_has_exactly_one_reason() -> None:
         (exit_status(15, told_to_stop=True, verdict="killed"), "killed SIGTERM"),
         (exit_status(None, told_to_stop=False), "lost"),
         (never_started(OSError("no such program"), "lost"), "lost: no such program"),
+        (
+            never_started(
+                RuntimeError("preloading x failed:\nTraceback\n  File\nOops: y\n"), "lost"
+            ),
+            "lost: preloading x failed: Oops: y",
+        ),
         (never_started(RuntimeError("too slow"), "start_timeout"), "start_timeout: too slow"),
     ],
 )
