@@ -16,10 +16,9 @@ import gc
 import io
 from typing import Any, Final, final
 
-__all__ = ["BUFFERED", "Buffers"]
+__all__ = ["Buffers"]
 
-BUFFERED: Final = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
-"""Types of files that keep what is written to them."""
+_BUFFERED: Final = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
 @final
@@ -37,7 +36,7 @@ class Buffers:
     def empty(self) -> None:
         """Find all that there are, and write what is in them."""
         # Not isinstance: a proxy would be asked what it stands for.
-        self._files = [it for it in gc.get_objects() if issubclass(type(it), BUFFERED)]
+        self._files = [it for it in gc.get_objects() if issubclass(type(it), _BUFFERED)]
         self._flush()
         ctypes.CDLL(None).fflush(None)  # those of C code, which the C library writes at the end
 

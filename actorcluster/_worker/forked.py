@@ -5,16 +5,12 @@ Runs in: worker
 
 from __future__ import annotations
 
-import atexit
-import ctypes
-import gc
 import io
 import os
 import runpy
 import signal
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
@@ -22,9 +18,8 @@ from typing import Any, Final, final
 import attrs
 
 from . import bootstrap
-from .buffers import BUFFERED
 
-__all__ = ["Job", "Model", "leave"]
+__all__ = ["Job", "Model"]
 
 _STDERR: Final = 2
 
@@ -55,28 +50,6 @@ class Job:
             _put_first(os.path.dirname(os.path.abspath(self.script)))
         runpy.run_path(self.script, run_name="__main__")
         return 0
-
-
-def leave(code: int) -> int:
-    """End this process as an interpreter ends, but take nothing apart.
-
-    That would be to write into every page that is shared with the fork server: half of all a short
-    worker does. So what still lives is not finalized, of which Python says that it need not be.
-
-    Returns:
-        The exit code, if something cannot be written: then the interpreter is to say so.
-    """
-    threading._shutdown()  # type: ignore[attr-defined]  # as Py_Finalize does: it joins them
-    atexit._run_exitfuncs()  # these write what is in files opened before the fork, see `Buffers`
-    try:
-        for file in [it for it in gc.get_objects() if issubclass(type(it), BUFFERED)]:
-            if not file.closed:
-                file.flush()
-    except (OSError, ValueError):
-        return code
-    # With the GIL, so that no daemon thread runs on while C code says its farewells.
-    ctypes.PyDLL(None).exit(code)
-    return code
 
 
 def _put_first(directory: str) -> None:

@@ -13,7 +13,7 @@ last has decided: the server when there is no child, else the child once it is w
 
 `serve` returns in two kinds of process. In the server it returns None when the primary is gone or
 said so. In each forked child it returns a `Job`, up to the top level of the program: a worker ends
-as an interpreter ends, with atexit functions, and nothing of the server on its stack.
+by a normal interpreter exit, with atexit functions, and nothing of the server on its stack.
 
 When the primary ends without a word, the server is the one who stays behind for a moment: workers
 that have not ended after `ORPHAN_SECONDS`, be they stopped or caught in C code, it kills. It knows
@@ -90,9 +90,7 @@ def main(control_fd: int, page_fd: int, entry: str) -> int:
     with socket.socket(fileno=control_fd) as control:
         job = _Server(control, page, entry).serve()
     if job is not None:
-        from .forked import leave  # noqa: PLC0415  (guards need none)
-
-        return leave(job.run())
+        return job.run()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_EXIT_SECONDS)  # an atexit function of a preloaded module may hang
     return 0

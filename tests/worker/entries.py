@@ -86,15 +86,12 @@ def farewell() -> int:
         print("thread")
 
     threading.Thread(target=work).start()
-    # Somebody still has it when the process ends, and has not closed it.
-    KEPT.append(open(os.environ["FAREWELL"], "w"))
-    KEPT[0].write("left in a buffer")
+    file = open(os.environ["FAREWELL"], "w")
+    file.write("left in a buffer")
+    atexit.register(file.fileno)  # somebody still has it when the process ends
     ctypes.CDLL(None).printf(b"C library\n")
     sys.stdout.write("main\n")
     return 7
-
-
-KEPT: list[Any] = []
 
 
 def farewell_to_nobody() -> int:
