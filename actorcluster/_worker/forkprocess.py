@@ -97,10 +97,15 @@ class ServerProcess:
 
     Args:
         page: shared with it, see the theory of operation.
+
+    Attributes:
+        process: what the kernel knows of it.
+        has_failed: it could not be prepared and never will be; it guards.
     """
 
     def __init__(self, process: Process, page: mmap.mmap) -> None:
         self.process = process
+        self.has_failed = False
         self._control = process.channel
         self._page = page
         self._sending = trio.Lock()
@@ -156,6 +161,7 @@ class ServerProcess:
             self._answers[request["do"]] = answer
         await answer.wait()
         if answer.data not in (READY, b""):
+            self.has_failed = True
             raise answer.failure(None)
         return bool(answer.data)
 

@@ -139,7 +139,11 @@ class ForkServer:
             It may be guarded or not; call it again.
         """
         self._guarded.add(process)
-        await self._guard(await self._running(to_fork=False), [process])
+        server = self._server
+        if server is None or server.process.poll() is not None:
+            server = await self._running(to_fork=False)
+        # One that is still importing reads this before it can learn that we are dead.
+        await self._guard(server, [process])
 
     async def take_over(self, other: ForkServer) -> None:
         """Guard the workers of another fork server, and close that one: a reload with new code.
@@ -211,6 +215,8 @@ class ForkServer:
                     server = self._server = None
                 if server is None:
                     server = await self._launch()
+                elif to_fork and server.has_failed:
+                    server = await self._replace(server)
                 with trio.move_on_after(_BOOT_PATIENCE) as patience:
                     if await self._is_up(server, to_fork):
                         return server
@@ -218,6 +224,19 @@ class ForkServer:
             self._forks = False
             how = f"was silent for {_BOOT_PATIENCE} s" if patience.cancelled_caught else "died"
             raise RuntimeError(f"the fork server {how} while it started, {_ATTEMPTS} times")
+
+    async def _replace(self, old: ServerProcess) -> ServerProcess:
+        """Start another server, which guards the workers before the old one ceases to."""
+        try:
+            server = await self._launch()
+        except BaseException:
+            if self._server is not None and self._server is not old:
+                self._server.close()
+            self._server = old
+            raise
+        await old.kill()
+        old.close()
+        return server
 
     async def _launch(self) -> ServerProcess:
         if self._closed:
@@ -234,8 +253,7 @@ class ForkServer:
     async def _is_up(self, server: ServerProcess, to_fork: bool) -> bool:
         try:
             return await server.serves() and (not to_fork or await server.prepared(self._preload))
-        except RuntimeError as exc:
-            await server.kill()
+        except RuntimeError as exc:  # it can still guard
             self._forks = False
             if isinstance(exc, CannotFork):
                 self._obstacle = str(exc)

@@ -417,6 +417,40 @@ async def test_run_goes_on_where_nothing_can_be_forked() -> None:
     await server.aclose()
 
 
+async def test_a_server_whose_modules_cannot_be_imported_guards_on() -> None:
+    """Until another one, which may find them by now, has taken over."""
+    server = ForkServer(["no_such_module"])
+    process = await start_exec(Launch(worker_id=1, argv=("/bin/sleep", "1000")))
+    await server.guard(process)
+    first = server.pid
+    for expected in True, False:
+        with pytest.raises(RuntimeError, match="no_such_module"):
+            await server.start(Launch(worker_id=2))
+        assert (first == server.pid) is expected
+        assert server.pid is not None
+        assert 2 <= _open_pidfds(server.pid)  # the primary's, the worker's
+    await process.destroy()
+    await server.aclose()
+
+
+async def test_guarding_does_not_wait_for_imports(tmp_path: Path) -> None:
+    """Should the primary die meanwhile, the server learns of the worker first."""
+    (tmp_path / "slow_to_import.py").write_text("import time; time.sleep(1000)")
+    server = ForkServer(["slow_to_import"])
+    process = await start_exec(Launch(worker_id=1, argv=("/bin/sleep", "1000")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.start, Launch(worker_id=2))
+            while server._server is None or "configure" not in server._server._answers:
+                await trio.lowlevel.checkpoint()
+            with trio.fail_after(10):
+                await server.guard(process)
+            nursery.cancel_scope.cancel()
+    await process.destroy()
+    await server.aclose()
+
+
 async def test_run_returns_when_no_server_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkprocess, "python_argv", lambda code: ("/bin/false",))
     server = ForkServer()
