@@ -120,11 +120,14 @@ make_environment() {
     "$WORK/tools/bin/pip" --python "$environment/bin/python" list
 }
 
-# wheel_tests VERSION all|processes|others: the tests again, from the wheel; all of them, those that
-# start workers, or the others. In one of the environments they are measured.
+# wheel_tests VERSION most|processes|others: the tests again, from the wheel. With the newest Python
+# all of them, those that start workers and the others, and they are measured; with a Python between
+# that and the README's all but those that start whole programs, which cost most and differ least.
 wheel_tests() {
     local place=$WORK/outside-$1-$2 processes=(tests/e2e tests/worker tests/cli) chosen=()
+    local programs=(tests/cli tests/examples tests/e2e/test_{environments,signals}.py)
     case $2 in
+    most) chosen=("${programs[@]/#/--ignore=}") ;;
     processes) chosen=("${processes[@]}") ;;
     others) chosen=("${processes[@]/#/--ignore=}") ;;
     esac
