@@ -17,8 +17,11 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def children() -> set[int]:
     """Every process that is a child of ours, the ended ones included."""
-    tasks = Path("/proc/self/task").iterdir()
-    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
 @contextlib.asynccontextmanager
