@@ -233,6 +233,8 @@ class ForkServer:
             if self._server is not None and self._server is not old:
                 self._server.close()
             self._server = old
+            if self._closed:  # meanwhile, and `aclose` knew only of the new one
+                await self.aclose()
             raise
         await old.kill()
         old.close()

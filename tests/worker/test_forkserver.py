@@ -433,6 +433,25 @@ async def test_a_server_whose_modules_cannot_be_imported_guards_on() -> None:
     await server.aclose()
 
 
+async def test_the_end_while_one_replaces_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is left, though the end saw only the new one."""
+    server = ForkServer(["no_such_module"])
+    with pytest.raises(RuntimeError, match="no_such_module"):
+        await server.start(Launch(worker_id=1))
+    first = server._server
+
+    async def ends_meanwhile() -> None:
+        server._server = None
+        await server.aclose()
+        raise OSError("no room")
+
+    monkeypatch.setattr(server, "_launch", ends_meanwhile)
+    with pytest.raises(OSError, match="no room"):
+        await server.start(Launch(worker_id=1))
+    assert first is not None
+    assert first.process.poll() is not None
+
+
 async def test_guarding_does_not_wait_for_imports(tmp_path: Path) -> None:
     """Should the primary die meanwhile, the server learns of the worker first."""
     (tmp_path / "slow_to_import.py").write_text("import time; time.sleep(1000)")
