@@ -88,6 +88,10 @@ def _coverage(name: str) -> str | None:
     return None if importlib.util.find_spec(name) else "it is not installed"
 
 
+def _erlang(_: str) -> str | None:
+    return None if shutil.which("escript") else "escript is not installed"
+
+
 def _node(name: str) -> str | None:
     return None if _output(name, "--version") else "node does not run"
 
@@ -153,6 +157,7 @@ _PROBES = {
     "glibc": _glibc,
     "ipv6": _ipv6,
     "namespaces": _namespaces,
+    "erlang": _erlang,
     "node": _node,
     "other-user": _other_user,
     "pty": _pty,

@@ -43,7 +43,9 @@ ORDER = """
     _worker.worker
     _worker.actor _worker.runtime _worker.rehearsal _worker.__main__
 
-    _cluster.__init__ _cluster.events _cluster.options _cluster.balance _cluster.binding
+    _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.tree _cluster.places
+    _cluster.ties _cluster.plan
+    _cluster.events _cluster.options _cluster.balance _cluster.binding
     _cluster.dealing
     _cluster.ports _cluster.relay _cluster.seat _cluster.loopback _cluster.names _cluster.primary
     _cluster.open _cluster.run
@@ -67,6 +69,12 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_worker.exit",
     "_worker.settings",
     "_cluster.balance",
+    "_cluster.checks",
+    "_cluster.restarts",
+    "_cluster.tree",
+    "_cluster.places",
+    "_cluster.ties",
+    "_cluster.plan",
 ]
 """They decide or compute, with time and counts passed in."""
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAIN_NAME",
     "Target",
+    "check_form",
     "check_target",
     "load_target",
     "loading_main",
@@ -151,6 +152,22 @@ def check_target(target: object, args: Sequence[object], settings: Settings) -> 
     raise _not_a_function(target)
 
 
+def check_form(target: object) -> None:
+    """Refuse what no worker can run, wherever it is; unlike `check_target` look nothing up.
+
+    Raises:
+        TypeError: the text says why and what to do.
+    """
+    if isinstance(target, str):
+        _split_name(target)
+    elif isinstance(target, types.FunctionType):
+        what = f"{target.__module__}:{target.__qualname__}"
+        _check_reachable(target, what)
+        _check_async(target, what)
+    elif target is not None:
+        raise _not_a_function(target)
+
+
 def _not_a_function(target: object) -> TypeError:
     """Why something that is no function, no name and not None is refused."""
     if inspect.isclass(target):
@@ -175,13 +192,7 @@ def _not_a_function(target: object) -> TypeError:
 def _check_function(target: types.FunctionType, args: Sequence[object]) -> Target:
     module_name, qualname = target.__module__, target.__qualname__
     what = f"{module_name}:{qualname}"
-    if "<lambda>" in qualname:
-        raise _refuse(what, "it is a lambda", "write it as an async def at the top of a module")
-    if "<locals>" in qualname:
-        problem = "it is defined inside another function, where a worker cannot reach it"
-        remedy = "move it to the top of a module and pass what it closes over as args"
-        hint = "a decorator that made it needs functools.wraps"
-        raise _refuse(what, problem, f"{remedy} ({hint})")
+    _check_reachable(target, what)
     _check_async(target, what)
     module = _module_of(what, module_name)
     if _walk(module, qualname) is not target:
@@ -190,6 +201,16 @@ def _check_function(target: types.FunctionType, args: Sequence[object]) -> Targe
         raise _refuse(what, problem, remedy)
     _check_arity(what, inspect.signature(target), args)
     return _in_module("function", what, module, module_name, qualname)
+
+
+def _check_reachable(target: types.FunctionType, what: str) -> None:
+    if "<lambda>" in target.__qualname__:
+        raise _refuse(what, "it is a lambda", "write it as an async def at the top of a module")
+    if "<locals>" in target.__qualname__:
+        problem = "it is defined inside another function, where a worker cannot reach it"
+        remedy = "move it to the top of a module and pass what it closes over as args"
+        hint = "a decorator that made it needs functools.wraps"
+        raise _refuse(what, problem, f"{remedy} ({hint})")
 
 
 def _module_of(what: str, name: str | None) -> types.ModuleType:
@@ -342,10 +363,7 @@ def _is_unguarded(path: str, code: types.CodeType, line: int) -> bool:
 
 
 def _check_name(text: str, args: Sequence[object]) -> Target:
-    module_name, colon, qualname = text.partition(":")
-    parts = [*module_name.split("."), *qualname.split(".")]
-    if not colon or not all(part.isidentifier() for part in parts):
-        raise _refuse(repr(text), "it is not a full name", 'write "package.module:function"')
+    module_name, qualname = _split_name(text)
     what = repr(text)
     module = sys.modules.get(module_name)
     if module is not None:
@@ -360,6 +378,14 @@ def _check_name(text: str, args: Sequence[object]) -> Target:
     _check_source(what, spec, qualname, args)
     file = os.path.abspath(spec.origin) if spec.has_location and spec.origin else None
     return Target(form="name", module=module_name, qualname=qualname, module_file=file)
+
+
+def _split_name(text: str) -> tuple[str, str]:
+    module_name, colon, qualname = text.partition(":")
+    parts = [*module_name.split("."), *qualname.split(".")]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise _refuse(repr(text), "it is not a full name", 'write "package.module:function"')
+    return module_name, qualname
 
 
 def _find_spec(what: str, name: str) -> ModuleSpec:

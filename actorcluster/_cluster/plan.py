@@ -1,0 +1,499 @@
+"""What a tree does next: state, event and `now` in, actions out. No Trio, no clock, no process.
+
+Runs in: primary
+
+Theory of operation
+===================
+
+Every child has a `Place` with a phase; a supervisor or pool is a `Group`, a place with children.
+Whoever carries the plan out tells it what happened (`up`, `ended`, `tick` ...), then does what
+`take` gives: start this, stop that, tell so. All decisions are here and in `restarts`.
+
+A group does one thing at a time, and `_proceed` finds out which, from what stands in the group, so
+it can be called whenever anything has changed:
+
+1. There are *victims*: stop the last of them, and wait until it is down.
+2. The group itself is to end, and nothing of it runs: it is down; its parent is told.
+3. There is an *agenda*: start the first of it, and wait until it is up.
+4. Nothing is left to do: if the group was starting, it is up; its parent is told.
+
+So a failure only has to say whom it concerns. In rest_for_one those are the one that failed and
+all behind it, in one_for_all all children: what runs of them becomes victims, and all of them the
+agenda, whatever was going on before. In one_for_one nobody else is concerned: who failed waits
+for its own delay, beside whatever else the group does. The slots of a pool, and what was forked by
+hand, are started and stopped at once.
+
+Whose end is a failure? Not of one that was told to stop or stands in the queue for it. Of the
+others `restarts.after_exit` decides. One whose start fails before it was ever up ends its whole
+group, for a first start is not retried, and the group's parent decides: for it, that is a failure
+like any other, unless it is still starting itself.
+
+A group that gives up, or cannot start, fails; one that ended by auto-shutdown has finished. That
+is a difference to Erlang, where giving up is the reason ``shutdown``, which a parent takes for
+well. See docs/explanation/supervision.md for each difference and its reason.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, final
+
+from .places import (
+    Absence,
+    Action,
+    Down,
+    Finished,
+    GaveUp,
+    Group,
+    Outcome,
+    Phase,
+    Place,
+    Restarting,
+    Start,
+    Stop,
+    Up,
+)
+from .restarts import Backoff, after_exit
+from .ties import (
+    below,
+    check_down,
+    check_startable,
+    comes_back,
+    condemn,
+    ends_with,
+    lose,
+    make_group,
+    take_out,
+    tied_to,
+    waits_for,
+)
+from .tree import Child, RetryAfter, Spec, Supervisor
+
+__all__ = ["Plan"]
+
+DOWN, WAITING, STARTING, UP, STOPPING = Phase
+
+_GROUP_BACKOFF: Final = Backoff()
+#: Its own name appears in reports only.
+_FORKS: Final = Supervisor("forks")
+_NAMELESS: Final = ""
+_TOLD: Final = Outcome("told")
+_WELL: Final = Outcome("well")
+#: How the end of a group reads as the reason of a child's end.
+_REASONS: Final = {
+    "told": "shutdown",
+    "well": "normal",
+    "exhausted": "error",
+    "start_failed": "error",
+}
+
+
+class _End(NamedTuple):
+    """How something ended: whether it had been up, why, whose life that was, its status."""
+
+    was_up: bool
+    reason: str
+    cause: Place
+    status: Any
+
+
+@final
+class Plan:
+    """The state of a whole tree.
+
+    Args:
+        spec: the root.
+        chance: gives random numbers, 0 <= x < 1, for the jitter of delays.
+
+    Attributes:
+        root: its place.
+        places: all children by their full names.
+    """
+
+    def __init__(self, spec: Supervisor, chance: Callable[[], float]) -> None:
+        self.root = make_group(spec, spec.name, None)
+        self.places: dict[str, Place] = {}
+        self._chance = chance
+        self._actions: list[Action] = []
+        self._timers: list[tuple[float, int, Place]] = []
+        self._ticket = itertools.count()
+        self._settle(self.root)
+
+    def add_forks(self) -> Group:
+        """Give the root a last child, for what is forked by hand; before it is started."""
+        forks = make_group(_FORKS, _FORKS.name, self.root)
+        forks.at_once = forks.is_dynamic = True
+        self.root.children[_NAMELESS] = forks
+        return forks
+
+    # ---- out ------------------------------------------------------------------------------
+
+    def take(self) -> list[Action]:
+        """Give what is to be done since the last call, in order."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def deadline(self) -> float:
+        """When `tick` is due; ``inf`` while it is not."""
+        timers = self._timers
+        while timers and not waits_for(timers[0][2], timers[0][0]):
+            heapq.heappop(timers)
+        return timers[0][0] if timers else math.inf
+
+    # ---- in: what happened ----------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Start the whole tree."""
+        self._start(self.root, now)
+
+    def stop(self, now: float) -> None:
+        """Stop the whole tree."""
+        self._stop(self.root, now)
+
+    def up(self, place: Place, now: float) -> None:
+        """A child that was started is ready."""
+        if place.phase is STARTING:
+            place.enter(UP)
+            self._is_up(place, now)
+
+    def ended(self, place: Place, reason: str, status: object, now: float) -> None:
+        """A child that was started has ended, whatever it was doing.
+
+        Args:
+            place: whose life it was.
+            reason: see `ExitStatus`.
+            status: to be handed on.
+            now: the time.
+        """
+        was = place.phase
+        place.enter(DOWN)
+        place.status = status
+        self._is_down(place, _End(was is not STARTING, reason, place, status), now)
+
+    def tick(self, now: float) -> None:
+        """Start what is due."""
+        while self.deadline() <= now:
+            place = heapq.heappop(self._timers)[2]
+            if place.phase is WAITING:
+                self._start(place, now)
+            elif isinstance(place, Group):
+                self._proceed(place, now)
+
+    # ---- in: what somebody wants ----------------------------------------------------------
+
+    def add(self, spec: Spec, under: Group) -> Place:
+        """Give a new child a place behind its siblings; `begin` starts it.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if under.full_name(spec.name) in self.places:
+            raise ValueError(f"name {under.full_name(spec.name)!r} is taken")
+        place = self._place(spec, under)
+        place.is_added = True
+        if _NAMELESS in under.children:
+            under.children[_NAMELESS] = under.children.pop(_NAMELESS)
+        return place
+
+    def begin(self, place: Place, now: float) -> None:
+        """Start a child that is down. If that fails it is not retried, and nobody else ends.
+
+        Raises:
+            ValueError: it is not down, or its supervisor does not run.
+        """
+        check_startable(place)
+        place.is_fresh = True
+        place.streak = 0
+        self._start(place, now)
+        place.is_by_hand = True
+
+    def end(self, place: Place, now: float) -> None:
+        """Stop a child by hand: nothing but `begin` starts it again. One may stop it twice."""
+        take_out(place)
+        self._stop(place, now)
+        if place.phase is DOWN:
+            self._forget(place)
+        self._proceed_above(place, now)
+
+    def leaving(self, place: Place) -> None:
+        """Somebody told a child to stop, past the plan; it ends as after `end`."""
+        if place.phase not in (STARTING, UP, STOPPING):
+            return  # that life has ended already
+        take_out(place)
+        if place.phase is not STOPPING:
+            place.is_told = True
+            place.enter(STOPPING)
+
+    def delete(self, place: Place) -> None:
+        """Forget a child that is down; if it is not: ValueError."""
+        check_down(place)
+        self._remove(place)
+
+    # ---- starting -------------------------------------------------------------------------
+
+    def _start(self, place: Place, now: float) -> None:
+        place.is_told = place.is_condemned = place.is_wanted = place.is_by_hand = False
+        place.absence = Absence.NEVER
+        place.up_at = None
+        place.enter(STARTING)
+        if not isinstance(place, Group):
+            self._actions.append(Start(place))
+            return
+        place.outcome = None
+        place.budget.clear()
+        place.not_before = now
+        for child in list(place.children.values()):
+            if child.is_added and child.is_temporary:
+                self._remove(child)
+            elif child.absence is not Absence.BY_HAND:
+                child.is_fresh = True
+                child.enter(WAITING)
+                place.agenda.append(child)
+        self._proceed(place, now)
+
+    def _is_up(self, place: Place, now: float) -> None:
+        place.is_fresh = place.is_new = False
+        place.up_at = now
+        self._proceed_above(place, now)
+
+    # ---- stopping -------------------------------------------------------------------------
+
+    def _stop(self, place: Place, now: float) -> None:
+        """Begin to stop a place, whatever it does; it may be down at once."""
+        if place.phase is WAITING:
+            place.enter(DOWN)
+        elif place.phase is not DOWN and not place.is_told:
+            place.is_told = True
+            if isinstance(place, Group):
+                self._end_group(place, _TOLD, now)
+            else:
+                place.enter(STOPPING)
+                self._actions.append(Stop(place))
+
+    def _end_group(self, group: Group, outcome: Outcome, now: float) -> None:
+        """Begin to stop a group's children, all of them. The first outcome counts."""
+        if group.phase is not STOPPING:
+            group.outcome = outcome
+            group.enter(STOPPING)
+            group.agenda.clear()
+            for child in group.children.values():
+                child.is_wanted = False
+                if child.phase is not DOWN and child.absence is not Absence.BY_HAND:
+                    child.absence = Absence.WITH_GROUP
+                if child.phase is WAITING:
+                    child.enter(DOWN)
+            condemn(group, group.children.values())
+            if group.at_once:
+                for child in reversed(list(group.victims)):
+                    self._stop(child, now)
+        self._proceed(group, now)
+
+    # ---- what follows from an end ---------------------------------------------------------
+
+    def _is_down(self, place: Place, end: _End, now: float) -> None:
+        """A child is down; whether it failed is decided here."""
+        group = place.parent
+        assert group is not None
+        if place.is_told or place.is_condemned:
+            place.is_told = place.is_condemned = False
+            if place.is_wanted:
+                place.enter(WAITING)
+            else:
+                self._forget(place)
+            self._proceed(group, now)
+        elif place.is_fresh and not end.was_up:
+            self._first_start_failed(place, group, end, now)
+        else:
+            self._by_itself(place, group, end, now)
+
+    def _first_start_failed(self, place: Place, group: Group, end: _End, now: float) -> None:
+        is_groups = group.phase is STARTING and not place.is_by_hand
+        place.absence = Absence.WITH_GROUP if is_groups else Absence.FAILED
+        if is_groups:
+            self._end_group(group, Outcome("start_failed", end.cause, end.status), now)
+            return
+        if place.is_added and place.is_new:
+            self._remove(place)
+        self._proceed(group, now)
+
+    def _by_itself(self, place: Place, group: Group, end: _End, now: float) -> None:
+        fate = after_exit(place.restart, end.reason, was_ready=end.was_up)
+        if fate == "restart":
+            self._restart(place, group, end.status, now)
+        elif fate == "park":
+            self._park(place, group, end.status, now)
+        else:
+            place.absence = Absence.FINISHED
+            self._forget(place)
+            if ends_with(place, group):
+                self._end_group(group, _WELL, now)
+            else:
+                self._proceed(group, now)
+
+    def _restart(self, place: Place, group: Group, status: object, now: float) -> None:
+        if not group.budget.spend(now):
+            self._exhausted(place, group, status, now)
+            return
+        backoff = _GROUP_BACKOFF if isinstance(place.spec, Supervisor) else place.spec.backoff
+        if place.up_at is not None and now - place.up_at >= backoff.reset_after:
+            place.streak = 0
+        self._again(place, group, status, backoff.delay(place.streak, self._chance()), now)
+
+    def _exhausted(self, place: Place, group: Group, status: object, now: float) -> None:
+        rule = group.on_exhausted
+        if isinstance(rule, RetryAfter):
+            group.budget.clear()
+            self._again(place, group, status, rule.seconds, now)
+        elif rule == "park":
+            self._park(place, group, status, now)
+        else:
+            self._actions.append(GaveUp(group, status))
+            place.absence = Absence.WITH_GROUP
+            self._end_group(group, Outcome("exhausted", place, status), now)
+
+    def _again(self, place: Place, group: Group, status: object, delay: float, now: float) -> None:
+        """Start a place again after a delay, with those whom the strategy ties to it."""
+        place.streak += 1
+        self._actions.append(Restarting(place, status, delay, place.streak))
+        due = now + delay
+        if group.strategy == "one_for_one":
+            place.enter(WAITING)
+            place.due = due
+            if delay <= 0:
+                self._start(place, now)
+            else:
+                self._set_timer(place, due)
+            return
+        tied = tied_to(place, group)
+        if group.agenda:  # what waits in it goes on waiting, before and behind those that are tied
+            due = max(due, group.not_before)
+        agenda = set(group.agenda)
+        for other in tied:
+            if other is place or comes_back(other):
+                agenda.add(other)
+                if other.phase is DOWN:
+                    other.enter(WAITING)
+                other.is_wanted = True
+            else:
+                lose(other)
+        group.agenda = deque(child for child in group.children.values() if child in agenda)
+        condemn(group, tied)
+        group.not_before = due
+        self._set_timer(group, due)
+        self._proceed(group, now)
+
+    def _park(self, place: Place, group: Group, status: object, now: float) -> None:
+        """Leave a place down, with those whom the strategy ties to it."""
+        self._actions.append(GaveUp(place, status))
+        tied = tied_to(place, group)
+        for other in tied:
+            if other is place or comes_back(other):
+                other.absence = Absence.PARKED
+                other.is_wanted = False
+                if other.phase is WAITING:
+                    other.enter(DOWN)
+            else:
+                lose(other)
+        condemn(group, tied)
+        self._proceed(group, now)
+
+    # ---- one thing after another ----------------------------------------------------------
+
+    def _proceed_above(self, place: Place, now: float) -> None:
+        if place.parent is not None:
+            self._proceed(place.parent, now)
+
+    def _proceed(self, group: Group, now: float) -> None:
+        """Do what comes next in a group, as far as that is possible now."""
+        # Each step may lead back here, for this group or another, so it looks at everything anew.
+        while self._step(group, now):
+            pass
+
+    def _step(self, group: Group, now: float) -> bool:
+        """Do one thing; False when there is none, or something has to happen first."""
+        victims = group.victims
+        if victims:
+            last = victims[-1]
+            if not last.is_condemned:  # it is down, or was, and somebody started it again
+                victims.pop()
+                return True
+            if last.is_told:
+                return False
+            self._stop(last, now)
+            return True
+        if group.phase is STOPPING:
+            if not group.alive:
+                self._group_down(group, now)
+            return False
+        if group.agenda:
+            return now >= group.not_before and self._start_next(group, now)
+        if group.phase is STARTING and not group.unsettled:
+            group.enter(UP)
+            self._actions.append(Up(group))
+            self._is_up(group, now)
+        return False
+
+    def _start_next(self, group: Group, now: float) -> bool:
+        first = group.agenda[0]
+        if first.phase is STARTING:
+            return False
+        if first.phase is WAITING:
+            if group.at_once:
+                group.agenda.popleft()
+            self._start(first, now)
+        else:
+            group.agenda.popleft()
+        return True
+
+    def _group_down(self, group: Group, now: float) -> None:
+        outcome = group.outcome
+        assert outcome is not None
+        group.enter(DOWN)
+        group.status = outcome.status
+        self._actions.append(Down(group))
+        if group.parent is None:
+            self._actions.append(Finished(outcome))
+            return
+        was_up = outcome.kind != "start_failed"
+        cause = outcome.place or group
+        self._is_down(group, _End(was_up, _REASONS[outcome.kind], cause, outcome.status), now)
+
+    # ---- small ----------------------------------------------------------------------------
+
+    def _set_timer(self, place: Place, due: float) -> None:
+        heapq.heappush(self._timers, (due, next(self._ticket), place))
+
+    def _settle(self, group: Group) -> None:
+        """Give each child of the spec its place."""
+        for spec in group.members:
+            self._place(spec, group)
+
+    def _place(self, spec: Spec, parent: Group) -> Place:
+        name = parent.full_name(spec.name)
+        place = (
+            Place(name, spec, parent) if isinstance(spec, Child) else make_group(spec, name, parent)
+        )
+        parent.children[spec.name] = self.places[name] = place
+        if isinstance(place, Group):
+            self._settle(place)
+        return place
+
+    def _forget(self, place: Place) -> None:
+        """Forget what was added by hand, unless somebody may want to start it again."""
+        group = place.parent
+        assert group is not None
+        is_over = group.is_dynamic and place.absence is Absence.FINISHED
+        if place.is_added and (place.is_temporary or place.is_new or is_over):
+            self._remove(place)
+
+    def _remove(self, place: Place) -> None:
+        if self.places.get(place.name) is not place:
+            return  # it has gone already, and the name may be another's
+        if place.parent is not None:
+            del place.parent.children[place.spec.name]
+        for gone in below(place):
+            del self.places[gone.name]

@@ -1,0 +1,1 @@
+"""Supervision: who is restarted, when, and with whom."""

@@ -1,0 +1,174 @@
+"""What is wrong with a field is said when a tree is written down: which field, which value."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import pytest
+
+from actorcluster import Settings
+from actorcluster._cluster.tree import Backoff, Child, Pool, RetryAfter, Supervisor
+from tests.supervision.transcript import TARGET
+
+NAN: Final = math.nan
+NOT_NUMBERS: Final = (None, "5", True, [1], 1j)
+
+#: What children and pools refuse: field, the error, values.
+WRONG_OF_CHILDREN: Final[list[tuple[str, type[Exception], tuple[Any, ...]]]] = [
+    ("name", TypeError, (None, 5, b"a")),
+    ("name", ValueError, ("", "a.b", "a\n", "a\x00", "\x7f", "primary")),
+    ("target", TypeError, (5, b"a:b", [])),
+    ("args", TypeError, ("abc", None, 5, {1: 2})),
+    ("restart", TypeError, (None, True)),
+    ("restart", ValueError, ("", "always", "Permanent")),
+    ("ready", TypeError, (None, 5)),
+    ("ready", ValueError, ("", "maybe")),
+    ("start_timeout", TypeError, NOT_NUMBERS),
+    ("start_timeout", ValueError, (-1, NAN)),
+    ("shutdown", TypeError, (None, True, [1])),
+    ("shutdown", ValueError, (-1, NAN, "5", "kill", "")),
+    ("significant", TypeError, (None, 1, "yes")),
+    ("backoff", TypeError, (None, 1.0, {})),
+    ("exec", TypeError, (5, b"a")),
+    ("exec", ValueError, ("", (), ("", "a"), "a\x00")),
+    ("env", TypeError, (5, "A=1", [("A", "1")], {"A": 1}, {1: "A"})),
+    ("env", ValueError, ({"": "1"}, {"A=": "1"}, {"A": "\x00"})),
+    ("settings", TypeError, (5, "a", [], {"cwdd": "/"}, {"cwd": 5})),
+    ("settings", ValueError, ({"cwd": ""},)),
+]
+#: What pools and supervisors refuse.
+WRONG_OF_GROUPS: Final[list[tuple[str, type[Exception], tuple[Any, ...]]]] = [
+    ("max_restarts", TypeError, (None, 1.0, "5", True)),
+    ("max_restarts", ValueError, (-1,)),
+    ("within", TypeError, NOT_NUMBERS),
+    ("within", ValueError, (0, -1, NAN, math.inf)),
+    ("on_exhausted", TypeError, (None, 5, RetryAfter)),
+    ("on_exhausted", ValueError, ("", "retry")),
+]
+#: What is refused: kind, field, the error, values.
+WRONG: Final[list[tuple[type, str, type[Exception], tuple[Any, ...]]]] = [
+    (Backoff, "min", TypeError, NOT_NUMBERS),
+    (Backoff, "min", ValueError, (-0.1, NAN, 16, math.inf, 10**400)),
+    (Backoff, "max", TypeError, NOT_NUMBERS),
+    (Backoff, "max", ValueError, (-1, NAN, 0.05, math.inf, 10**400)),
+    (Backoff, "factor", TypeError, NOT_NUMBERS),
+    (Backoff, "factor", ValueError, (0.9, 0, -2, NAN, math.inf, 10**400)),
+    (Backoff, "jitter", TypeError, NOT_NUMBERS),
+    (Backoff, "jitter", ValueError, (-0.1, 1.1, NAN, math.inf)),
+    (Backoff, "reset_after", TypeError, NOT_NUMBERS),
+    (Backoff, "reset_after", ValueError, (-1, NAN)),
+    (RetryAfter, "seconds", TypeError, NOT_NUMBERS),
+    (RetryAfter, "seconds", ValueError, (0, -1, NAN, math.inf, 10**400)),
+    (Pool, "count", TypeError, (None, 1.0, "5", True)),
+    (Pool, "count", ValueError, (-1,)),
+    (Supervisor, "name", TypeError, (None, 5)),
+    (Supervisor, "name", ValueError, ("", "a.b", "primary")),
+    (Supervisor, "strategy", TypeError, (None, 5)),
+    (Supervisor, "strategy", ValueError, ("", "simple_one_for_one")),
+    (Supervisor, "auto_shutdown", TypeError, (None, True)),
+    (Supervisor, "auto_shutdown", ValueError, ("", "always")),
+    (Supervisor, "children", TypeError, (None, 5, "a", {}, iter(()))),
+    (Supervisor, "children", TypeError, ([5], ["a"], [None], [Child], [Backoff()])),
+    *((kind, *entry) for kind in (Child, Pool) for entry in WRONG_OF_CHILDREN),
+    *((kind, *entry) for kind in (Pool, Supervisor) for entry in WRONG_OF_GROUPS),
+]
+
+#: The fields without which there is no value of a kind.
+NEEDED: Final[dict[type, dict[str, Any]]] = {
+    Backoff: {},
+    RetryAfter: {},
+    Child: {"name": "a", "target": TARGET},
+    Pool: {"name": "a", "target": TARGET, "count": 2},
+    Supervisor: {},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "error", "value"),
+    [
+        pytest.param(kind, field, error, value, id=f"{kind.__name__}-{field}-{value!r:.20}")
+        for kind, field, error, values in WRONG
+        for value in values
+    ],
+)
+def test_refused(kind: type, field: str, error: type[Exception], value: Any) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        kind(**{**NEEDED[kind], field: value})
+    assert error is caught.type
+    text = str(caught.value)
+    # A mapping for `settings` has fields of its own, and then one of those is named.
+    assert field in text or any(key in text for key in value)
+    assert any(repr(part) in text for part in parts(value))
+
+
+def parts(value: Any) -> list[Any]:
+    """The value, and what is in it: one of them is wrong."""
+    if isinstance(value, dict):
+        return [value, *value, *value.values()]
+    return [value, *value] if isinstance(value, (list, tuple)) else [value]
+
+
+#: What children and pools take: field, values.
+RIGHT_OF_CHILDREN: Final[list[tuple[str, tuple[Any, ...]]]] = [
+    ("name", ("a", "A-1", "ä", "primary1", "root", "日本", "a/b:c", "a b")),
+    ("target", (TARGET, None)),
+    ("args", ((), (1, "a"))),
+    ("restart", ("permanent", "transient", "temporary")),
+    ("ready", ("online", "listening", "called")),
+    ("start_timeout", (0, 5, 0.5, math.inf)),
+    ("shutdown", (0, 5, 0.5, math.inf, "brutal_kill")),
+    ("significant", (False,)),
+    ("backoff", (Backoff(), Backoff(min=1, max=1))),
+    ("exec", (None, "a.py", ("node", "a.js"))),
+    ("env", (None, {}, {"A": "1", "B": None})),
+    ("settings", (None, {}, {"cwd": "/"}, Settings(), Settings(cwd="/"))),
+]
+#: What pools and supervisors take.
+RIGHT_OF_GROUPS: Final[list[tuple[str, tuple[Any, ...]]]] = [
+    ("max_restarts", (0, 1, 10**9)),
+    ("within", (0.5, 30, 1e9)),
+    ("on_exhausted", ("escalate", "park", RetryAfter(1))),
+]
+#: What is taken: kind, field, values.
+RIGHT: Final[list[tuple[type, str, tuple[Any, ...]]]] = [
+    (Backoff, "min", (0, 0.1, 15, 15.0)),
+    (Backoff, "max", (0.1, 1, 1e9)),
+    (Backoff, "factor", (1, 1.5, 1e300)),
+    (Backoff, "jitter", (0, 0.5, 1)),
+    (Backoff, "reset_after", (0, 5, math.inf)),
+    (RetryAfter, "seconds", (1, 0.001)),
+    (Pool, "count", (0, 1, 1000)),
+    (Supervisor, "name", ("root", "web")),
+    (Supervisor, "strategy", ("one_for_one", "one_for_all", "rest_for_one")),
+    (Supervisor, "auto_shutdown", ("never", "any_significant", "all_significant")),
+    (Supervisor, "children", ((), (Child("a", TARGET), Supervisor("b")))),
+    *((kind, *entry) for kind in (Child, Pool) for entry in RIGHT_OF_CHILDREN),
+    *((kind, *entry) for kind in (Pool, Supervisor) for entry in RIGHT_OF_GROUPS),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        pytest.param(kind, field, value, id=f"{kind.__name__}-{field}-{value!r:.20}")
+        for kind, field, values in RIGHT
+        for value in values
+    ],
+)
+def test_taken(kind: type, field: str, value: Any) -> None:
+    assert value == getattr(kind(**{**NEEDED[kind], field: value}), field)
+
+
+def test_every_field_is_in_both_tables() -> None:
+    fields = {(kind.__name__, field.name) for kind in NEEDED for field in attrs.fields(kind)}
+    for found in (WRONG, RIGHT):
+        assert set() == fields - {(entry[0].__name__, entry[1]) for entry in found}
+
+
+def test_a_path_of_a_program_is_a_text() -> None:
+    """So that it is equal to the same path as a text."""
+    path: Any = Path("x.py")
+    assert Child("a", None, exec="x.py") == Child("a", None, exec=path)
