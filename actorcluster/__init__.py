@@ -26,15 +26,23 @@ from .errors import PeerClosed as PeerClosed
 from .errors import ProtocolError as ProtocolError
 from .errors import RemoteError as RemoteError
 from .errors import RemoteProtocolError as RemoteProtocolError
+from .errors import RestartLimitReached as RestartLimitReached
 from .errors import VersionMismatch as VersionMismatch
 from .errors import WorkerStartError as WorkerStartError
 
 if _typing.TYPE_CHECKING:
     from ._cluster import events as events
     from ._cluster.open import open_primary as open_primary
+    from ._cluster.operations import ChildCount as ChildCount
+    from ._cluster.operations import ChildInfo as ChildInfo
     from ._cluster.primary import Primary as Primary
     from ._cluster.primary import PrimaryStatistics as PrimaryStatistics
+    from ._cluster.restarts import Backoff as Backoff
     from ._cluster.run import run as run
+    from ._cluster.tree import Child as Child
+    from ._cluster.tree import Pool as Pool
+    from ._cluster.tree import RetryAfter as RetryAfter
+    from ._cluster.tree import Supervisor as Supervisor
     from ._link.handles import Handle as Handle
     from ._worker.actor import Actor as Actor
     from ._worker.actor import current_actor as current_actor
@@ -44,6 +52,7 @@ if _typing.TYPE_CHECKING:
     from ._worker.mailbox import Mailbox as Mailbox
     from ._worker.message import Message as Message
     from ._worker.ref import Ref as Ref
+    from ._worker.report import CrashReport as CrashReport
     from ._worker.runtime import run_worker as run_worker
     from ._worker.settings import Settings as Settings
     from ._worker.worker import Worker as Worker
@@ -55,6 +64,11 @@ __all__ = [
     "SCHED_RR",
     "Actor",
     "ActorClusterError",
+    "Backoff",
+    "Child",
+    "ChildCount",
+    "ChildInfo",
+    "CrashReport",
     "ExitStatus",
     "Handle",
     "HandleError",
@@ -65,13 +79,17 @@ __all__ = [
     "NoSuchActor",
     "NotHandled",
     "PeerClosed",
+    "Pool",
     "Primary",
     "PrimaryStatistics",
     "ProtocolError",
     "Ref",
     "RemoteError",
     "RemoteProtocolError",
+    "RestartLimitReached",
+    "RetryAfter",
     "Settings",
+    "Supervisor",
     "VersionMismatch",
     "Worker",
     "WorkerStartError",
@@ -88,14 +106,22 @@ _HOMES: _typing.Final = {
     "SCHED_NONE": "._worker.listening",
     "SCHED_RR": "._worker.listening",
     "Actor": "._worker.actor",
+    "Backoff": "._cluster.restarts",
+    "Child": "._cluster.tree",
+    "ChildCount": "._cluster.operations",
+    "ChildInfo": "._cluster.operations",
+    "CrashReport": "._worker.report",
     "ExitStatus": "._worker.exit",
     "Handle": "._link.handles",
     "Mailbox": "._worker.mailbox",
     "Message": "._worker.message",
+    "Pool": "._cluster.tree",
     "Primary": "._cluster.primary",
     "PrimaryStatistics": "._cluster.primary",
     "Ref": "._worker.ref",
+    "RetryAfter": "._cluster.tree",
     "Settings": "._worker.settings",
+    "Supervisor": "._cluster.tree",
     "Worker": "._worker.worker",
     "current_actor": "._worker.actor",
     "events": "._cluster.events",

@@ -6,6 +6,7 @@ Runs in: both
 
     ActorClusterError                base, never raised itself
     ├ WorkerStartError               the process ended, or was silent, before it was ready
+    ├ RestartLimitReached            a supervisor's children failed too often
     ├ PeerClosed                     the other side is gone or no longer takes messages
     ├ RemoteError                    the other side's handler failed; as data, never unpickled
     │ ├ NotHandled                   it disposed of the ask without answering
@@ -39,6 +40,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "RemoteProtocolError",
+    "RestartLimitReached",
     "VersionMismatch",
     "WorkerStartError",
 ]
@@ -62,6 +64,26 @@ class WorkerStartError(ActorClusterError):
         super().__init__(text)
         self.status = status
         self.timeout = timeout
+
+
+class RestartLimitReached(ActorClusterError):
+    """A supervisor gave up, and so did every one above it.
+
+    Attributes:
+        name: of the root supervisor.
+        restarts: how many there were within the window, the one too many included.
+        within: seconds of that window.
+        last_status: how the last life ended.
+    """
+
+    def __init__(
+        self, text: str, *, name: str, restarts: int, within: float, last_status: ExitStatus
+    ) -> None:
+        super().__init__(text)
+        self.name = name
+        self.restarts = restarts
+        self.within = within
+        self.last_status = last_status
 
 
 class PeerClosed(ActorClusterError):

@@ -49,7 +49,7 @@ class Name:
         path: from the package on, e.g. ``Primary.fork``.
         signature: as written there, or None.
         options: of ours, beyond the contract, as written after the ``+``.
-        missing: the parameter that comes later, as written after the ``-``.
+        missing: the parameters that come later, as written after the ``-``.
     """
 
     title: str
@@ -171,7 +171,7 @@ def _members(cls: type) -> Iterator[str]:
 
 def _signature_differences(name: Name) -> Iterator[str]:
     assert name.signature is not None
-    expected = [p for p in _parse(name.signature) if p.name != name.missing]
+    expected = [p for p in _parse(name.signature) if p.name not in name.missing.split()]
     options = _parse(f"(*, {name.options})" if name.options else "()")
     actual = _without_self(inspect.signature(find(name.path)), name)
     if not any(p.kind is p.VAR_KEYWORD for p in expected):
@@ -227,7 +227,7 @@ def _row(name: Name) -> str:
     options = f", also `{name.options}`" if name.options else ""
     state = "built" if is_built(name) else "later"
     if name.missing:
-        state += f", *{name.missing}* later"
+        state += f", *{', '.join(name.missing.split())}* later"
     return f"| `{name.shown}`{options} | {kind} | {state} |"
 
 

@@ -32,7 +32,8 @@ ORDER = """
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held
 
-    _worker.__init__ _worker.bootstrap _worker.exit _worker.settings _worker.sources _worker.imports
+    _worker.__init__ _worker.bootstrap _worker.words _worker.report _worker.exit _worker.settings
+    _worker.sources _worker.imports
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.clone _worker.forkrequest
@@ -45,9 +46,10 @@ ORDER = """
 
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.tree _cluster.places
     _cluster.ties _cluster.plan
-    _cluster.events _cluster.options _cluster.balance _cluster.binding
+    _cluster.events _cluster.supervision _cluster.options _cluster.balance _cluster.binding
     _cluster.dealing
-    _cluster.ports _cluster.relay _cluster.seat _cluster.loopback _cluster.names _cluster.primary
+    _cluster.ports _cluster.relay _cluster.seat _cluster.loopback _cluster.names _cluster.seating
+    _cluster.operations    _cluster.primary
     _cluster.open _cluster.run
 
     __init__
@@ -62,10 +64,13 @@ DOORS = ("__main__", "cli", "testing")
 
 # What the type checker alone needs may stand below.
 FOR_TYPES_ONLY = {
+    ("_worker.report", "_worker.exit"),  # CrashReport.error
     ("errors", "_worker.exit"),  # WorkerStartError.status and PeerClosed.status
 }
 
 PURE = [name for name in ORDER if name.startswith("wire.")] + [
+    "_worker.words",
+    "_worker.report",
     "_worker.exit",
     "_worker.settings",
     "_cluster.balance",

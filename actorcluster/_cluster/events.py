@@ -27,8 +27,10 @@ __all__ = [
     "Event",
     "Exit",
     "Fork",
+    "GaveUp",
     "Listening",
     "Online",
+    "Restart",
     "Setup",
     "Subscription",
 ]
@@ -122,6 +124,38 @@ class Error(Event):
     """
 
     error: Exception
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Restart(Event):
+    """A child failed and will be started again.
+
+    Attributes:
+        name: of the place: a child, or a supervisor that gave up.
+        status: how the life ended that led to this.
+        delay: seconds from now.
+        attempt: failures in a row, this one included.
+    """
+
+    name: str
+    status: ExitStatus
+    delay: float
+    attempt: int
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class GaveUp(Event):
+    """A place will not be started again by itself.
+
+    Attributes:
+        name: of a child that stays down, or of a supervisor that stops its children and fails.
+        status: how the life ended that was too much.
+    """
+
+    name: str
+    status: ExitStatus
 
 
 def check_kind(kind: object) -> None:

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import re
 import weakref
+from collections import deque
+from collections.abc import Callable
 from typing import Any, final
 
 import trio
 
-from .._worker.ref import PRIMARY, Home, Ref, is_primary
+from .._worker.ref import Home, Ref, is_primary
 from .._worker.worker import Worker
 from ..errors import NoSuchActor, PeerClosed
 from ..wire._generated import ErrorCode
 from .loopback import Loopback
+from .places import Group, Phase, Place
 from .relay import Relay
 from .seat import Seat
+from .supervision import Supervision
+from .ties import may_return
+from .tree import Pool
 
 __all__ = ["Names"]
 
@@ -32,12 +38,16 @@ class Names(Home):
         seats: by worker id.
         loopback: the way to the primary itself; set by the owner.
         closed: whether the primary has closed.
+        tree: whose places have names; set by the owner.
     """
 
     def __init__(self) -> None:
         self.closed = False
         self.seats: dict[int, Seat] = {}
         self.loopback: Loopback
+        self.tree: Supervision
+        self._sought: dict[str, deque[Callable[[Relay | PeerClosed], None]]] = {}
+        self._turns: dict[str, int] = {}
         self._by_name: dict[str, Seat] = {}
         self._gone: weakref.WeakValueDictionary[int | str, Seat] = weakref.WeakValueDictionary()
         self._incarnations: dict[str, int] = {}
@@ -45,24 +55,17 @@ class Names(Home):
 
     # ---- coming and going -----------------------------------------------------------------
 
-    def claim(self, name: object) -> tuple[int, str, int]:
-        """Give a new worker its id, its name and its incarnation.
+    def default(self) -> str:
+        """Give the name of the next worker if it gets no other."""
+        return f"worker-{self._last_id + 1}"
 
-        Raises:
-            ValueError: the name is taken by a living worker, or none.
-        """
-        worker_id = self._last_id + 1
-        wanted = f"worker-{worker_id}" if name is None else name
-        if not isinstance(wanted, str) or not wanted or wanted == PRIMARY:
-            text = f"name must be a non-empty str other than {PRIMARY!r}, not {wanted!r}"
-            raise ValueError(text)
-        if wanted in self._by_name:
-            raise ValueError(f"name {wanted!r} is taken by a living worker")
-        incarnation = self._incarnations.get(wanted, 0) + 1
-        if name is not None:  # default names are not given twice
-            self._incarnations[wanted] = incarnation
-        self._last_id = worker_id
-        return worker_id, wanted, incarnation
+    def claim(self, name: str) -> tuple[int, int]:
+        """Give a new worker its id and its incarnation."""
+        incarnation = self._incarnations.get(name, int(self._was_default(name))) + 1
+        if name != self.default():  # nobody else gets that as his default
+            self._incarnations[name] = incarnation
+        self._last_id += 1
+        return self._last_id, incarnation
 
     def add(self, seat: Seat) -> None:
         """A worker has its seat."""
@@ -76,14 +79,66 @@ class Names(Home):
 
     # ---- finding --------------------------------------------------------------------------
 
-    def find(self, to: int | str) -> Relay:
+    def find(self, to: int | str) -> Relay | None:
         """Give the worker meant, see `Directory`."""
-        return self._seat(to).relay
+        seat = self._seat(to)
+        return None if seat is None else seat.relay
 
-    def _seat(self, to: int | str) -> Seat:
-        seat = self._by_name.get(to) if isinstance(to, str) else self._seat_of_actor(to)
-        if seat is not None:
+    def when_there(self, to: str, found: Callable[[Relay | PeerClosed], None]) -> None:
+        """Call ``found`` later, see `Directory`."""
+        self._sought.setdefault(to, deque()).append(found)
+
+    @trio.lowlevel.enable_ki_protection
+    def look_again(self) -> None:
+        """Tell those who wait for somebody who is there now, or will not come back."""
+        for name in list(self._sought):
+            target: Relay | PeerClosed | None
+            try:
+                target = self.find(name)
+            except PeerClosed as exc:
+                target = exc
+            if target is not None:
+                for found in self._sought.pop(name):
+                    found(target)
+
+    def seat_named(self, name: str) -> Seat | None:
+        """Give the life that has a name now."""
+        return self._by_name.get(name)
+
+    def _seat(self, to: int | str) -> Seat | None:
+        """Give the life meant; None: there is none just now."""
+        if not isinstance(to, str):
+            seat = self._seat_of_actor(to)
+            return self._gone_for_good(to) if seat is None else seat
+        seat = self._by_name.get(to)
+        if seat is not None and seat.takes_mail:
             return seat
+        place = self.tree.plan.places.get(to)
+        if place is not None and place.is_group:
+            return self._member_of(place)
+        is_last = seat is not None and place is not None and place.is_temporary
+        if place is not None and may_return(place) and not (is_last and place.phase is Phase.UP):
+            return None
+        return self._gone_for_good(to) if seat is None else seat
+
+    def _member_of(self, place: Place) -> Seat | None:
+        """Give the next in turn of a pool."""
+        assert isinstance(place, Group)
+        if not isinstance(place.spec, Pool):
+            text = f"{place.name} is a supervisor and has no mailbox"
+            raise NoSuchActor(text, code=ErrorCode.NO_SUCH_ACTOR)
+        slots = list(place.children.values())
+        turn = self._turns.get(place.name, 0)
+        for number in range(turn, turn + len(slots)):
+            seat = self._by_name.get(slots[number % len(slots)].name)
+            if seat is not None and seat.takes_mail:
+                self._turns[place.name] = (number + 1) % len(slots)
+                return seat
+        if any(map(may_return, slots)):
+            return None
+        raise PeerClosed(f"nobody of {place.name} is left")
+
+    def _gone_for_good(self, to: int | str) -> Seat:
         if self._existed(to):
             name = to if isinstance(to, str) else to >> 32
             gone = self._gone.get(name)
@@ -97,9 +152,12 @@ class Names(Home):
     def _existed(self, to: int | str) -> bool:
         if isinstance(to, int):
             return _is_main(to) and 0 < to >> 32 <= self._last_id
-        if to in self._incarnations:
+        if to in self.tree.plan.places:
             return True
-        default = _DEFAULT_NAME.fullmatch(to)
+        return to in self._incarnations or self._was_default(to)
+
+    def _was_default(self, name: str) -> bool:
+        default = _DEFAULT_NAME.fullmatch(name)
         return default is not None and int(default[1]) <= self._last_id
 
     # ---- refs in the primary --------------------------------------------------------------
@@ -108,25 +166,67 @@ class Names(Home):
         if is_primary(ref):
             await self.loopback.send(body, handle, keep_open=keep_open)
         else:
-            await self._worker(ref).send(body, handle, keep_open=keep_open)
+            while True:
+                worker = await self._living(ref)
+                try:
+                    await worker.send(body, handle, keep_open=keep_open)
+                except PeerClosed:
+                    if not self._is_between_lives(ref):
+                        raise
+                else:
+                    return
 
     def send_nowait(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
         if is_primary(ref):
             self.loopback.send_nowait(body, handle, keep_open=keep_open)
         else:
-            self._worker(ref).send_nowait(body, handle, keep_open=keep_open)
+            worker = self._worker(ref)
+            if worker is None:
+                raise trio.WouldBlock
+            worker.send_nowait(body, handle, keep_open=keep_open)
 
     async def ask(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> Any:
         if is_primary(ref):
             raise RuntimeError("the primary asks itself: it cannot answer while it waits")
-        if self.closed:
-            raise trio.ClosedResourceError("the primary has closed")
-        return await self._worker(ref).ask(body, handle, keep_open=keep_open)
+        worker = await self._living(ref, online=True)
+        return await worker.ask(body, handle, keep_open=keep_open)
 
-    def _worker(self, ref: Ref) -> Worker:
+    async def _living(self, ref: Ref, *, online: bool = False) -> Worker:
+        """Wait until there is somebody.
+
+        Args:
+            ref: who is meant.
+            online: wait until it takes mail, too: what fails after that may have arrived.
+        """
+        while True:
+            if online and self.closed:
+                raise trio.ClosedResourceError("the primary has closed")
+            worker = self._worker(ref)
+            if worker is not None and online:
+                await worker.until_sendable()
+                if worker.takes_mail or not self._is_between_lives(ref):
+                    return worker
+            elif worker is not None:
+                return worker
+            else:
+                await self.tree.changed.wait()
+
+    def _worker(self, ref: Ref) -> Worker | None:
+        """Give the worker meant; None: there is none just now."""
         if isinstance(ref.target, Worker):
             return ref.target
-        return self._seat(ref.name if ref.aid is None else ref.aid).worker
+        seat = self._seat(ref.name if ref.aid is None else ref.aid)
+        return None if seat is None else seat.worker
+
+    def _is_between_lives(self, ref: Ref) -> bool:
+        """Whether there is another life of that name, or will be."""
+        if ref.target is not None or ref.aid is not None or self.closed:
+            return False
+        try:
+            seat = self._seat(ref.name)
+        except (NoSuchActor, PeerClosed):
+            return False
+        return seat is None or seat.takes_mail
 
 
 def _is_main(aid: int) -> bool:

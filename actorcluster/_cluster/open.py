@@ -37,6 +37,7 @@ from .._worker.listening import SCHED_NONE, SCHED_RR
 from .._worker.settings import Settings
 from .._worker.targets import refuse_while_loading
 from .primary import Primary
+from .tree import Supervisor
 
 __all__ = ["open_primaries", "open_primary", "watching"]
 
@@ -75,6 +76,7 @@ def _announced(primary: Primary) -> Iterator[None]:
 
 
 def open_primary(
+    tree: Supervisor | None = None,
     *,
     settings: Settings | Mapping[str, Any] | None = None,
     scheduling_policy: str = SCHED_RR,
@@ -83,6 +85,8 @@ def open_primary(
     """Open a primary; the block owns its workers.
 
     Args:
+        tree: what to start when the block is entered, in order, and what to do when it ends; all
+            children are ready when the body begins. Forks are a last child of it.
         settings: of the forks, a `Settings` or a mapping of its fields.
         scheduling_policy: `SCHED_RR` the primary accepts and deals, `SCHED_NONE` the workers
             share the listening socket. The environment variable ``ACTORCLUSTER_SCHED_POLICY``
@@ -98,6 +102,8 @@ def open_primary(
             ``if __name__ == "__main__"`` guard is missing; or in a worker that runs a script and
             has not called `run_worker`.
         TypeError, ValueError: an argument is wrong.
+        WorkerStartError: a child of the tree could not be started; those before it were stopped.
+        RestartLimitReached: the tree gave up; the body was cancelled.
         BaseException: what the body raised, unwrapped; but KeyboardInterrupt in the body is a
             request to stop, as the first signal is under `run`: the workers are stopped and the
             program goes on behind the block.
@@ -109,7 +115,7 @@ def open_primary(
     refuse_before_run_worker("open_primary()")
     policy = _policy(scheduling_policy)
     _check_seconds("shutdown_timeout", shutdown_timeout)
-    block = _block(_settings(settings), policy, shutdown_timeout)
+    block = _block(_tree(tree), _settings(settings), policy, shutdown_timeout)
     # For type checkers: what follows the block is reached when a stop has cancelled the body.
     return cast("contextlib.AbstractAsyncContextManager[Primary, bool]", block)
 
@@ -117,7 +123,7 @@ def open_primary(
 @contextlib.asynccontextmanager
 @trio.lowlevel.enable_ki_protection  # an interrupt arrives in the body, or where we wait
 async def _block(
-    settings: Settings, policy: str, shutdown_timeout: float | None
+    tree: Supervisor, settings: Settings, policy: str, shutdown_timeout: float | None
 ) -> AsyncIterator[Primary]:
     error: BaseException | None = None
     interrupt: BaseException | None = None
@@ -128,11 +134,12 @@ async def _block(
             if is_process_1():
                 tasks.start_soon(reap_adopted)
             primary = Primary(
-                tasks, settings=settings, policy=policy, shutdown_timeout=shutdown_timeout
+                tasks, tree, settings=settings, policy=policy, shutdown_timeout=shutdown_timeout
             )
             with _announced(primary):
                 try:
                     with primary.scope:
+                        await _start(primary)
                         yield primary
                 except BaseException as exc:  # noqa: BLE001  (kept, and raised again below)
                     error = exc
@@ -145,10 +152,22 @@ async def _block(
     try:
         if interrupt is not None:
             raise interrupt
-        if error is not None and not _is_interrupt(error):
+        if _is_interrupt(error):
+            error = None
+        error = _both(error, primary.failure)
+        if error is not None:
             raise error
     finally:
         del error, interrupt  # else they and this frame would keep each other alive
+
+
+async def _start(primary: Primary) -> None:
+    """Start the tree; one that is stopped meanwhile has a body that is cancelled."""
+    try:
+        await primary._start_tree()
+    except trio.Cancelled:
+        if not primary.scope.cancel_called:
+            raise
 
 
 @trio.lowlevel.enable_ki_protection
@@ -181,7 +200,20 @@ def _is_interrupt(exc: BaseException | None) -> bool:
     return isinstance(exc, KeyboardInterrupt)
 
 
+def _both(error: BaseException | None, failure: Exception | None) -> BaseException | None:
+    """What leaves the block: what the body raised, that the tree gave up, or both."""
+    if error is None or failure is None:
+        return error or failure
+    return BaseExceptionGroup("the body failed and the tree gave up", [error, failure])
+
+
 # ---- arguments ----------------------------------------------------------------------------
+
+
+def _tree(given: object) -> Supervisor:
+    if given is not None and not isinstance(given, Supervisor):
+        raise TypeError(f"tree must be a Supervisor, not {given!r}")
+    return given or Supervisor()
 
 
 def _settings(given: object) -> Settings:

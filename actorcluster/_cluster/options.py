@@ -12,10 +12,9 @@ import attrs
 
 from .._worker.settings import Settings
 from ..wire._generated import LIMIT_DEFAULTS
+from .tree import Backoff, Child, Ready
 
-__all__ = ["ChildOptions", "Ready", "checked_options", "limits_of", "own_settings"]
-
-Ready = Literal["online", "listening", "called"]
+__all__ = ["ChildOptions", "child_of", "limits_of", "own_settings"]
 
 
 class ChildOptions(TypedDict, total=False):
@@ -26,6 +25,7 @@ class ChildOptions(TypedDict, total=False):
             ``"listening"`` first shared port, ``"called"`` `Actor.ready`.
         start_timeout: seconds until it must be ready, default 30, ``inf`` for no limit.
         shutdown: seconds from Stop to cancelling main, default 5, ``inf``, or ``"brutal_kill"``.
+        backoff: how long to wait before it is started again.
         exec: overrides `Settings.exec`; None does not.
         env: merged over `Settings.env`; None adds nothing.
         settings: fields of `Settings` for this worker alone, or all of them.
@@ -34,27 +34,26 @@ class ChildOptions(TypedDict, total=False):
     ready: Ready
     start_timeout: float
     shutdown: float | Literal["brutal_kill"]
+    backoff: Backoff
     exec: str | tuple[str, ...] | None
     env: Mapping[str, str | None] | None
     settings: Settings | Mapping[str, Any] | None
 
 
-def checked_options(restart: str, given: ChildOptions) -> dict[str, Any]:
-    """Check what a fork says about the life; returns the fields of `LifeOptions` it names."""
+def child_of(
+    name: str, target: Any, args: tuple[Any, ...], restart: str, given: ChildOptions
+) -> Child:
+    """Make the spec of a fork.
+
+    Raises:
+        TypeError, ValueError: an option is unknown or wrong; the text names it.
+    """
     unknown = set(given) - set(ChildOptions.__annotations__)
     if unknown:
         wrong = ", ".join(sorted(unknown))
         raise TypeError(f"no such option of fork: {wrong}; {_hint(unknown)}")
-    if restart != "temporary":
-        raise ValueError(f"restart must be 'temporary', not {restart!r}")
-    ready = given.get("ready", "online")
-    if ready not in ("online", "listening", "called"):
-        raise ValueError(f"ready must be 'online', 'listening' or 'called', not {ready!r}")
-    _check_seconds("start_timeout", given.get("start_timeout", 30.0))
-    if given.get("shutdown") != "brutal_kill":
-        _check_seconds("shutdown", given.get("shutdown", 5.0))
-    names = ("ready", "start_timeout", "shutdown")
-    return {name: value for name, value in given.items() if name in names}
+    fields: dict[str, Any] = {**given, "restart": restart}
+    return Child(name, target, args=args, **fields)
 
 
 def _hint(unknown: set[str]) -> str:
@@ -66,25 +65,21 @@ def _hint(unknown: set[str]) -> str:
     return f"there are {known}; arguments of the target are positional"
 
 
-def own_settings(settings: Settings, given: ChildOptions) -> Settings:
-    """Give the settings of one fork: the primary's, with what the fork says for itself.
+def own_settings(settings: Settings, child: Child) -> Settings:
+    """Give the settings of one child: the primary's, with what the child says for itself.
 
     Raises:
         TypeError, ValueError: a value is wrong; the text names the field.
     """
-    own = given.get("settings")
+    own = child.settings
     if isinstance(own, Settings):
         settings = own
-    elif isinstance(own, Mapping):
-        settings = settings.merged(**own)
     elif own is not None:
-        raise TypeError(f"settings must be a Settings or a mapping of its fields, not {own!r}")
-    if (program := given.get("exec")) is not None:
-        settings = settings.merged(exec=program)
-    if (env := given.get("env")) is not None:
-        if not isinstance(env, Mapping):
-            raise TypeError(f"env must be a mapping of str to str or None, not {env!r}")
-        settings = settings.merged(env={**settings.env, **env})
+        settings = settings.merged(**own)
+    if child.exec is not None:
+        settings = settings.merged(exec=child.exec)
+    if child.env is not None:
+        settings = settings.merged(env={**settings.env, **child.env})
     return settings
 
 
@@ -101,10 +96,3 @@ def limits_of(settings: Settings) -> dict[str, int]:
         "max_frame": min(largest, LIMIT_DEFAULTS["max_frame"]),
         "max_partial": largest,
     }
-
-
-def _check_seconds(field: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{field} must be a number of seconds, not {value!r}")
-    if not value >= 0:
-        raise ValueError(f"{field} must not be negative, not {value!r}")

@@ -10,34 +10,31 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, Unpack, final
+from typing import Any, TypeVar, Unpack, final
 
 import attrs
 import trio
 
 from .._link.held import handles_in
 from .._link.writing import close_all
-from .._worker.exit import ExitStatus, printable
-from .._worker.ladder import RUNG_SECONDS
-from .._worker.life import Life
 from .._worker.mailbox import MailboxStatistics, MergedMailbox
-from .._worker.moments import LifeOptions
-from .._worker.ref import Ref, main_actor
+from .._worker.ref import Ref
 from .._worker.settings import Settings
-from .._worker.start import Starter
-from .._worker.targets import check_target
 from .._worker.worker import Worker, WorkerStatistics, patience
-from ..errors import PeerClosed, WorkerStartError
+from ..errors import PeerClosed, RestartLimitReached
 from . import events
 from .loopback import Loopback
 from .names import Names
-from .options import ChildOptions, checked_options, limits_of, own_settings
+from .operations import TreeOperations, start_error
+from .options import ChildOptions, child_of
+from .places import Group, Outcome, Phase
 from .ports import Ports, PortStatistics
-from .relay import Relay
 from .seat import Seat
+from .seating import Seating
+from .supervision import Supervision
+from .tree import Restart, Supervisor
 
 __all__ = ["Primary", "PrimaryStatistics"]
 
@@ -63,12 +60,13 @@ class PrimaryStatistics:
 
 
 @final
-class Primary:
+class Primary(TreeOperations):
     """Supervisor of worker processes; made by `open_primary`."""
 
     def __init__(
         self,
         nursery: trio.Nursery,
+        tree: Supervisor,
         *,
         settings: Settings,
         policy: str,
@@ -84,11 +82,38 @@ class Primary:
         self._names.loopback = Loopback(nursery, self.mailbox, self._names, settings)
         self._seats = self._names.seats
         self._closing = False
-        self._changed = trio.Event()
-        self._cluster = os.urandom(16)
         self._token = trio.lowlevel.current_trio_token()
-        self._starter = Starter(nursery)
         self._ports = Ports(nursery, policy=policy)
+        self._seating = Seating(
+            nursery, names=self._names, hub=self._hub, ports=self._ports, mailbox=self.mailbox
+        )
+        self._tree = Supervision(tree, self._seating, self._hub, self._tree_ended)
+        self.failure: RestartLimitReached | None = None
+        self._seating.tree = self._names.tree = self._tree
+        nursery.start_soon(self._tree.run)
+
+    async def _start_tree(self) -> None:
+        """Start the tree and wait until it is up.
+
+        Raises:
+            WorkerStartError: of the first child that could not be started.
+            RestartLimitReached: it gave up.
+            TypeError, ValueError, RuntimeError: a child can never be started; none was.
+        """
+        self._seating.check_all(self._tree.plan.root, self._settings)
+        self._tree.start()
+        await self._tree.settled.wait()
+        outcome = self._tree.outcome
+        if outcome is not None and outcome.kind == "start_failed":
+            worker, status = outcome.status
+            raise start_error(worker, status, self._seat_of(worker).life.options.start_timeout)
+
+    def _tree_ended(self, outcome: Outcome) -> None:
+        """Stop the block: nothing of the tree runs any more."""
+        if outcome.kind == "exhausted":
+            self.failure = _limit_reached(self._tree.plan.root, outcome)
+        if not self._closing:
+            self.scope.cancel()
 
     # ---- settings -------------------------------------------------------------------------
 
@@ -119,7 +144,7 @@ class Primary:
         target: Any = None,
         *args: Any,
         name: str | None = None,
-        restart: Literal["temporary"] = "temporary",
+        restart: Restart = "temporary",
         **child_options: Unpack[ChildOptions],
     ) -> Worker:
         """Start a worker and wait until it is ready.
@@ -129,7 +154,8 @@ class Primary:
                 ``"package.module:function"``, or None for the script `Settings.exec` names.
             args: body values without handles, passed to main.
             name: the place in the tree, unique among the living; default ``worker-<id>``.
-            restart: ``"temporary"``: never restarted.
+            restart: ``"temporary"`` never, ``"transient"`` unless it ended well, ``"permanent"``
+                always; the first start is not retried.
             child_options: ``ready="online"`` (default) the runtime is up and the target found,
                 ``"listening"`` it listens on its first port, ``"called"`` it called
                 `Actor.ready`; ``start_timeout=30.0`` seconds for that; ``shutdown=5.0`` seconds
@@ -157,8 +183,9 @@ class Primary:
             await life.settled.wait()
             if not life.was_ready:
                 self._raise_if_closing()
-                raise _start_error(worker, life.status, life.options.start_timeout)
+                raise start_error(worker, life.status, life.options.start_timeout)
         except BaseException:
+            worker.place.leaving()
             life.brutal_kill()
             with trio.CancelScope(shield=True):
                 await life.dead.wait()
@@ -173,7 +200,7 @@ class Primary:
         target: Any = None,
         *args: Any,
         name: str | None = None,
-        restart: Literal["temporary"] = "temporary",
+        restart: Restart = "temporary",
         **child_options: Unpack[ChildOptions],
     ) -> Worker:
         """Start a worker without waiting; see `fork` for the arguments.
@@ -189,37 +216,12 @@ class Primary:
             trio.ClosedResourceError: the primary has closed.
         """
         self._raise_if_closing()
-        options = checked_options(restart, child_options)
-        own = own_settings(self._settings, child_options)
-        plan = self._starter.plan(check_target(target, args, own), args, own)
-        worker_id, name, incarnation = self._names.claim(name)
-        life_options = LifeOptions(
-            worker_id=worker_id,
-            name=name,
-            config={**plan.config, "incarnation": incarnation},
-            cluster=self._cluster,
-            limits=limits_of(own),
-            **options,
-        )
-        return self._seat(life_options, incarnation, own, plan)
-
-    @trio.lowlevel.enable_ki_protection
-    def _seat(
-        self, options: LifeOptions, incarnation: int, settings: Settings, plan: Any
-    ) -> Worker:
-        seat = Seat(self._hub, self._ports, self._forget)
-
-        async def start() -> Any:
-            return await self._starter.start(plan, options.worker_id)
-
-        seat.life = Life(options, start, seat, self.mailbox, self._names)
-        seat.relay = Relay(seat.life, self._names)
-        seat.worker = Worker(incarnation=incarnation, settings=settings, life=seat.life, place=seat)
-        aid = main_actor(options.worker_id)
-        seat.life.sender = Ref(options.name, self._names, aid, seat.worker)
-        self._names.add(seat)
-        seat.forked()
-        self._nursery.start_soon(seat.life.run)
+        name = self._names.default() if name is None else name
+        child = child_of(name, target, args, restart, child_options)
+        launch = self._seating.check(child, self._settings)
+        place = self._tree.fork(child, launch)
+        seat = self._names.seat_named(place.name)
+        assert seat is not None
         return seat.worker
 
     def _seat_of(self, worker: Worker) -> Seat:
@@ -230,13 +232,8 @@ class Primary:
             raise ValueError(f"{worker!r} is not a worker of this primary")
         return seat
 
-    def _forget(self, seat: Seat) -> None:
-        self._names.remove(seat)
-        self._changed.set()
-        self._changed = trio.Event()
-
     def _raise_if_closing(self) -> None:
-        if self._closing:
+        if self._closing or self._tree.outcome is not None:
             raise trio.ClosedResourceError("the primary has closed")
 
     # ---- facts ----------------------------------------------------------------------------
@@ -386,18 +383,22 @@ class Primary:
             The workers stay told.
         """
         seconds = patience(timeout)
+        for place in list(self._tree.plan.places.values()):
+            if place.phase is Phase.WAITING:  # nobody comes back behind our back
+                self._tree.leaving(place)
         seats = list(self._seats.values())
         for seat in reversed(seats):
+            seat.leaving()
             seat.life.stop(seconds)
         for seat in seats:
             await seat.life.dead.wait()
         await trio.lowlevel.checkpoint()
 
     async def wait(self) -> None:
-        """Wait until no worker lives."""
+        """Wait until no worker lives or will be started again."""
         await trio.lowlevel.checkpoint()
-        while self._seats:
-            await self._changed.wait()
+        while not self._tree.is_idle():
+            await self._tree.changed.wait()
 
     def _stop_soon(self) -> None:
         """Begin the stop of the whole block; for the signal handlers of `run`.
@@ -418,40 +419,32 @@ class Primary:
         Asks and waits of ours that are in progress end now, and so do starts.
         """
         self._closing = self._names.closed = True
-        limit = self._shutdown_timeout
         for seat in reversed(list(self._seats.values())):
-            life = seat.life
-            life.close_primary()
+            seat.life.close_primary()
             seat.wake()
-            if life.options.shutdown == "brutal_kill" or not life.settled.is_set():
-                life.brutal_kill()
-            else:
-                life.stop(_drain_seconds(life.options.shutdown, limit))
-        with trio.move_on_after(math.inf if limit is None else limit):
+        limit = math.inf if self._shutdown_timeout is None else self._shutdown_timeout
+        self._seating.stop_by = trio.current_time() + limit
+        self._tree.stop()
+        with trio.move_on_after(limit):
             await self.wait()
         self._kill_all()
         await self.wait()
         self._names.loopback.close()
         self._ports.close()
-        await self._starter.aclose()
+        await self._seating.starter.aclose()
         self.mailbox._end()
         self._hub.close()
 
 
-def _drain_seconds(shutdown: float, limit: float | None) -> float:
-    """When to cancel a main, so that the rungs above still fit under the limit for all."""
-    if limit is None:
-        return shutdown
-    return min(shutdown, max(limit / 2, limit - 2 * RUNG_SECONDS))
-
-
-def _start_error(
-    worker: Worker, status: ExitStatus | None, start_timeout: float
-) -> WorkerStartError:
-    if status is not None and status.reason == "start_timeout":
-        text = f"worker {worker.name} was not ready within {start_timeout} seconds"
-        return WorkerStartError(text, status=status, timeout=start_timeout)
-    text = f"worker {worker.name} ended before it was ready: {status}"
-    if status is not None and status.error is not None and status.error.traceback:
-        text = "\n".join([text, *map(printable, status.error.traceback.splitlines())])
-    return WorkerStartError(text, status=status)
+def _limit_reached(root: Group, outcome: Outcome) -> RestartLimitReached:
+    restarts, within = root.budget.spent(), root.budget.within
+    _, status = outcome.status
+    cause = "" if outcome.place is None else f"; the last was {outcome.place.name}: {status}"
+    return RestartLimitReached(
+        f"{root.name}: {restarts} restarts within {within:g} seconds, of"
+        f" {root.budget.max_restarts} allowed{cause}",
+        name=root.name,
+        restarts=restarts,
+        within=within,
+        last_status=status,
+    )

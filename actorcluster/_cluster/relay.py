@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, final
 
 import attrs
@@ -65,13 +65,16 @@ _HERE: Final = main_actor(0)
 class Directory(Protocol):
     """Knows who has which name or id."""
 
-    def find(self, to: int | str) -> Relay:
-        """Give the worker meant.
+    def find(self, to: int | str) -> Relay | None:
+        """Give the worker meant; None: there is none just now, but `when_there` will tell.
 
         Raises:
             NoSuchActor: there never was one.
             PeerClosed: it is gone.
         """
+
+    def when_there(self, to: str, found: Callable[[Relay | PeerClosed], None]) -> None:
+        """Call ``found`` when there is a worker of that name again, or will be none any more."""
 
 
 @final
@@ -117,11 +120,11 @@ class Relay:
         else:
             life.connection.arrived(event.number)
             if not isinstance(event, CallReceived):
-                _Tell(event, self, target).begin()
+                _Tell(event, self, self._directory, target).begin()
             elif event.meta.get("find") is True:
-                _Find(event, self, target).begin()
+                _Find(event, self, self._directory, target).begin()
             else:
-                _Call(event, self, target).begin()
+                _Call(event, self, self._directory, target).begin()
 
     def remember(self, number: int, source: Life, event: TellReceived) -> None:
         """A message of somebody else's was queued for this worker."""
@@ -154,18 +157,45 @@ class Relay:
 class _Passage:
     """One message on its way from one worker to another."""
 
-    def __init__(self, event: TellReceived | CallReceived, source: Relay, target: Relay) -> None:
+    def __init__(
+        self,
+        event: TellReceived | CallReceived,
+        source: Relay,
+        directory: Directory,
+        target: Relay | None,
+    ) -> None:
         assert source.life.channel is not None
         self._event: Any = event
         self._source = source
         self._from: Channel = source.life.channel
-        self._target = target
+        self._directory = directory
+        self._to = target
         self._posting: Posting | None = None
         self._over = False
 
+    @property
+    def _target(self) -> Relay:
+        assert self._to is not None
+        return self._to
+
     def begin(self) -> None:
         """Go as soon as the target takes mail, or it turns out that it never will."""
-        self._target.life.when_sendable(self._go)
+        self._go_to(self._to)
+
+    def _go_to(self, target: Relay | None) -> None:
+        self._to = target
+        if target is None:
+            self._directory.when_there(self._event.to, self._found)
+        else:
+            target.life.when_sendable(self._go)
+
+    def _found(self, target: Relay | PeerClosed) -> None:
+        if self._over:
+            return
+        if isinstance(target, PeerClosed):
+            self._refuse(target)
+        else:
+            self._go_to(target)
 
     def _go(self) -> None:
         if self._over:
@@ -173,12 +203,30 @@ class _Passage:
         try:
             channel = self._target.life.channel_or_raise()
             parcel = self._parcel(channel)
+        except PeerClosed as exc:
+            if not self._goes_to_next():
+                self._refuse(exc)
+            return
         except Exception as exc:  # noqa: BLE001  (it is the sender's, and goes back to it)
-            self._leave()
-            self._fail(error_for(exc))
+            self._refuse(exc)
             return
         self._posting = Posting(parcel, lambda: self._commit(channel, parcel), self._went)
         channel.post(self._posting)
+
+    def _goes_to_next(self) -> bool:
+        """The target went before it took this; go to who has its name next, if there is anybody."""
+        try:
+            target = self._directory.find(self._event.to)
+        except (NoSuchActor, PeerClosed):
+            return False
+        if target is self._to:
+            return False
+        self._go_to(target)
+        return True
+
+    def _refuse(self, exc: Exception) -> None:
+        self._leave()
+        self._fail(error_for(exc))
 
     def _parcel(self, channel: Channel) -> Parcel:
         event, life = self._event, self._source.life
@@ -203,6 +251,8 @@ class _Passage:
         assert self._posting is not None
         error = self._posting.error
         self._posting = None
+        if isinstance(error, PeerClosed) and self._goes_to_next():
+            return
         self._leave()
         if error is not None:
             self._fail(error_for(error))
@@ -258,13 +308,14 @@ class _Find(_Awaited):
     def _go(self) -> None:
         if self._over:
             return
-        self._leave()
         life = self._target.life
         try:
             life.channel_or_raise()
         except PeerClosed as exc:
-            self._fail(error_for(exc))
+            if not self._goes_to_next():
+                self._refuse(exc)
             return
+        self._leave()
         aid = main_actor(life.options.worker_id)
         self._from.reply(self._event.channel, aid, None, keep_open=False)
         self._end()
@@ -274,8 +325,14 @@ class _Find(_Awaited):
 class _Call(_Awaited):
     """A message that the target answers."""
 
-    def __init__(self, event: CallReceived, source: Relay, target: Relay) -> None:
-        super().__init__(event, source, target)
+    def __init__(
+        self,
+        event: CallReceived,
+        source: Relay,
+        directory: Directory,
+        target: Relay | None,
+    ) -> None:
+        super().__init__(event, source, directory, target)
         self._deadline = deadline_of(event)
         self._question = Question(self._answered)
         self._number: int | None = None
@@ -284,7 +341,7 @@ class _Call(_Awaited):
         self._number = channel.post_call(parcel, self._deadline, self._question)
 
     def withdraw(self) -> None:
-        channel = self._target.life.channel
+        channel = None if self._to is None else self._to.life.channel
         if self._number is not None:  # it works on it; its answer ends the call, whatever it is
             assert channel is not None
             channel.connection.send_cancel(self._number)

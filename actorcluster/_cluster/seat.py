@@ -6,33 +6,50 @@ Runs in: primary
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar, final
+from typing import Final, TypeVar, final
 
+import attrs
 import trio
 
 from .._worker.exit import ExitStatus
 from .._worker.life import Life
+from .._worker.report import CrashReport, PastLife
 from .._worker.worker import Worker
 from ..wire import events as wire_events
+from ..wire._generated import State
 from ..wire.connection import Connection
 from . import events
 from .events import EventHub
+from .places import Phase, Place
 from .ports import Ports
 from .relay import Relay
+from .supervision import Supervision
 
 __all__ = ["Seat"]
 
 E = TypeVar("E", bound=events.Event)
+
+#: Of so many lives of a place it is known how they ended.
+_REMEMBERED: Final = 10
 
 
 @final
 class Seat:
     """A worker, its life, and what happened in it so far."""
 
-    def __init__(self, hub: EventHub, ports: Ports, forget: Callable[[Seat], None]) -> None:
+    def __init__(
+        self,
+        hub: EventHub,
+        ports: Ports,
+        forget: Callable[[Seat], None],
+        tree: Supervision,
+        place: Place,
+    ) -> None:
         self._hub = hub
         self._ports = ports
         self._forget = forget
+        self._tree = tree
+        self.place = place
         self.worker: Worker
         self.life: Life
         self.relay: Relay
@@ -64,11 +81,29 @@ class Seat:
             return False
         return events.Disconnect not in self.history or issubclass(events.Exit, kind)
 
+    @property
+    def takes_mail(self) -> bool:
+        """Whether it takes mail, or may once it is online."""
+        channel = self.life.channel
+        is_over = channel is not None and (
+            channel.ended or channel.connection.state in (State.CLOSING, State.CLOSED)
+        )
+        return self.life.takes_mail and not is_over
+
     def forked(self) -> None:
         """Its life begins."""
         self.emit(events.Fork(worker=self.worker))
 
+    def leaving(self) -> None:
+        """Somebody wants it gone, and nothing in its place."""
+        is_next_due = self.place.phase is Phase.WAITING and self.place.status[0] is self.worker
+        if self.life.status is None or is_next_due:  # else its successors are others' business
+            self._tree.leaving(self.place)
+
     # what the life tells (see Moments)
+
+    def ready(self) -> None:
+        self._tree.ready(self.place)
 
     def online(self) -> None:
         self.emit(events.Online(worker=self.worker))
@@ -82,9 +117,19 @@ class Seat:
         self.relay.gone()
         self.emit(events.Disconnect(worker=self.worker))
 
+    def reported(self, status: ExitStatus) -> ExitStatus:
+        now, place = trio.current_time(), self.place
+        if status.reason not in ("normal", "shutdown"):
+            history = tuple(_past(past, now) for past in place.history)
+            status = attrs.evolve(status, report=self._report(status, history, now))
+        one = (self.worker.incarnation, str(status), now)
+        place.history = (one, *place.history[: _REMEMBERED - 1])
+        return status
+
     def exited(self, status: ExitStatus) -> None:
         self._forget(self)
         self.emit(events.Exit(worker=self.worker, status=status))
+        self._tree.ended(self.place, self.worker, status)
 
     def failed(self, error: Exception) -> None:
         self.emit(events.Error(worker=self.worker, error=error))
@@ -97,6 +142,23 @@ class Seat:
 
     def bounced(self, event: wire_events.Undeliverable) -> bool:
         return self.relay.bounced(event)
+
+    def _report(self, status: ExitStatus, history: tuple[PastLife, ...], now: float) -> CrashReport:
+        life, worker = self.life, self.worker
+        return CrashReport(
+            name=worker.name,
+            worker_id=worker.id,
+            incarnation=worker.incarnation,
+            pid=worker.pid,
+            ended=str(status),
+            code=status.code,
+            signal=status.signal,
+            error=status.error,
+            rusage=status.rusage,
+            uptime=0.0 if life.ready_at is None else now - life.ready_at,
+            asks_in_flight=0 if life.channel is None else life.channel.statistics().asks_waiting,
+            history=history,
+        )
 
     # what the ports need (see PortClient)
 
@@ -119,3 +181,8 @@ class Seat:
     def listening(self, address: tuple[str, int] | str) -> None:
         self.life.set_listening()
         self.emit(events.Listening(worker=self.worker, address=address))
+
+
+def _past(past: tuple[int, str, float], now: float) -> PastLife:
+    incarnation, ended, at = past
+    return PastLife(incarnation=incarnation, ended=ended, ago=now - at)

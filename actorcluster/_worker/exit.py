@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, final
 import attrs
 
 from .._link.failure import remote_details, traceback_text, type_name
+from .report import CrashReport
+from .words import printable
 
 __all__ = [
     "ExitStatus",
@@ -20,7 +22,6 @@ __all__ = [
     "exit_status",
     "failure_from",
     "never_started",
-    "printable",
 ]
 
 Reason = Literal[
@@ -73,7 +74,7 @@ class ExitStatus:
         voluntary: the worker was told to leave, or asked to.
         error: what main raised, or why no process came into being; else None.
         rusage: ``resource.struct_rusage`` of the process, or None.
-        report: None; crash reports come with supervision.
+        report: more about it, when it failed; None for ``normal`` and ``shutdown``.
     """
 
     code: int | None
@@ -82,7 +83,7 @@ class ExitStatus:
     voluntary: bool = False
     error: RemoteFailure | None = None
     rusage: Any = attrs.field(default=None, repr=False)
-    report: None = None
+    report: CrashReport | None = attrs.field(default=None, repr=False)  # a page; print it
 
     def __str__(self) -> str:
         """Say it in a few words on one line, e.g. ``SIGKILL``, ``killed SIGTERM``, ``exit 3``."""
@@ -101,13 +102,6 @@ def _brief(text: str) -> str:
     """What is said first and last, where a traceback stands between."""
     first, *rest = text.strip().splitlines() or [""]
     return f"{first} {rest[-1].strip()}" if rest else first
-
-
-def printable(text: str) -> str:
-    """Escape what would do something to a terminal or a log file rather than be seen in it."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def signal_name(number: int) -> str:

@@ -43,12 +43,13 @@ from ..wire import events
 from ..wire._generated import MAJOR, MINOR, AbortCode, Reason, State
 from ..wire.connection import Connection
 from ..wire.values import RefAdapter
-from .exit import ExitStatus, RemoteFailure, exit_status, failure_from, never_started, printable
+from .exit import ExitStatus, RemoteFailure, exit_status, failure_from, never_started
 from .ladder import LOST_SECONDS, RUNG_SECONDS, Ladder
 from .mailbox import Mailbox, MergedMailbox, deliver, deliver_run
 from .message import withdraw
 from .moments import LifeOptions, LifeState, Moments
 from .process import Process
+from .words import printable
 
 __all__ = ["Life"]
 
@@ -74,6 +75,7 @@ class Life:
         settled: set once it is ready or dead, whichever comes first.
         sendable: set when mail can be sent, or never can be again.
         is_sendable: whether it is set; asked for each message.
+        ready_at: when it was ready, or None.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Life:
         self._moments = moments
         self._starting = trio.CancelScope()
         self._start_deadline = math.inf
+        self.ready_at: float | None = None
         self._ladder = Ladder()
         self._error: RemoteFailure | None = None
         self._stop_reason: int = Reason.SHUTDOWN
@@ -226,6 +229,7 @@ class Life:
         self._moments.disconnected()
 
     def _finish(self, status: ExitStatus) -> None:
+        status = self._moments.reported(status)
         never_connected = self.state in ("none", "online", "listening", "disconnecting")
         self.status = status
         if never_connected:
@@ -260,6 +264,12 @@ class Life:
         self.sendable.set()
         while self._held:
             self._held.popleft()()
+
+    @property
+    def takes_mail(self) -> bool:
+        """Whether it takes mail, or may once it is online."""
+        is_leaving = self.told_to_stop or self._said_goodbye or self.state == "disconnected"
+        return self.status is None and not is_leaving
 
     def channel_or_raise(self) -> Channel:
         """Give the channel, which takes mail since `sendable`.
@@ -410,7 +420,9 @@ class Life:
         """The worker is what its ``ready`` option waits for."""
         if not self.settled.is_set():
             self.was_ready = True
+            self.ready_at = trio.current_time()
             self.settled.set()
+            self._moments.ready()
 
     def _on_leave(self, event: events.Leave) -> None:
         self.stop(self._shutdown_seconds(), event.reason)

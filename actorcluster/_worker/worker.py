@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import signal as signals
 from time import perf_counter
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, final
 
 import attrs
 import trio
@@ -41,6 +41,13 @@ class WorkerStatistics:
     channel: ChannelStatistics | None
 
 
+class Owner(Protocol):
+    """Whoever decides what follows when a worker ends."""
+
+    def leaving(self) -> None:
+        """Somebody wants the worker gone, and nothing in its place."""
+
+
 @final
 class Worker:
     """One process life; a restart makes a new object with a new ``id`` and ``pid``.
@@ -54,9 +61,7 @@ class Worker:
         settings: the `Settings` it was forked with.
     """
 
-    def __init__(
-        self, *, incarnation: int, settings: Settings, life: Life, place: object = None
-    ) -> None:
+    def __init__(self, *, incarnation: int, settings: Settings, life: Life, place: Owner) -> None:
         self.id = life.options.worker_id
         self.name = life.options.name
         self.incarnation = incarnation
@@ -223,6 +228,16 @@ class Worker:
                 raise trio.ClosedResourceError("the primary has closed") from None
             raise
 
+    @property
+    def takes_mail(self) -> bool:
+        """Whether it takes mail, or may once it is online."""
+        return self._life.takes_mail
+
+    async def until_sendable(self) -> None:
+        """Wait until it takes mail, or never will."""
+        if not self._life.sendable.is_set():
+            await self._life.sendable.wait()
+
     async def _online(self) -> Channel:
         if not self._life.sendable.is_set():
             await self._life.sendable.wait()
@@ -247,7 +262,9 @@ class Worker:
         Cancellation:
             The worker stays told.
         """
-        self._life.stop(patience(timeout))
+        seconds = patience(timeout)
+        self.place.leaving()
+        self._life.stop(seconds)
         return await self.wait()
 
     def kill(self, signal: str | int = "SIGTERM") -> None:

@@ -7,51 +7,69 @@ from typing import Any
 
 import pytest
 
-from actorcluster import Settings
-from actorcluster._cluster.options import checked_options, limits_of, own_settings
+from actorcluster import Backoff, Child, Settings
+from actorcluster._cluster.options import child_of, limits_of, own_settings
 
 BASE = Settings(env={"A": "1", "B": "2"}, exec="script.py", args=["x"])
 
 
+def fork_of(given: Any, *, restart: Any = "temporary") -> Child:
+    """The spec of such a fork."""
+    return child_of("one", "module:function", (), restart, given)
+
+
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    "given",
     [
-        ({}, {}),
-        ({"ready": "called"}, {"ready": "called"}),
-        ({"start_timeout": 3, "shutdown": "brutal_kill"}, None),
-        ({"start_timeout": math.inf, "shutdown": math.inf}, None),
-        ({"shutdown": 0}, None),
-        ({"env": {"X": "1"}, "exec": "a", "settings": {}}, {}),
+        {},
+        {"ready": "called"},
+        {"start_timeout": 3, "shutdown": "brutal_kill"},
+        {"start_timeout": math.inf, "shutdown": math.inf},
+        {"shutdown": 0},
+        {"env": {"X": "1"}, "exec": "a", "settings": {}},
+        {"backoff": Backoff(min=1)},
     ],
 )
-def test_accepted(given: Any, expected: dict[str, Any] | None) -> None:
-    assert (given if expected is None else expected) == checked_options("temporary", given)
+@pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
+def test_accepted(given: Any, restart: str) -> None:
+    child = fork_of(given, restart=restart)
+    assert {**given, "restart": restart} == {
+        name: getattr(child, name) for name in (*given, "restart")
+    }
 
 
 @pytest.mark.parametrize(
     ("given", "error", "field"),
     [
         ({"redy": "online"}, TypeError, "redy"),
+        ({"cwd": "/"}, TypeError, "give settings={'cwd': ...}"),
         ({"ready": "maybe"}, ValueError, "ready"),
-        ({"ready": None}, ValueError, "ready"),
+        ({"ready": None}, TypeError, "ready"),
         ({"start_timeout": -1}, ValueError, "start_timeout"),
         ({"start_timeout": math.nan}, ValueError, "start_timeout"),
         ({"start_timeout": "5"}, TypeError, "start_timeout"),
         ({"start_timeout": True}, TypeError, "start_timeout"),
         ({"shutdown": -0.1}, ValueError, "shutdown"),
-        ({"shutdown": "kill"}, TypeError, "shutdown"),
+        ({"shutdown": "kill"}, ValueError, "shutdown"),
         ({"shutdown": None}, TypeError, "shutdown"),
+        ({"backoff": 3}, TypeError, "backoff"),
+        ({"settings": {"nosuch": 1}}, TypeError, "nosuch"),
+        ({"settings": 5}, TypeError, "settings"),
+        ({"env": 5}, TypeError, "env"),
+        ({"exec": 5}, TypeError, "exec"),
     ],
 )
 def test_refused(given: Any, error: type[Exception], field: str) -> None:
     with pytest.raises(error, match=field):
-        checked_options("temporary", given)
+        fork_of(given)
 
 
-@pytest.mark.parametrize("restart", ["permanent", "transient", "", None])
-def test_restarts_come_later(restart: Any) -> None:
-    with pytest.raises(ValueError, match="restart must be 'temporary'"):
-        checked_options(restart, {})
+@pytest.mark.parametrize(
+    ("restart", "error"), [("always", ValueError), ("", ValueError), (None, TypeError)]
+)
+def test_restart_is_one_of_three(restart: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="restart must be 'permanent', 'transient' or 'temporary'"):
+        fork_of({}, restart=restart)
 
 
 @pytest.mark.parametrize(
@@ -70,21 +88,7 @@ def test_restarts_come_later(restart: Any) -> None:
     ],
 )
 def test_own_settings(given: Any, expected: Settings) -> None:
-    assert expected == own_settings(BASE, given)
-
-
-@pytest.mark.parametrize(
-    ("given", "field"),
-    [
-        ({"settings": {"nosuch": 1}}, "nosuch"),
-        ({"settings": 5}, "settings"),
-        ({"env": 5}, "env"),
-        ({"exec": 5}, "exec"),
-    ],
-)
-def test_wrong_settings_name_the_field(given: Any, field: str) -> None:
-    with pytest.raises(TypeError, match=field):
-        own_settings(BASE, given)
+    assert expected == own_settings(BASE, fork_of(given))
 
 
 def test_limits_follow_the_largest_message() -> None:

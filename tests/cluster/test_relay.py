@@ -7,7 +7,7 @@ import gc
 import math
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import attrs
@@ -51,6 +51,9 @@ class Hall:
         if to not in self.relays:
             raise NoSuchActor(f"there is no actor {to!r}", code="no_such_actor")
         return self.relays[to]
+
+    def when_there(self, to: str, found: Callable[[Relay | PeerClosed], None]) -> None:
+        raise AssertionError("everybody is there, or nobody ever")
 
     def end(self, name: str) -> End:
         """The worker's end of its channel."""

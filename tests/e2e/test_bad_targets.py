@@ -157,9 +157,13 @@ async def test_a_handle_is_no_argument(tmp_path: Path) -> None:
     ("options", "error", "text"),
     [
         ({"ready": "soon"}, ValueError, "ready must be 'online', 'listening' or 'called'"),
-        ({"restart": "always"}, ValueError, "restart must be 'temporary'"),
-        ({"start_timeout": -1}, ValueError, "start_timeout must not be negative"),
-        ({"shutdown": "soon"}, TypeError, "shutdown must be a number of seconds"),
+        (
+            {"restart": "always"},
+            ValueError,
+            "restart must be 'permanent', 'transient' or 'temporary', not 'always'",
+        ),
+        ({"start_timeout": -1}, ValueError, "start_timeout must be a number of seconds, 0 or more"),
+        ({"shutdown": "soon"}, ValueError, "shutdown must be a number of seconds"),
         ({"shutdwon": 1}, TypeError, "no such option of fork: shutdwon; there are name, restart"),
         ({"port": 1}, TypeError, "arguments of the target are positional"),
         ({"silent": True}, TypeError, "give settings={'silent': ...}"),

@@ -118,6 +118,30 @@ async def test_respawn() -> None:
         await interrupted(program)
 
 
+async def test_supervised() -> None:
+    async with example("supervised.py", "0") as program:
+        pid = int((await program.says(r"  store up pid (\d+)"))[1])
+        first, second = [await program.says(rf"    web.{number} up pid (\d+)") for number in (1, 2)]
+        url = (await program.says(r"serving (\S+)"))[1]
+        answers = sorted([await fetch(url), await fetch(url)])
+        assert [["web.1", f"{first[1]}:"], ["web.2", f"{second[1]}:"]] == [
+            answer.split()[:2] for answer in answers
+        ]
+        assert {"1", "2"} == {answer.split()[-1] for answer in answers}
+
+        os.kill(int(first[1]), signal.SIGKILL)
+        await program.says(r"web.1: SIGKILL, again in 0.01 s")
+        counted = {(await fetch(url)).split()[-1] for _ in range(2)}
+        assert {"3", "4"} == counted  # the store has noticed nothing
+
+        os.kill(pid, signal.SIGKILL)
+        await program.says(r"store: SIGKILL, again in 0.01 s")
+        assert "request 1" in await fetch(url)
+        assert "request 2" in await fetch(url + "quit")
+        await program.says("the watch has ended, and so has everything")
+        assert 0 == await program.ends(), program.text
+
+
 async def test_echo() -> None:
     async with example("echo.py") as program:
         assert 0 == await program.ends()

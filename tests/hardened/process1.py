@@ -64,7 +64,7 @@ async def main() -> None:
                 assert (False, 1) == (state == "Z", parent), processes()
                 os.kill(pid, signal.SIGKILL)
             orphans.update(pids)
-        server: Any = primary._starter._server
+        server: Any = primary._seating.starter._server
         await gone(orphans)
         # Who has died before them is still there, for whoever has the object.
         assert ("Z", 1) == processes()[kept.pid]

@@ -82,7 +82,7 @@ def sockets(pid: int) -> set[str]:
 
 def guards(primary: Any) -> list[int]:
     """The pid of its fork server."""
-    server = primary._starter._server
+    server = primary._seating.starter._server
     return [] if server is None or server.pid is None else [server.pid]
 
 

@@ -53,7 +53,7 @@ class Books:
                         self._kill()
 
     def _kill(self) -> None:
-        pid = self._primary._starter._server.pid
+        pid = self._primary._seating.starter._server.pid
         if pid is not None and pid not in self.killed:  # else the next exit will do
             os.kill(pid, signal.SIGKILL)
             self.killed.add(pid)

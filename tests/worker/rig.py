@@ -60,6 +60,16 @@ class Moments:
     def online(self) -> None:
         self._note("online")
 
+    def ready(self) -> None:
+        """Life.settled tells that too."""
+
+    def reported(self, status: ExitStatus) -> ExitStatus:
+        """Nothing is known beyond what the life knows."""
+        return status
+
+    def leaving(self) -> None:
+        self._note("leaving")
+
     def draining(self) -> None:
         self._note("draining")
 

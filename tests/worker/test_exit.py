@@ -14,8 +14,8 @@ from actorcluster._worker.exit import (
     exit_status,
     failure_from,
     never_started,
-    printable,
 )
+from actorcluster._worker.words import printable
 
 FAILURE = RemoteFailure(type="ValueError", text="broken")
 VERDICTS: tuple[Verdict, ...] = ("killed", "start_timeout", "protocol", "lost")

@@ -268,7 +268,7 @@ async def test_a_worker_by_exec_is_guarded_all_the_same(
         worker = await primary.fork(actors.idle, settings={"start_method": "exec"})
         assert "forkserver" == await started_by(primary)  # it guards by then
         assert "exec" == worker.start_method
-        server = primary._starter._server
+        server = primary._seating.starter._server
         assert server is not None
         assert [worker.pid] == [process.pid for process in server._guarded if not process.poll()]
     assert [] == caplog.messages
@@ -279,7 +279,7 @@ async def test_a_guard_takes_the_server_that_there_is(modules: Path) -> None:
     """Which may be another one than when it was asked for; it does not bring the old one back."""
     async with open_primary() as primary, trio.open_nursery() as nursery:
         await started_by(primary)
-        starter: Any = primary._starter
+        starter: Any = primary._seating.starter
         async with starter._changing:
             nursery.start_soon(functools.partial(started_by, primary, preload=["ac_one"]))
             await trio.testing.wait_all_tasks_blocked()
@@ -301,7 +301,7 @@ async def test_an_interpreter_that_cannot_fork(
         worker = await primary.fork(actors.idle, settings={"start_method": "exec"})
         assert "exec" == await started_by(primary)
         assert worker.is_connected()
-        server = primary._starter._server
+        server = primary._seating.starter._server
         assert server is not None
         await until(lambda: worker.pid in [process.pid for process in server._guarded])
     assert "cannot fork: 2 threads after preloading" in caplog.text

@@ -16,7 +16,7 @@ from tests.worker.test_life import leaves
 
 
 def worker_of(one: Rig) -> Worker:
-    return Worker(incarnation=4, settings=Settings(args=["x"]), life=one.life)
+    return Worker(incarnation=4, settings=Settings(args=["x"]), life=one.life, place=one.moments)
 
 
 async def test_facts_through_a_whole_life() -> None:

@@ -1,0 +1,184 @@
+"""Gives each life its seat: the one place where a worker comes into being.
+
+Runs in: primary
+
+A place in the tree outlives its workers. What it runs is found and checked once, when the place is
+made; each life of it is then a `Seat` with a `Worker`, a `Life` and a `Relay`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Final, final
+
+import attrs
+import trio
+
+from .._worker.ladder import RUNG_SECONDS
+from .._worker.life import Life
+from .._worker.mailbox import MergedMailbox
+from .._worker.moments import LifeOptions
+from .._worker.process import Process
+from .._worker.ref import Ref, main_actor
+from .._worker.settings import Settings
+from .._worker.start import Plan, Starter
+from .._worker.targets import check_target
+from .._worker.worker import Worker
+from .events import EventHub
+from .names import Names
+from .options import limits_of, own_settings
+from .places import Place
+from .ports import Ports
+from .relay import Relay
+from .seat import Seat
+from .supervision import Supervision
+from .ties import below
+from .tree import Child
+
+__all__ = ["Launch", "Seating", "drain_seconds"]
+
+_BRUTAL: Final = "brutal_kill"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Launch:
+    """What a place runs, checked.
+
+    Attributes:
+        child: its spec.
+        settings: of this place.
+        plan: how to start it.
+    """
+
+    child: Child
+    settings: Settings
+    plan: Plan
+
+
+@final
+class Seating:
+    """Begins and ends the lives of one primary's places.
+
+    Args:
+        nursery: each life is a task in it.
+        names: who has which.
+        hub: for events.
+        ports: shared ones.
+        mailbox: the primary's.
+
+    Attributes:
+        tree: whose places these are; set by the owner.
+        starter: makes processes.
+        stop_by: when everything has to be gone.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        *,
+        names: Names,
+        hub: EventHub,
+        ports: Ports,
+        mailbox: MergedMailbox,
+    ) -> None:
+        self.tree: Supervision
+        self.starter = Starter(nursery)
+        self.stop_by = math.inf
+        self._nursery = nursery
+        self._names = names
+        self._hub = hub
+        self._ports = ports
+        self._mailbox = mailbox
+        self._cluster = os.urandom(16)
+
+    # ---- places ---------------------------------------------------------------------------
+
+    def check(self, child: Child, settings: Settings) -> Launch:
+        """Find out whether and how a child can be started.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: it cannot; see `Primary.fork`.
+        """
+        own = own_settings(settings, child)
+        target = check_target(child.target, child.args, own)
+        plan = self.starter.plan(target, child.args, own)
+        return Launch(child=child, settings=own, plan=plan)
+
+    def check_all(self, top: Place, settings: Settings) -> None:
+        """Find out whether a place and all below it can be started, and how.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: one cannot; the text begins with its name.
+        """
+        for place in below(top):
+            if isinstance(place.spec, Child):
+                try:
+                    place.launch = self.check(place.spec, settings)
+                except (TypeError, ValueError, RuntimeError) as error:
+                    raise type(error)(f"{place.name}: {error}") from error
+
+    # ---- lives ----------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    def begin(self, place: Place) -> None:
+        """Begin a life; what goes wrong with it is its end."""
+        launch: Launch = place.launch
+        child, plan = launch.child, launch.plan
+        worker_id, incarnation = self._names.claim(place.name)
+        options = LifeOptions(
+            worker_id=worker_id,
+            name=place.name,
+            config={**plan.config, "incarnation": incarnation},
+            cluster=self._cluster,
+            limits=limits_of(launch.settings),
+            ready=child.ready,
+            start_timeout=child.start_timeout,
+            shutdown=child.shutdown,
+        )
+        seat = Seat(self._hub, self._ports, self._release, self.tree, place)
+
+        async def start() -> Process:
+            return await self.starter.start(plan, worker_id)
+
+        seat.life = Life(options, start, seat, self._mailbox, self._names)
+        seat.relay = Relay(seat.life, self._names)
+        seat.worker = Worker(
+            incarnation=incarnation, settings=launch.settings, life=seat.life, place=seat
+        )
+        seat.life.sender = Ref(place.name, self._names, main_actor(worker_id), seat.worker)
+        self._names.add(seat)
+        seat.forked()
+        self._nursery.start_soon(seat.life.run)
+
+    def end(self, place: Place) -> None:
+        """End a life as its child says, and before `stop_by`."""
+        seat = self._names.seat_named(place.name)
+        if seat is None:
+            return
+        life = seat.life
+        shutdown = life.options.shutdown
+        left = self.stop_by - trio.current_time()
+        if shutdown == _BRUTAL or not life.settled.is_set() or left <= 0:
+            life.brutal_kill()
+        else:
+            life.stop(drain_seconds(shutdown, left))
+
+    def look_again(self) -> None:
+        """Something has changed: who waits for somebody may go on."""
+        self._names.look_again()
+
+    def _release(self, seat: Seat) -> None:
+        """A life is over: its names are free."""
+        self._names.remove(seat)
+
+
+def drain_seconds(shutdown: float, left: float) -> float:
+    """When to cancel a main, so that the rungs above still fit under the limit for all.
+
+    Args:
+        shutdown: what it was promised.
+        left: until everything has to be gone.
+    """
+    return min(shutdown, max(left / 2, left - 2 * RUNG_SECONDS))

@@ -1,0 +1,259 @@
+"""Carries out what a plan decides: begins and ends lives, tells what happened, watches the clock.
+
+Runs in: primary
+
+Nothing is decided here. Each call tells the plan one thing and then does all that follows from it,
+in one step: whoever looks at the tree between two checkpoints finds it whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol, final
+
+import trio
+
+from .._worker.exit import ExitStatus
+from .._worker.worker import Worker
+from . import events
+from .places import (
+    Action,
+    Down,
+    Finished,
+    GaveUp,
+    Group,
+    Outcome,
+    Phase,
+    Place,
+    Restarting,
+    Start,
+    Stop,
+    Up,
+)
+from .plan import Plan
+from .tree import Spec, Supervisor
+
+__all__ = ["Death", "Lives", "Supervision"]
+
+log = logging.getLogger("actorcluster.supervisor")
+
+#: Of one place in a row so many restarts are logged one by one, then each power of two.
+_LOGGED: Final = 8
+
+
+class Death(NamedTuple):
+    """How a life ended, and whose that was: what the plan hands on as a status."""
+
+    worker: Worker
+    status: ExitStatus
+
+
+class Lives(Protocol):
+    """Who begins and ends the lives of places; neither waits nor raises."""
+
+    @trio.lowlevel.enable_ki_protection
+    def begin(self, place: Place) -> None: ...
+    @trio.lowlevel.enable_ki_protection
+    def end(self, place: Place) -> None: ...
+    def look_again(self) -> None: ...
+
+
+@final
+class Supervision:
+    """The tree of one primary.
+
+    Args:
+        tree: its spec.
+        lives: does what has to be done.
+        hub: is told.
+        on_end: called when the tree has ended.
+
+    Attributes:
+        plan: what there is, and what becomes of it.
+        settled: set once the whole tree is up, or has ended.
+        outcome: how the tree ended, once it has.
+        changed: set when something has; then there is a new one.
+    """
+
+    def __init__(
+        self,
+        tree: Supervisor,
+        lives: Lives,
+        hub: events.EventHub,
+        on_end: Callable[[Outcome], None],
+    ) -> None:
+        self.plan = Plan(tree, random.random)
+        self._forks = self.plan.add_forks()
+        self.settled = trio.Event()
+        self.outcome: Outcome | None = None
+        self._lives = lives
+        self._hub = hub
+        self._on_end = on_end
+        self._sleep = trio.CancelScope()
+        self._is_busy = False
+        self.changed = trio.Event()
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Start what is due when it is due; until cancelled."""
+        while True:
+            with trio.CancelScope() as self._sleep:
+                self._sleep.deadline = self.plan.deadline()
+                await trio.sleep_forever()
+            self.plan.tick(trio.current_time())
+            self._carry_out()
+
+    # ---- what happens ---------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    def start(self) -> None:
+        """Start the tree."""
+        self.plan.start(trio.current_time())
+        self._carry_out()
+
+    @trio.lowlevel.enable_ki_protection
+    def stop(self) -> None:
+        """Stop the tree, unless it has ended."""
+        self.plan.stop(trio.current_time())
+        self._carry_out()
+
+    def ready(self, place: Place) -> None:
+        """A life is ready."""
+        self.plan.up(place, trio.current_time())
+        self._carry_out()
+
+    def ended(self, place: Place, worker: Worker, status: ExitStatus) -> None:
+        """A life has ended."""
+        self.plan.ended(place, status.reason, Death(worker, status), trio.current_time())
+        self._carry_out()
+
+    @trio.lowlevel.enable_ki_protection
+    def leaving(self, place: Place) -> None:
+        """A life was told to end by somebody's hand, and nothing is to follow it."""
+        if place.phase is Phase.WAITING:
+            self.plan.end(place, trio.current_time())
+        else:
+            self.plan.leaving(place)
+        self._carry_out()
+
+    @trio.lowlevel.enable_ki_protection
+    def fork(self, spec: Spec, launch: object) -> Place:
+        """Start one more child of the last child of the root.
+
+        Raises:
+            ValueError: the name is taken.
+            trio.ClosedResourceError: the tree is stopping.
+        """
+        if self._forks.phase is not Phase.UP:
+            raise trio.ClosedResourceError("the supervisor of forked workers is stopping")
+        past = self._forks.children.get(spec.name)
+        if past is not None and past.phase is Phase.DOWN:
+            self.plan.delete(past)  # names are unique among the living
+        place = self.plan.add(spec, self._forks)
+        place.launch = launch
+        self.plan.begin(place, trio.current_time())
+        self._carry_out()
+        return place
+
+    def begin(self, place: Place) -> None:
+        """Start a child that is down.
+
+        Raises:
+            ValueError: it is not down.
+        """
+        self.plan.begin(place, trio.current_time())
+        self._carry_out()
+
+    def end(self, place: Place) -> None:
+        """Stop a child by hand."""
+        self.plan.end(place, trio.current_time())
+        self._carry_out()
+
+    @trio.lowlevel.enable_ki_protection
+    def delete(self, place: Place) -> None:
+        """Forget a child that is down.
+
+        Raises:
+            ValueError: it is not down.
+        """
+        self.plan.delete(place)
+        self._carry_out()
+
+    # ---- what is known --------------------------------------------------------------------
+
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and nothing is going to."""
+        return not self.plan.root.active
+
+    # ---- carrying out ---------------------------------------------------------------------
+
+    def _carry_out(self) -> None:
+        if self._is_busy:
+            return  # what we do has led back here: the loop below sees what follows
+        self._is_busy = True
+        try:
+            while actions := self.plan.take():
+                for action in actions:
+                    self._do(action)
+        finally:
+            self._is_busy = False
+        self._lives.look_again()
+        changed, self.changed = self.changed, trio.Event()
+        changed.set()
+        deadline = self.plan.deadline()
+        self._sleep.deadline = min(self._sleep.deadline, deadline)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Start(place):
+                if place.phase is Phase.STARTING:  # else it was told to stop since
+                    self._lives.begin(place)
+            case Stop(place):
+                self._lives.end(place)
+            case Restarting():
+                self._tell_restart(action)
+            case GaveUp(place, death):
+                self._tell_gave_up(place, death)
+            case Finished(outcome):
+                self.outcome = outcome
+                self.settled.set()
+                self._on_end(outcome)
+            case Up(place) if place.parent is None:
+                self.settled.set()
+            case Up() | Down():
+                pass
+
+    def _tell_restart(self, action: Restarting) -> None:
+        name, (worker, status) = action.place.name, action.status
+        self._hub.emit(
+            events.Restart(
+                worker=worker,
+                name=name,
+                status=status,
+                delay=action.delay,
+                attempt=action.attempt,
+            )
+        )
+        n = action.attempt
+        if n <= _LOGGED or n & (n - 1) == 0:
+            left_out = "" if n <= _LOGGED else ", since the last such line it was not logged"
+            log.warning(
+                "%s: %s; restart in %.3g s, number %d in a row%s",
+                name,
+                status,
+                action.delay,
+                n,
+                left_out,
+            )
+
+    def _tell_gave_up(self, place: Place, death: Any) -> None:
+        worker, status = death
+        self._hub.emit(events.GaveUp(worker=worker, name=place.name, status=status))
+        log.error("%s: %s; given up", place.name, status)
+
+
+def describe(group: Group) -> str:
+    """Say what a group's budget was, for an error."""
+    return f"{group.budget.spent()} restarts within {group.budget.within:g} seconds"

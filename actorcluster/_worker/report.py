@@ -1,0 +1,83 @@
+"""What is told about a life that ended badly: one value, and a page for people.
+
+Runs in: primary
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+
+from .words import printable
+
+if TYPE_CHECKING:
+    from .exit import RemoteFailure
+
+__all__ = ["CrashReport", "PastLife"]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class PastLife:
+    """An earlier life of the same name.
+
+    Attributes:
+        incarnation: its number.
+        ended: in a few words, as ``str`` of its `ExitStatus`.
+        ago: seconds from its end to the end of the life that is reported.
+    """
+
+    incarnation: int
+    ended: str
+    ago: float
+
+
+@final
+@attrs.frozen(kw_only=True)
+class CrashReport:
+    """Why a worker failed, and what was going on; ``str`` makes a page of it.
+
+    Attributes:
+        name: of its place in the tree.
+        worker_id: of the worker.
+        incarnation: of that name.
+        pid: of the process; None if there was none.
+        ended: in a few words, as ``str`` of the `ExitStatus`.
+        code: exit code or None.
+        signal: name of the signal or None.
+        error: what main raised, with the traceback, or None.
+        rusage: ``resource.struct_rusage`` of the process, or None.
+        uptime: seconds that it was ready; 0.0 if it never was.
+        asks_in_flight: asks to it that were not answered when it ended.
+        history: earlier lives of that name that the primary remembers, the last one first.
+    """
+
+    name: str
+    worker_id: int
+    incarnation: int
+    pid: int | None
+    ended: str
+    code: int | None
+    signal: str | None
+    error: RemoteFailure | None
+    rusage: Any
+    uptime: float
+    asks_in_flight: int
+    history: tuple[PastLife, ...]
+
+    def __str__(self) -> str:
+        """Make a page for people: nothing of it can do anything to a terminal."""
+        who = f"worker {self.worker_id}, life {self.incarnation}, process {self.pid}"
+        lines = [f"{self.name} failed: {self.ended}", f"  {who}, ready for {self.uptime:.3g} s"]
+        if self.rusage is not None:
+            cpu = self.rusage.ru_utime + self.rusage.ru_stime
+            lines.append(f"  {cpu:.3g} s of CPU, at most {self.rusage.ru_maxrss / 1024:.3g} MiB")
+        lines.append(f"  asks in flight: {self.asks_in_flight}")
+        lines += [
+            f"  life {past.incarnation} ended {past.ago:.3g} s before: {past.ended}"
+            for past in self.history
+        ]
+        if self.error is not None and self.error.traceback:
+            lines += ["  " + printable(line) for line in self.error.traceback.splitlines()]
+        return "\n".join(lines)
