@@ -173,6 +173,7 @@ class Names(Home):
                 except PeerClosed:
                     if not self._is_between_lives(ref):
                         raise
+                    await trio.lowlevel.checkpoint()
                 else:
                     return
 

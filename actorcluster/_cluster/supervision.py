@@ -23,7 +23,6 @@ from .places import (
     Down,
     Finished,
     GaveUp,
-    Group,
     Outcome,
     Phase,
     Place,
@@ -53,9 +52,7 @@ class Death(NamedTuple):
 class Lives(Protocol):
     """Who begins and ends the lives of places; neither waits nor raises."""
 
-    @trio.lowlevel.enable_ki_protection
     def begin(self, place: Place) -> None: ...
-    @trio.lowlevel.enable_ki_protection
     def end(self, place: Place) -> None: ...
     def look_again(self) -> None: ...
 
@@ -157,6 +154,7 @@ class Supervision:
         self._carry_out()
         return place
 
+    @trio.lowlevel.enable_ki_protection
     def begin(self, place: Place) -> None:
         """Start a child that is down.
 
@@ -166,6 +164,7 @@ class Supervision:
         self.plan.begin(place, trio.current_time())
         self._carry_out()
 
+    @trio.lowlevel.enable_ki_protection
     def end(self, place: Place) -> None:
         """Stop a child by hand."""
         self.plan.end(place, trio.current_time())
@@ -252,8 +251,3 @@ class Supervision:
         worker, status = death
         self._hub.emit(events.GaveUp(worker=worker, name=place.name, status=status))
         log.error("%s: %s; given up", place.name, status)
-
-
-def describe(group: Group) -> str:
-    """Say what a group's budget was, for an error."""
-    return f"{group.budget.spent()} restarts within {group.budget.within:g} seconds"
