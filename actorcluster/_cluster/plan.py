@@ -161,14 +161,7 @@ class Plan:
             self._is_up(place, now)
 
     def ended(self, place: Place, reason: str, status: object, now: float) -> None:
-        """A child that was started has ended, whatever it was doing.
-
-        Args:
-            place: whose life it was.
-            reason: see `ExitStatus`.
-            status: to be handed on.
-            now: the time.
-        """
+        """A child that was started has ended, whatever it was doing; ``status`` is handed on."""
         was = place.phase
         place.enter(DOWN)
         place.status = status
@@ -363,10 +356,13 @@ class Plan:
         if group.strategy == "one_for_one":
             place.enter(WAITING)
             place.due = due
+            if place in group.agenda:  # it gave up before it was up, and waits alone now
+                group.agenda.remove(place)
             if delay <= 0:
                 self._start(place, now)
             else:
                 self._set_timer(place, due)
+            self._proceed(group, now)
             return
         tied = tied_to(place, group)
         if group.agenda:  # what waits in it goes on waiting, before and behind those that are tied
