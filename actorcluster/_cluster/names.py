@@ -111,7 +111,7 @@ class Names(Home):
             seat = self._seat_of_actor(to)
             return self._gone_for_good(to) if seat is None else seat
         seat = self._by_name.get(to)
-        if seat is not None and seat.takes_mail:
+        if seat is not None and seat.life.takes_mail:
             return seat
         place = self.tree.plan.places.get(to)
         if place is not None and place.is_group:
@@ -131,7 +131,7 @@ class Names(Home):
         turn = self._turns.get(place.name, 0)
         for number in range(turn, turn + len(slots)):
             seat = self._by_name.get(slots[number % len(slots)].name)
-            if seat is not None and seat.takes_mail:
+            if seat is not None and seat.life.takes_mail:
                 self._turns[place.name] = (number + 1) % len(slots)
                 return seat
         if any(map(may_return, slots)):
@@ -227,7 +227,7 @@ class Names(Home):
             seat = self._seat(ref.name)
         except (NoSuchActor, PeerClosed):
             return False
-        return seat is None or seat.takes_mail
+        return seat is None or seat.life.takes_mail
 
 
 def _is_main(aid: int) -> bool:

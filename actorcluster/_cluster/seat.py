@@ -16,7 +16,6 @@ from .._worker.life import Life
 from .._worker.report import CrashReport, PastLife
 from .._worker.worker import Worker
 from ..wire import events as wire_events
-from ..wire._generated import State
 from ..wire.connection import Connection
 from . import events
 from .events import EventHub
@@ -80,15 +79,6 @@ class Seat:
         if events.Exit in self.history:
             return False
         return events.Disconnect not in self.history or issubclass(events.Exit, kind)
-
-    @property
-    def takes_mail(self) -> bool:
-        """Whether it takes mail, or may once it is online."""
-        channel = self.life.channel
-        is_over = channel is not None and (
-            channel.ended or channel.connection.state in (State.CLOSING, State.CLOSED)
-        )
-        return self.life.takes_mail and not is_over
 
     def forked(self) -> None:
         """Its life begins."""

@@ -268,8 +268,11 @@ class Life:
     @property
     def takes_mail(self) -> bool:
         """Whether it takes mail, or may once it is online."""
-        is_leaving = self.told_to_stop or self._said_goodbye or self.state == "disconnected"
-        return self.status is None and not is_leaving
+        if self.told_to_stop or self._said_goodbye or self.state == "disconnected":
+            return False
+        if self.channel is not None and self.channel.ended:
+            return False
+        return self.status is None and self.connection.state not in (State.CLOSING, State.CLOSED)
 
     def channel_or_raise(self) -> Channel:
         """Give the channel, which takes mail since `sendable`.
