@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections import deque
-from collections.abc import Callable
 from typing import Any, final
 
 import trio
@@ -19,7 +17,7 @@ from ..errors import NoSuchActor, PeerClosed
 from ..wire._generated import ErrorCode
 from .loopback import Loopback
 from .places import Group, Phase, Place
-from .relay import Relay
+from .relay import Relay, Seeker
 from .seat import Seat
 from .supervision import Supervision
 from .ties import may_return
@@ -46,7 +44,7 @@ class Names(Home):
         self.seats: dict[int, Seat] = {}
         self.loopback: Loopback
         self.tree: Supervision
-        self._sought: dict[str, deque[Callable[[Relay | PeerClosed], None]]] = {}
+        self._sought: dict[str, dict[Seeker, None]] = {}
         self._turns: dict[str, int] = {}
         self._by_name: dict[str, Seat] = {}
         self._gone: weakref.WeakValueDictionary[int | str, Seat] = weakref.WeakValueDictionary()
@@ -56,13 +54,18 @@ class Names(Home):
     # ---- coming and going -----------------------------------------------------------------
 
     def default(self) -> str:
-        """Give the name of the next worker if it gets no other."""
+        """Give the name of the next worker if it gets no other; passes over ids of taken ones."""
+        while (name := self._default()) in self.tree.plan.places:
+            self._last_id += 1
+        return name
+
+    def _default(self) -> str:
         return f"worker-{self._last_id + 1}"
 
     def claim(self, name: str) -> tuple[int, int]:
         """Give a new worker its id and its incarnation."""
         incarnation = self._incarnations.get(name, int(self._was_default(name))) + 1
-        if name != self.default():  # nobody else gets that as his default
+        if name != self._default():  # nobody else gets that as his default
             self._incarnations[name] = incarnation
         self._last_id += 1
         return self._last_id, incarnation
@@ -84,22 +87,38 @@ class Names(Home):
         seat = self._seat(to)
         return None if seat is None else seat.relay
 
-    def when_there(self, to: str, found: Callable[[Relay | PeerClosed], None]) -> None:
-        """Call ``found`` later, see `Directory`."""
-        self._sought.setdefault(to, deque()).append(found)
+    def when_there(self, to: str, seeker: Seeker) -> None:
+        """Tell it later, see `Directory`."""
+        self._sought.setdefault(to, {})[seeker] = None
+
+    def nevermind(self, to: str, seeker: Seeker) -> None:
+        """It waits no longer, see `Directory`."""
+        seekers = self._sought.get(to, {})
+        seekers.pop(seeker, None)
+        if not seekers:
+            self._sought.pop(to, None)
 
     @trio.lowlevel.enable_ki_protection
     def look_again(self) -> None:
         """Tell those who wait for somebody who is there now, or will not come back."""
         for name in list(self._sought):
-            target: Relay | PeerClosed | None
-            try:
-                target = self.find(name)
-            except PeerClosed as exc:
-                target = exc
-            if target is not None:
-                for found in self._sought.pop(name):
-                    found(target)
+            if self._seek(name) is None:
+                continue
+            # Some have waited for the last life, longer than those who came after its end.
+            for seeker in sorted(self._sought.pop(name), key=lambda one: one.ticket):
+                target = self._seek(name)  # of a pool, another one each time
+                if target is None:
+                    self.when_there(name, seeker)
+                else:
+                    seeker.found(target)
+
+    def _seek(self, name: str) -> Relay | PeerClosed | None:
+        try:
+            return self.find(name)
+        except PeerClosed as exc:
+            return exc
+        except NoSuchActor as exc:  # it was deleted meanwhile
+            return PeerClosed(exc.text)
 
     def seat_named(self, name: str) -> Seat | None:
         """Give the life that has a name now."""
@@ -129,11 +148,16 @@ class Names(Home):
             raise NoSuchActor(text, code=ErrorCode.NO_SUCH_ACTOR)
         slots = list(place.children.values())
         turn = self._turns.get(place.name, 0)
-        for number in range(turn, turn + len(slots)):
-            seat = self._by_name.get(slots[number % len(slots)].name)
-            if seat is not None and seat.life.takes_mail:
-                self._turns[place.name] = (number + 1) % len(slots)
-                return seat
+        for is_online in (True, False):  # rather than wait for one that starts
+            for number in range(turn, turn + len(slots)):
+                seat = self._by_name.get(slots[number % len(slots)].name)
+                if (
+                    seat is not None
+                    and seat.life.takes_mail
+                    and (seat.life.is_sendable or not is_online)
+                ):
+                    self._turns[place.name] = (number + 1) % len(slots)
+                    return seat
         if any(map(may_return, slots)):
             return None
         raise PeerClosed(f"nobody of {place.name} is left")

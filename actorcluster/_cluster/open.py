@@ -127,6 +127,7 @@ async def _block(
 ) -> AsyncIterator[Primary]:
     error: BaseException | None = None
     interrupt: BaseException | None = None
+    is_entered = False
     try:
         async with trio.open_nursery() as outer:
             tasks: trio.Nursery = await outer.start(_keep)
@@ -140,6 +141,7 @@ async def _block(
                 try:
                     with primary.scope:
                         await _start(primary)
+                        is_entered = True
                         yield primary
                 except BaseException as exc:  # noqa: BLE001  (kept, and raised again below)
                     error = exc
@@ -152,7 +154,7 @@ async def _block(
     try:
         if interrupt is not None:
             raise interrupt
-        if _is_interrupt(error):
+        if is_entered and _is_interrupt(error):
             error = None
         error = _both(error, primary.failure)
         if error is not None:
@@ -187,7 +189,7 @@ async def _shut_down(primary: Primary, interrupted: bool) -> KeyboardInterrupt |
                 await primary._shut_down()
         except KeyboardInterrupt as exc:
             if interrupted:
-                primary._kill_all()
+                primary._abandon()
             interrupted, interrupt = True, exc
         else:
             return interrupt
@@ -202,7 +204,7 @@ def _is_interrupt(exc: BaseException | None) -> bool:
 
 def _both(error: BaseException | None, failure: Exception | None) -> BaseException | None:
     """What leaves the block: what the body raised, that the tree gave up, or both."""
-    if error is None or failure is None:
+    if error is None or failure is None or error is failure:
         return error or failure
     return BaseExceptionGroup("the body failed and the tree gave up", [error, failure])
 

@@ -214,7 +214,8 @@ class TreeOperations:
 
     async def _end_and_wait(self, place: Place) -> None:
         self._tree.end(place)
-        while place.phase is not Phase.DOWN:
+        # Somebody may start it again at once.
+        while place.phase is not Phase.DOWN and place.absence is Absence.BY_HAND:
             await self._tree.changed.wait()
 
     # ---- what there is --------------------------------------------------------------------

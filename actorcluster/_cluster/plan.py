@@ -482,7 +482,7 @@ class Plan:
         """Forget what was added by hand, unless somebody may want to start it again."""
         group = place.parent
         assert group is not None
-        is_over = group.is_dynamic and place.absence is Absence.FINISHED
+        is_over = group.is_dynamic and place.absence in (Absence.FINISHED, Absence.BY_HAND)
         if place.is_added and (place.is_temporary or place.is_new or is_over):
             self._remove(place)
 

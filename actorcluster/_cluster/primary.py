@@ -107,6 +107,8 @@ class Primary(TreeOperations):
         if outcome is not None and outcome.kind == "start_failed":
             worker, status = outcome.status
             raise start_error(worker, status, self._seat_of(worker).life.options.start_timeout)
+        if self.failure is not None:
+            raise self.failure
 
     def _tree_ended(self, outcome: Outcome) -> None:
         """Stop the block: nothing of the tree runs any more."""
@@ -384,8 +386,9 @@ class Primary(TreeOperations):
         """
         seconds = patience(timeout)
         for place in list(self._tree.plan.places.values()):
-            if place.phase is Phase.WAITING:  # nobody comes back behind our back
-                self._tree.leaving(place)
+            is_giving_up = place.is_group and place.phase is Phase.STOPPING
+            if place.phase is Phase.WAITING or is_giving_up:
+                self._tree.end(place)  # nobody comes back behind our back
         seats = list(self._seats.values())
         for seat in reversed(seats):
             seat.leaving()
@@ -413,6 +416,13 @@ class Primary(TreeOperations):
         for seat in list(self._seats.values()):
             seat.life.kill_now()
 
+    def _abandon(self) -> None:
+        """Kill every worker now, and start none again."""
+        for place in list(self._tree.plan.places.values()):
+            if not place.is_group or place.phase is Phase.WAITING:
+                self._tree.leaving(place)  # a supervisor whose turn has not come restarts nobody
+        self._kill_all()
+
     async def _shut_down(self) -> None:
         """Stop every worker, last started first; returns when every process is reaped.
 
@@ -427,7 +437,7 @@ class Primary(TreeOperations):
         self._tree.stop()
         with trio.move_on_after(limit):
             await self.wait()
-        self._kill_all()
+        self._abandon()
         await self.wait()
         self._names.loopback.close()
         self._ports.close()

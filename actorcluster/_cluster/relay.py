@@ -22,9 +22,10 @@ UNDELIVERABLE.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Protocol, final
 
 import attrs
@@ -47,7 +48,10 @@ from ..errors import (
 from ..wire._generated import ErrorCode
 from ..wire.events import CallReceived, ErrorReceived, TellReceived, Undeliverable
 
-__all__ = ["Directory", "Relay"]
+__all__ = ["Directory", "Relay", "Seeker"]
+
+#: Messages in the order in which they came, whatever their targets live through meanwhile.
+_TICKETS: Final = itertools.count()
 
 #: Of so many messages passed on to one target it is remembered whose they were.
 _REMEMBERED: Final = 4096
@@ -62,6 +66,19 @@ _LONGEST_NAME: Final = 1024
 _HERE: Final = main_actor(0)
 
 
+class Seeker(Protocol):
+    """Waits for somebody of a name.
+
+    Attributes:
+        ticket: the smaller, the earlier it has come.
+    """
+
+    ticket: int
+
+    def found(self, target: Relay | PeerClosed) -> None:
+        """There is somebody, or will not be."""
+
+
 class Directory(Protocol):
     """Knows who has which name or id."""
 
@@ -73,8 +90,11 @@ class Directory(Protocol):
             PeerClosed: it is gone.
         """
 
-    def when_there(self, to: str, found: Callable[[Relay | PeerClosed], None]) -> None:
-        """Call ``found`` when there is a worker of that name again, or will be none any more."""
+    def when_there(self, to: str, seeker: Seeker) -> None:
+        """Tell the seeker when there is a worker of that name again, or will be none any more."""
+
+    def nevermind(self, to: str, seeker: Seeker) -> None:
+        """It waits no longer. Nothing happens if it does not wait."""
 
 
 @final
@@ -170,6 +190,7 @@ class _Passage:
         self._from: Channel = source.life.channel
         self._directory = directory
         self._to = target
+        self.ticket = next(_TICKETS)
         self._posting: Posting | None = None
         self._over = False
 
@@ -185,11 +206,12 @@ class _Passage:
     def _go_to(self, target: Relay | None) -> None:
         self._to = target
         if target is None:
-            self._directory.when_there(self._event.to, self._found)
+            self._directory.when_there(self._event.to, self)
         else:
             target.life.when_sendable(self._go)
 
-    def _found(self, target: Relay | PeerClosed) -> None:
+    def found(self, target: Relay | PeerClosed) -> None:
+        """See `Seeker`."""
         if self._over:
             return
         if isinstance(target, PeerClosed):
@@ -289,6 +311,8 @@ class _Awaited(_Passage):
 
     def withdraw(self) -> None:
         """Nobody waits for the answer any more."""
+        if self._to is None:
+            self._directory.nevermind(self._event.to, self)
         self._leave()
         self._fail({"code": str(ErrorCode.CANCELLED), "message": "withdrawn before it was begun"})
 

@@ -78,7 +78,9 @@ class Seat:
         """Whether an event of a kind can still happen."""
         if events.Exit in self.history:
             return False
-        return events.Disconnect not in self.history or issubclass(events.Exit, kind)
+        return events.Disconnect not in self.history or any(
+            issubclass(last, kind) for last in (events.Exit, events.Restart, events.GaveUp)
+        )
 
     def forked(self) -> None:
         """Its life begins."""

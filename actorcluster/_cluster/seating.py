@@ -25,7 +25,7 @@ from .._worker.settings import Settings
 from .._worker.start import Plan, Starter
 from .._worker.targets import check_target
 from .._worker.worker import Worker
-from .events import EventHub
+from .events import Event, EventHub
 from .names import Names
 from .options import limits_of, own_settings
 from .places import Place
@@ -168,6 +168,12 @@ class Seating:
     def look_again(self) -> None:
         """Something has changed: who waits for somebody may go on."""
         self._names.look_again()
+
+    def tell(self, event: Event) -> None:
+        """Something has happened to a place; it is remembered with the worker."""
+        seat = event.worker.place
+        assert isinstance(seat, Seat)
+        seat.emit(event)
 
     def _release(self, seat: Seat) -> None:
         """A life is over: its names are free."""

@@ -55,6 +55,7 @@ class Lives(Protocol):
     def begin(self, place: Place) -> None: ...
     def end(self, place: Place) -> None: ...
     def look_again(self) -> None: ...
+    def tell(self, event: events.Event) -> None: ...
 
 
 @final
@@ -184,7 +185,10 @@ class Supervision:
 
     def is_idle(self) -> bool:
         """Whether nothing runs, and nothing is going to."""
-        return not self.plan.root.active
+        if self.plan.root.active:
+            return False
+        groups = [place for place in self.plan.places.values() if place.is_group]
+        return all(place.phase in (Phase.DOWN, Phase.UP) for place in (*groups, self._forks))
 
     # ---- carrying out ---------------------------------------------------------------------
 
@@ -226,7 +230,7 @@ class Supervision:
 
     def _tell_restart(self, action: Restarting) -> None:
         name, (worker, status) = action.place.name, action.status
-        self._hub.emit(
+        self._lives.tell(
             events.Restart(
                 worker=worker,
                 name=name,
@@ -249,5 +253,5 @@ class Supervision:
 
     def _tell_gave_up(self, place: Place, death: Any) -> None:
         worker, status = death
-        self._hub.emit(events.GaveUp(worker=worker, name=place.name, status=status))
+        self._lives.tell(events.GaveUp(worker=worker, name=place.name, status=status))
         log.error("%s: %s; given up", place.name, status)

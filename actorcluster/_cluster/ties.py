@@ -117,7 +117,10 @@ def may_return(place: Place) -> bool:
         return False
     if place.is_group and place.phase is Phase.STOPPING and not place.is_told:
         return group.phase is not Phase.STOPPING  # it gave up; its parent will decide
-    return place.absence is Absence.WITH_GROUP and may_return(group)
+    if group.phase in (Phase.STARTING, Phase.UP):
+        return False  # what it starts is waiting for that by now
+    comes = place.absence in (Absence.WITH_GROUP, Absence.NEVER, Absence.FINISHED)
+    return comes and may_return(group)
 
 
 def check_down(place: Place) -> None:

@@ -49,8 +49,10 @@ async def test_what_is_no_name(name: Any) -> None:
 async def test_a_default_name_may_be_taken() -> None:
     async with actorcluster.open_primary() as primary:
         await primary.fork(actors.idle, name="worker-2")
-        with pytest.raises(ValueError, match="'worker-2' is taken"):
-            await primary.fork(actors.idle)
+        third = await primary.fork(actors.idle)
+        assert (3, "worker-3") == (third.id, third.name)  # there is no worker 2
+        fourth = await primary.fork(actors.idle)
+        assert (4, "worker-4", 1) == (fourth.id, fourth.name, fourth.incarnation)
 
 
 async def test_a_refused_fork_has_used_up_nothing() -> None:

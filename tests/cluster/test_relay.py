@@ -7,7 +7,7 @@ import gc
 import math
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import attrs
@@ -24,7 +24,7 @@ from actorcluster import (
     PeerClosed,
     RemoteError,
 )
-from actorcluster._cluster.relay import Relay, error_for
+from actorcluster._cluster.relay import Relay, Seeker, error_for
 from actorcluster._worker.mailbox import MergedMailbox
 from actorcluster._worker.ref import main_actor
 from actorcluster.errors import LocalProtocolError
@@ -52,8 +52,11 @@ class Hall:
             raise NoSuchActor(f"there is no actor {to!r}", code="no_such_actor")
         return self.relays[to]
 
-    def when_there(self, to: str, found: Callable[[Relay | PeerClosed], None]) -> None:
+    def when_there(self, to: str, seeker: Seeker) -> None:
         raise AssertionError("everybody is there, or nobody ever")
+
+    def nevermind(self, to: str, seeker: Seeker) -> None:
+        raise AssertionError("nobody waits")
 
     def end(self, name: str) -> End:
         """The worker's end of its channel."""
