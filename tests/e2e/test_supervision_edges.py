@@ -216,6 +216,7 @@ async def test_a_tree_that_gives_up_while_it_starts_has_no_body() -> None:
 
 
 PROGRAM = """
+import signal
 import sys
 import trio
 import actorcluster
@@ -230,6 +231,7 @@ async def main():
         print("entered", flush=True)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     try:
         trio.run(main)
     except KeyboardInterrupt:
