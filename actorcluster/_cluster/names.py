@@ -135,6 +135,7 @@ class Names(Home):
         place = self.tree.plan.places.get(to)
         if place is not None and place.is_group:
             return self._member_of(place)
+        # A temporary one that leaves still has its place, and nobody will come after it.
         is_last = seat is not None and place is not None and place.is_temporary
         if place is not None and may_return(place) and not (is_last and place.phase is Phase.UP):
             return None

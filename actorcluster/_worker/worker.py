@@ -239,8 +239,7 @@ class Worker:
             await self._life.sendable.wait()
 
     async def _online(self) -> Channel:
-        if not self._life.sendable.is_set():
-            await self._life.sendable.wait()
+        await self.until_sendable()
         return self._life.channel_or_raise()
 
     # ---- the end --------------------------------------------------------------------------
