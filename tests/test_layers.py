@@ -40,7 +40,7 @@ ORDER = """
     _worker.process _worker.adopted
     _worker.commands _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments
-    _worker.life
+    _worker.latch _worker.peer _worker.life
     _worker.worker
     _worker.actor _worker.runtime _worker.rehearsal _worker.__main__
 

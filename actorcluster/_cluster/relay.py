@@ -34,9 +34,9 @@ from .._link.channel import Channel
 from .._link.parcel import Parcel
 from .._link.waits import Posting, Question
 from .._link.writing import close_all
-from .._worker.life import Life
 from .._worker.mailbox import deliver
 from .._worker.message import bounce, deadline_of, explicit_handle
+from .._worker.peer import Peer
 from .._worker.ref import PRIMARY, main_actor
 from ..errors import (
     HandleError,
@@ -103,7 +103,7 @@ class _Passed:
     """Whose message it was that was passed on under ``number``, and which of theirs."""
 
     number: int
-    source: weakref.ref[Life]
+    source: weakref.ref[Peer]
     theirs: int
     to: int | str | None
 
@@ -117,7 +117,7 @@ class Relay:
         directory: of its primary.
     """
 
-    def __init__(self, life: Life, directory: Directory) -> None:
+    def __init__(self, life: Peer, directory: Directory) -> None:
         self.life = life
         self._directory = directory
         self._calls: set[_Awaited] = set()
@@ -146,7 +146,7 @@ class Relay:
             else:
                 _Call(event, self, self._directory, target).begin()
 
-    def remember(self, number: int, source: Life, event: TellReceived) -> None:
+    def remember(self, number: int, source: Peer, event: TellReceived) -> None:
         """A message of somebody else's was queued for this worker."""
         self._passed.append(_Passed(number, weakref.ref(source), event.number, event.to))
 
@@ -416,7 +416,7 @@ def _further(error: Mapping[str, Any]) -> dict[str, Any]:
     return {**error, "path": [_HERE, *(path if isinstance(path, list) else ())]}
 
 
-def _return(source: Life, number: int, to: int | str | None, error: Mapping[str, Any]) -> None:
+def _return(source: Peer, number: int, to: int | str | None, error: Mapping[str, Any]) -> None:
     """Give a plain message back to its sender."""
     assert source.channel is not None
     to = to[:_LONGEST_NAME] if isinstance(to, str) else to

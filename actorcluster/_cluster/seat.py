@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from .._worker.exit import ExitStatus
-from .._worker.life import Life
+from .._worker.peer import Peer
 from .._worker.report import CrashReport, PastLife
 from .._worker.worker import Worker
 from ..wire import events as wire_events
@@ -50,7 +50,7 @@ class Seat:
         self._tree = tree
         self.place = place
         self.worker: Worker
-        self.life: Life
+        self.life: Peer
         self.relay: Relay
         self.history: dict[type[events.Event], events.Event] = {}
         self.happened = trio.Event()

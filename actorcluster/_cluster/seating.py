@@ -142,7 +142,7 @@ class Seating:
         async def start() -> Process:
             return await self.starter.start(plan, worker_id)
 
-        seat.life = Life(options, start, seat, self._mailbox, self._names)
+        life = seat.life = Life(options, start, seat, self._mailbox, self._names)
         seat.relay = Relay(seat.life, self._names)
         seat.worker = Worker(
             incarnation=incarnation, settings=launch.settings, life=seat.life, place=seat
@@ -150,7 +150,7 @@ class Seating:
         seat.life.sender = Ref(place.name, self._names, main_actor(worker_id), seat.worker)
         self._names.add(seat)
         seat.forked()
-        self._nursery.start_soon(seat.life.run)
+        self._nursery.start_soon(life.run)
 
     def end(self, place: Place) -> None:
         """End a life as its child says, and before `stop_by`."""

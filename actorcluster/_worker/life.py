@@ -28,8 +28,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, final
 
 import trio
@@ -38,16 +37,16 @@ from .._link.channel import Channel
 from .._link.fdsocket import FdSocket
 from .._link.handles import HANDLES
 from .._link.pipe import LINK_LIMITS
-from ..errors import MessageTooLarge, PeerClosed, RemoteProtocolError, VersionMismatch
+from ..errors import MessageTooLarge, RemoteProtocolError, VersionMismatch
 from ..wire import events
 from ..wire._generated import MAJOR, MINOR, AbortCode, Reason, State
 from ..wire.connection import Connection
 from ..wire.values import RefAdapter
-from .exit import ExitStatus, RemoteFailure, exit_status, failure_from, never_started
+from .exit import RemoteFailure, exit_status, failure_from, never_started
 from .ladder import LOST_SECONDS, RUNG_SECONDS, Ladder
-from .mailbox import Mailbox, MergedMailbox, deliver, deliver_run
-from .message import withdraw
-from .moments import LifeOptions, LifeState, Moments
+from .mailbox import MergedMailbox
+from .moments import LifeOptions, Moments
+from .peer import HEARD, Peer
 from .process import Process
 from .words import printable
 
@@ -60,7 +59,7 @@ VERSIONS: Final = ((MAJOR, MINOR),)
 
 
 @final
-class Life:
+class Life(Peer):
     """One process life.
 
     Args:
@@ -69,13 +68,6 @@ class Life:
         moments: told what happens.
         merged: the primary's mailbox.
         refs: how refs in messages are described and built.
-
-    Attributes:
-        sender: the `Ref` that received messages carry; set by the owner before `run`.
-        settled: set once it is ready or dead, whichever comes first.
-        sendable: set when mail can be sent, or never can be again.
-        is_sendable: whether it is set; asked for each message.
-        ready_at: when it was ready, or None.
     """
 
     def __init__(
@@ -86,19 +78,8 @@ class Life:
         merged: MergedMailbox | None,
         refs: RefAdapter | None = None,
     ) -> None:
-        self.options = options
-        self.sender: Any = None
-        self.state: LifeState = "none"
-        self.process: Process | None = None
-        self.status: ExitStatus | None = None
-        self.mailbox = Mailbox(merged)
-        self.told_to_stop = False
-        self.primary_closed = False
-        self.was_ready = False
-        self.settled = trio.Event()
-        self.dead = trio.Event()
-        self.sendable = trio.Event()
-        self.is_sendable = False
+        super().__init__(options, moments, merged)
+        self.acts = _ACTS
         self.connection = Connection(
             "primary",
             limits={**LINK_LIMITS, **options.limits},
@@ -106,20 +87,15 @@ class Life:
             refs=refs,
             gather=True,
         )
-        self.channel: Channel | None = None
         self._start = start
-        self._moments = moments
         self._starting = trio.CancelScope()
         self._start_deadline = math.inf
-        self.ready_at: float | None = None
         self._ladder = Ladder()
         self._error: RemoteFailure | None = None
         self._stop_reason: int = Reason.SHUTDOWN
         self._stop_deadline = math.inf
         self._stop_said = trio.Event()
         self._signals: list[int] = []
-        self._held: deque[Callable[[], None]] = deque()
-        self._said_goodbye = False
 
     # ---- the whole life -------------------------------------------------------------------
 
@@ -222,90 +198,11 @@ class Life:
         if not self._stop_said.is_set():  # else the ladder, and nothing but it, has the time
             self._ladder.condemn("start_timeout")
 
-    def _disconnect(self) -> None:
-        """The channel is over: nobody can be heard or told anything any more."""
-        self.state = "disconnected"
-        self.mailbox._end()
-        self._moments.disconnected()
-
-    def _finish(self, status: ExitStatus) -> None:
-        status = self._moments.reported(status)
-        never_connected = self.state in ("none", "online", "listening", "disconnecting")
-        self.status = status
-        if never_connected:
-            self._disconnect()
-        self.state = "dead"
-        self._set_sendable()
-        if self.channel is not None:
-            self.channel.fail_all(self.closed)
-        self.settled.set()
-        self.dead.set()
-        self._moments.exited(status)
-
-    def closed(self, text: str) -> PeerClosed:
-        """Make the `PeerClosed` of this life."""
-        return PeerClosed(
-            f"worker {self.options.name}: {text}",
-            status=self.status,
-            unconfirmed=0 if self.channel is None else self.channel.unconfirmed,
-        )
-
-    # ---- mail for it ----------------------------------------------------------------------
-
-    def when_sendable(self, act: Callable[[], None]) -> None:
-        """Call ``act`` as soon as mail can be sent, or never can be again; in order of asking."""
-        if self.sendable.is_set():
-            act()
-        else:
-            self._held.append(act)
-
-    def _set_sendable(self) -> None:
-        self.is_sendable = True
-        self.sendable.set()
-        while self._held:
-            self._held.popleft()()
-
-    @property
-    def takes_mail(self) -> bool:
-        """Whether it takes mail, or may once it is online."""
-        if self.told_to_stop or self._said_goodbye or self.state == "disconnected":
-            return False
-        if self.channel is not None and self.channel.ended:
-            return False
-        return self.status is None and self.connection.state not in (State.CLOSING, State.CLOSED)
-
-    def channel_or_raise(self) -> Channel:
-        """Give the channel, which takes mail since `sendable`.
-
-        Raises:
-            PeerClosed: it takes no mail any more.
-        """
-        if self.status is not None:
-            raise self.closed("it is gone")
-        if self.channel is None:
-            raise self.closed("it takes no more messages")
-        return self.channel
-
-    def close_primary(self) -> None:
-        """The primary closes: asks of ours, those in progress too, end now."""
-        self.primary_closed = True
-        if self.channel is not None:
-            self.channel.give_up_asks(self.closed)
-
     # ---- stopping -------------------------------------------------------------------------
-
-    def _shutdown_seconds(self) -> float:
-        shutdown = self.options.shutdown
-        return 0.0 if shutdown == "brutal_kill" else float(shutdown)
 
     @trio.lowlevel.enable_ki_protection
     def stop(self, seconds: float = math.inf, reason: int = Reason.SHUTDOWN) -> None:
-        """Tell the worker to drain and leave; may be called again to shorten the time.
-
-        Args:
-            seconds: until its main is cancelled; ``inf`` for no limit.
-            reason: for the worker's information, see the registry.
-        """
+        """See `Peer.stop`."""
         if self.status is not None:
             return
         self._ladder.begin_within(seconds + RUNG_SECONDS, "killed")
@@ -315,13 +212,8 @@ class Life:
         news = not self.told_to_stop or deadline < self._stop_deadline
         self._stop_deadline = min(self._stop_deadline, deadline)
         if not self.told_to_stop:
-            self.told_to_stop = True
             self._stop_reason = reason
-            self.state = "disconnecting"
-            if self.channel is not None:
-                self.channel.refuse_sends(self.closed)
-            self._set_sendable()
-            self._moments.draining()
+            self._leave()
         if news:
             self._say_stop()
 
@@ -357,26 +249,6 @@ class Life:
 
     # ---- what the worker says -------------------------------------------------------------
 
-    def _on_event(self, event: events.Event) -> None:
-        act = _ACTS.get(type(event))
-        if act is not None:
-            act(self, event)
-
-    def _on_mail(self, event: events.TellReceived | events.CallReceived) -> None:
-        assert self.channel is not None
-        if event.to is None:
-            deliver(event, self.channel, self.mailbox, self.sender)
-        else:
-            self._moments.mail(event)
-
-    def _on_run(self, event: events.TellsReceived) -> None:
-        assert self.channel is not None
-        deliver_run(event, self.channel, self.mailbox, self.sender)
-
-    def _on_cancelled(self, event: events.Cancelled) -> None:
-        assert self.channel is not None
-        withdraw(self.channel, event.channel)
-
     def _on_hello(self, event: events.Hello) -> None:
         if self.connection.state is State.CLOSED:
             return  # the rest of what came with it has ended the connection
@@ -404,42 +276,6 @@ class Life:
         if self.options.ready == "online":
             self.set_ready()
 
-    def _on_serving(self, event: events.Serving) -> None:
-        if isinstance(event.address, list):
-            self._moments.listening((event.address[0], event.address[1]))
-        elif event.address is not None:
-            self._moments.listening(event.address)
-        elif self.options.ready == "called":
-            self.set_ready()
-
-    def set_listening(self) -> None:
-        """The worker listens, on a shared port or on one of its own."""
-        if self.state == "online":
-            self.state = "listening"
-        if self.options.ready == "listening":
-            self.set_ready()
-
-    def set_ready(self) -> None:
-        """The worker is what its ``ready`` option waits for."""
-        if not self.settled.is_set():
-            self.was_ready = True
-            self.ready_at = trio.current_time()
-            self.settled.set()
-            self._moments.ready()
-
-    def _on_leave(self, event: events.Leave) -> None:
-        self.stop(self._shutdown_seconds(), event.reason)
-
-    def _on_goodbye(self, event: events.Goodbye) -> None:
-        assert self.channel is not None
-        if self._said_goodbye:
-            return  # it says so twice
-        self._said_goodbye = True
-        self.channel.refuse_sends(self.closed)
-        if self.connection.state is not State.CLOSED:
-            self.connection.send_goodbye(Reason.NORMAL)
-            self.channel.flush()
-
     def _on_aborted(self, event: events.Aborted) -> None:
         assert self.channel is not None
         text = printable(f"it gave up the connection, code {event.code}: {event.detail}")
@@ -452,36 +288,11 @@ class Life:
     def _on_exit_info(self, event: events.ExitInfo) -> None:
         self._error = failure_from(event.info)
 
-    def _on_log(self, event: events.Log) -> None:
-        # The text is the worker's, so it is an argument and never a format.
-        logger, message = printable(event.logger), printable(event.message)
-        log.log(event.level, "%s: %s: %s", self.options.name, logger, message)
 
-    def _on_undeliverable(self, event: events.Undeliverable) -> None:
-        if self._moments.bounced(event):
-            return
-        code, text = event.error.get("code"), event.error.get("message")
-        text = printable(f"message {event.number} was not delivered: {code} ({text})")
-        log.warning("worker %s: %s", self.options.name, text)
-        self._moments.failed(self.closed(text))
-
-    def _on_port(self, event: events.Event) -> None:
-        self._moments.port(event)
-
-
-_ACTS: Final[dict[type, Callable[[Life, Any], None]]] = {
+_ACTS: Final[Mapping[type, Callable[[Any, Any], None]]] = {
+    **HEARD,
     events.Aborted: Life._on_aborted,
-    events.Cancelled: Life._on_cancelled,
-    events.ConnCredit: Life._on_port,
-    events.ConnReply: Life._on_port,
     events.ExitInfo: Life._on_exit_info,
-    events.Goodbye: Life._on_goodbye,
     events.Hello: Life._on_hello,
-    events.Leave: Life._on_leave,
-    events.Listen: Life._on_port,
-    events.ListenClosed: Life._on_port,
-    events.Log: Life._on_log,
     events.Ready: Life._on_ready,
-    events.Serving: Life._on_serving,
-    events.Undeliverable: Life._on_undeliverable,
 }

@@ -17,9 +17,9 @@ from .._link.channel import Channel
 from .._link.waits import ChannelStatistics
 from ..errors import PeerClosed
 from .exit import ExitStatus
-from .life import Life
 from .mailbox import Mailbox, MailboxStatistics
 from .moments import LifeState
+from .peer import Peer
 from .settings import Settings
 
 __all__ = ["Worker", "WorkerStatistics", "patience"]
@@ -61,7 +61,7 @@ class Worker:
         settings: the `Settings` it was forked with.
     """
 
-    def __init__(self, *, incarnation: int, settings: Settings, life: Life, place: Owner) -> None:
+    def __init__(self, *, incarnation: int, settings: Settings, life: Peer, place: Owner) -> None:
         self.id = life.options.worker_id
         self.name = life.options.name
         self.incarnation = incarnation
@@ -78,8 +78,7 @@ class Worker:
     @property
     def pid(self) -> int | None:
         """Process id; None before the process exists, and kept after its death."""
-        process = self._life.process
-        return None if process is None else process.pid
+        return self._life.pid
 
     @property
     def state(self) -> LifeState:
