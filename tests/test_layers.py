@@ -45,7 +45,7 @@ ORDER = """
     _worker.actor _worker.runtime _worker.rehearsal _worker.__main__
 
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.tree _cluster.places
-    _cluster.ties _cluster.plan
+    _cluster.ties _cluster.roster _cluster.plan
     _cluster.events _cluster.supervision _cluster.options _cluster.balance _cluster.binding
     _cluster.dealing
     _cluster.ports _cluster.relay _cluster.seat _cluster.loopback _cluster.names _cluster.seating
@@ -79,6 +79,7 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_cluster.tree",
     "_cluster.places",
     "_cluster.ties",
+    "_cluster.roster",
     "_cluster.plan",
 ]
 """They decide or compute, with time and counts passed in."""

@@ -58,29 +58,24 @@ from .places import (
     Up,
 )
 from .restarts import Backoff, after_exit
+from .roster import Roster
 from .ties import (
-    below,
-    check_down,
     check_startable,
     comes_back,
     condemn,
     ends_with,
     lose,
-    make_group,
     take_out,
     tied_to,
     waits_for,
 )
-from .tree import Child, RetryAfter, Spec, Supervisor
+from .tree import RetryAfter, Supervisor
 
 __all__ = ["Plan"]
 
 DOWN, WAITING, STARTING, UP, STOPPING = Phase
 
 _GROUP_BACKOFF: Final = Backoff()
-#: Its own name appears in reports only.
-_FORKS: Final = Supervisor("forks")
-_NAMELESS: Final = ""
 _TOLD: Final = Outcome("told")
 _WELL: Final = Outcome("well")
 #: How the end of a group reads as the reason of a child's end.
@@ -102,33 +97,20 @@ class _End(NamedTuple):
 
 
 @final
-class Plan:
+class Plan(Roster):
     """The state of a whole tree.
 
     Args:
         spec: the root.
         chance: gives random numbers, 0 <= x < 1, for the jitter of delays.
-
-    Attributes:
-        root: its place.
-        places: all children by their full names.
     """
 
     def __init__(self, spec: Supervisor, chance: Callable[[], float]) -> None:
-        self.root = make_group(spec, spec.name, None)
-        self.places: dict[str, Place] = {}
+        super().__init__(spec)
         self._chance = chance
         self._actions: list[Action] = []
         self._timers: list[tuple[float, int, Place]] = []
         self._ticket = itertools.count()
-        self._settle(self.root)
-
-    def add_forks(self) -> Group:
-        """Give the root a last child, for what is forked by hand; before it is started."""
-        forks = make_group(_FORKS, _FORKS.name, self.root)
-        forks.at_once = forks.is_dynamic = True
-        self.root.children[_NAMELESS] = forks
-        return forks
 
     # ---- out ------------------------------------------------------------------------------
 
@@ -178,20 +160,6 @@ class Plan:
 
     # ---- in: what somebody wants ----------------------------------------------------------
 
-    def add(self, spec: Spec, under: Group) -> Place:
-        """Give a new child a place behind its siblings; `begin` starts it.
-
-        Raises:
-            ValueError: the name is taken.
-        """
-        if under.full_name(spec.name) in self.places:
-            raise ValueError(f"name {under.full_name(spec.name)!r} is taken")
-        place = self._place(spec, under)
-        place.is_added = True
-        if _NAMELESS in under.children:
-            under.children[_NAMELESS] = under.children.pop(_NAMELESS)
-        return place
-
     def begin(self, place: Place, now: float) -> None:
         """Start a child that is down. If that fails it is not retried, and nobody else ends.
 
@@ -220,11 +188,6 @@ class Plan:
         if place.phase is not STOPPING:
             place.is_told = True
             place.enter(STOPPING)
-
-    def delete(self, place: Place) -> None:
-        """Forget a child that is down; if it is not: ValueError."""
-        check_down(place)
-        self._remove(place)
 
     # ---- starting -------------------------------------------------------------------------
 
@@ -462,34 +425,3 @@ class Plan:
 
     def _set_timer(self, place: Place, due: float) -> None:
         heapq.heappush(self._timers, (due, next(self._ticket), place))
-
-    def _settle(self, group: Group) -> None:
-        """Give each child of the spec its place."""
-        for spec in group.members:
-            self._place(spec, group)
-
-    def _place(self, spec: Spec, parent: Group) -> Place:
-        name = parent.full_name(spec.name)
-        place = (
-            Place(name, spec, parent) if isinstance(spec, Child) else make_group(spec, name, parent)
-        )
-        parent.children[spec.name] = self.places[name] = place
-        if isinstance(place, Group):
-            self._settle(place)
-        return place
-
-    def _forget(self, place: Place) -> None:
-        """Forget what was added by hand, unless somebody may want to start it again."""
-        group = place.parent
-        assert group is not None
-        is_over = group.is_dynamic and place.absence in (Absence.FINISHED, Absence.BY_HAND)
-        if place.is_added and (place.is_temporary or place.is_new or is_over):
-            self._remove(place)
-
-    def _remove(self, place: Place) -> None:
-        if self.places.get(place.name) is not place:
-            return  # it has gone already, and the name may be another's
-        if place.parent is not None:
-            del place.parent.children[place.spec.name]
-        for gone in below(place):
-            del self.places[gone.name]
