@@ -28,7 +28,8 @@ ORDER = """
     wire.session wire.flow wire.sending wire.letters wire.receiving wire.ports wire.handshake
     wire.life wire.dispatch wire.connection wire.__init__
 
-    _link.__init__ _link.kinds _link.handles _link.fdsocket _link.failure _link.parcel _link.pace
+    _link.__init__ _link.kinds _link.handles _link.fdsocket _link.carrier _link.memory
+    _link.failure _link.parcel _link.pace
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held
 

@@ -15,8 +15,8 @@ from ..errors import LocalProtocolError
 from ..wire._generated import ErrorCode
 from ..wire.connection import Connection
 from ..wire.events import Event
+from .carrier import Carrier
 from .failure import failure_map
-from .fdsocket import FdSocket
 from .parcel import Parcel
 from .pipe import Pipe
 
@@ -30,7 +30,7 @@ class Answering(Pipe):
     """The part of a channel that answers; see `Pipe` for the arguments."""
 
     def __init__(
-        self, socket: FdSocket, connection: Connection, on_event: Callable[[Event], None]
+        self, socket: Carrier, connection: Connection, on_event: Callable[[Event], None]
     ) -> None:
         super().__init__(socket, connection, on_event)
         self._unanswered: dict[int, weakref.ref[Any]] = {}

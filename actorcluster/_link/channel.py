@@ -34,8 +34,8 @@ from ..wire.events import (
 )
 from ..wire.values import Encoded
 from .answering import Answering
+from .carrier import Carrier
 from .failure import raise_failure
-from .fdsocket import FdSocket
 from .pace import Pace
 from .parcel import Parcel
 from .waits import ChannelStatistics, Posting, Question
@@ -120,7 +120,7 @@ class Channel(Answering):
     """
 
     def __init__(
-        self, socket: FdSocket, connection: Connection, on_event: Callable[[Event], None]
+        self, socket: Carrier, connection: Connection, on_event: Callable[[Event], None]
     ) -> None:
         super().__init__(socket, connection, on_event)
         self._acts[Acknowledged] = lambda _: None  # the core has booked it

@@ -45,7 +45,7 @@ import trio
 
 from .handles import close_descriptors
 
-__all__ = ["RECEIVE_SIZE", "Buffer", "FdSocket", "Group"]
+__all__ = ["RECEIVE_SIZE", "Buffer", "Descriptor", "FdSocket", "Group"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 

@@ -38,7 +38,8 @@ from ..wire._generated import AbortCode, State
 from ..wire.connection import Connection
 from ..wire.events import Event, HandlesAcknowledged
 from .allocator import keep_large_blocks
-from .fdsocket import RECEIVE_SIZE, FdSocket, Group
+from .carrier import Carrier
+from .fdsocket import RECEIVE_SIZE, Group
 from .handles import close_descriptors
 from .pace import EVERY_MESSAGES, EVERY_SECONDS
 from .writing import Writing, close_all
@@ -76,7 +77,7 @@ class Pipe(Writing):
     """
 
     def __init__(
-        self, socket: FdSocket, connection: Connection, on_event: Callable[[Event], None]
+        self, socket: Carrier, connection: Connection, on_event: Callable[[Event], None]
     ) -> None:
         super().__init__(socket, connection)
         keep_large_blocks()

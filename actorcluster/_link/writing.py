@@ -33,7 +33,7 @@ import trio
 
 from ..wire._generated import Capability
 from ..wire.connection import Batch, Connection
-from .fdsocket import FdSocket
+from .carrier import Carrier
 from .pace import EVERY_MESSAGES
 from .passes import Passes, passes
 
@@ -56,7 +56,7 @@ class Writing:
         connection: the protocol core of this end.
     """
 
-    def __init__(self, socket: FdSocket, connection: Connection) -> None:
+    def __init__(self, socket: Carrier, connection: Connection) -> None:
         self.connection = connection
         self._socket = socket
         #: of the reader; cancelled when there is no sense in reading on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 import trio
 
@@ -39,7 +40,8 @@ async def puppet(actor: Actor, failing: Sequence[int] = (), silent: Sequence[int
                 case "kill":
                     actor.kill()
                 case "garbage":
-                    os.write(actor._channel._socket._sock.fileno(), b"\xc1" * 100)
+                    carrier: Any = actor._channel._socket
+                    os.write(carrier._sock.fileno(), b"\xc1" * 100)
 
 
 async def drains_slowly(actor: Actor) -> None:

@@ -136,7 +136,8 @@ class Rig:
 
     def deaf_end(self) -> socket.socket:
         """A copy of the worker's end, so that its channel can end and nobody notices."""
-        return socket.socket(fileno=os.dup(self.worker.channel._socket._sock.fileno()))
+        carrier: Any = self.worker.channel._socket
+        return socket.socket(fileno=os.dup(carrier._sock.fileno()))
 
     def process_ends(self) -> None:
         if self._stdin >= 0:
