@@ -43,7 +43,7 @@ ORDER = """
     _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments
     _worker.latch _worker.peer _worker.life
     _worker.worker
-    _worker.actor _worker.runtime _worker.rehearsal _worker.__main__
+    _worker.actorhome _worker.actor _worker.runtime _worker.rehearsal _worker.__main__
 
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.tree _cluster.places
     _cluster.ties _cluster.roster _cluster.plan

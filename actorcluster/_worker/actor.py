@@ -28,23 +28,21 @@ from typing import Any, Final, final
 import trio
 
 from .._link.channel import Channel
-from ..errors import LocalProtocolError, PeerClosed
+from ..errors import PeerClosed
 from ..wire import events
-from ..wire._generated import ErrorCode, Reason
+from ..wire._generated import ErrorCode
 from . import listening
+from .actorhome import ActorHome
 from .listeners import ClusterListener, Listeners
 from .mailbox import Mailbox, deliver, deliver_run
 from .message import Message, bounce, handle
-from .ref import PRIMARY, Home, Ref, is_primary, main_actor
+from .ref import PRIMARY, Ref, main_actor
 
-__all__ = ["Actor", "ActorHome", "current_actor", "set_current_actor"]
+__all__ = ["Actor", "current_actor", "set_current_actor"]
 
 log = logging.getLogger("actorcluster.actor")
 
 _IDLE_POLL_SECONDS: Final = 0.02
-
-#: So many addresses are remembered as known to the primary.
-_MOST_KNOWN: Final = 1000
 
 _current: trio.lowlevel.RunVar[Actor | None] = trio.lowlevel.RunVar("actor", None)
 
@@ -70,52 +68,6 @@ def set_current_actor(actor: Actor | None) -> None:
 
 
 @final
-class ActorHome(Home):
-    """Refs in a worker: everything goes to the primary, which passes it on.
-
-    Before the first plain message to an address the primary is asked whether there is such an
-    actor, which it answers when that takes mail; a message that comes back makes it unknown again.
-
-    Attributes:
-        channel: to the primary; set once it exists.
-        actor: who lives here, once it is known.
-    """
-
-    def __init__(self) -> None:
-        self.channel: Channel
-        self.actor: Actor | None = None
-        self._known: set[int | str] = set()
-
-    async def send(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
-        to = _address(ref).get("to")
-        if to is not None and to not in self._known:
-            await self.channel.ask(None, to=to, meta={"find": True})
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known.add(to)
-        await self.channel.send(body, handle, keep_open=keep_open, **_address(ref))
-
-    def send_nowait(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
-        self.channel.send_nowait(body, handle, keep_open=keep_open, **_address(ref))
-
-    async def ask(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> Any:
-        actor = self.actor
-        if actor is not None and actor._answers_to(ref.name if ref.aid is None else ref.aid):
-            raise RuntimeError(f"{actor!r} asks itself: it cannot answer while it waits")
-        return await self.channel.ask(body, handle, keep_open=keep_open, **_address(ref))
-
-    def forget(self, to: int | str | None) -> None:
-        """A message to this address came back."""
-        self._known.discard(to)
-
-
-def _address(ref: Ref) -> dict[str, Any]:
-    if is_primary(ref):
-        return {}
-    return {"to": ref.name if ref.aid is None else ref.aid}
-
-
-@final
 class Actor:
     """A worker's own view: its mailbox, its primary, its shared ports.
 
@@ -125,33 +77,68 @@ class Actor:
         id: as the primary counts, never reused.
         name: the place in the tree.
         incarnation: counts the lives of that name from 1.
-        mailbox: what the primary and other actors send here.
-        primary: a `Ref` to the primary.
-        draining: set at Stop.
     """
 
-    def __init__(self, home: ActorHome, welcome: events.Welcome) -> None:
-        self.id = welcome.worker
-        self.name = welcome.name
-        incarnation = welcome.config.get("incarnation", 1)
-        self.incarnation: int = incarnation
-        self.draining = trio.Event()
-        self.primary = Ref(PRIMARY, home)
-        self.mailbox = Mailbox(channel=home.channel)
+    def __init__(self, home: ActorHome, worker_id: int, name: str, incarnation: int) -> None:
+        self.id = worker_id
+        self.name = name
+        self.incarnation = incarnation
         self.scope = trio.CancelScope()
         self._home = home
-        self._channel = home.channel
         self._busy = 0
         self._ready_said = False
-        self._listeners = Listeners(home.channel)
+        self._is_draining = False
+        # What follows is made when it is wanted: there may be ten thousand actors in one process.
+        self._draining: trio.Event | None = None
+        self._mailbox: Mailbox | None = None
+        self._primary: Ref | None = None
+        self._listening: Listeners | None = None
         home.actor = self
 
     def __repr__(self) -> str:
         return f"<Actor {self.id} {self.name!r}>"
 
+    @property
+    def mailbox(self) -> Mailbox:
+        """What the primary and other actors send here."""
+        if self._mailbox is None:
+            home = self._home
+            self._mailbox = Mailbox(channel=home.channel if home.may_lead else None)
+            if self._is_draining:
+                self._mailbox._end()
+        return self._mailbox
+
+    @property
+    def primary(self) -> Ref:
+        """A `Ref` to the primary."""
+        if self._primary is None:
+            self._primary = self._home.named(PRIMARY)
+        return self._primary
+
+    @property
+    def draining(self) -> trio.Event:
+        """Set at Stop."""
+        if self._draining is None:
+            self._draining = trio.Event()
+            if self._is_draining:
+                self._draining.set()
+        return self._draining
+
+    @property
+    def _channel(self) -> Channel:
+        return self._home.channel
+
+    @property
+    def _listeners(self) -> Listeners:
+        if self._listening is None:
+            self._listening = Listeners(self._home.channel)
+            if self._is_draining:
+                self._listening.stop()
+        return self._listening
+
     def is_connected(self) -> bool:
-        """Whether the channel to the primary is open."""
-        return not self._channel.ended
+        """Whether the primary is there."""
+        return self._home.is_connected()
 
     def ref(self, name: str) -> Ref:
         """Give the address of whoever has that name in this cluster.
@@ -166,11 +153,11 @@ class Actor:
         Cancellation:
             Nothing was sent and the handles are still yours.
         """
-        await self._channel.send(body, handle, keep_open=keep_open)
+        await self._home.channel.send(body, handle, keep_open=keep_open)
 
     def send_nowait(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """Like `send`, but raises ``trio.WouldBlock`` where that would wait."""
-        self._channel.send_nowait(body, handle, keep_open=keep_open)
+        self._home.channel.send_nowait(body, handle, keep_open=keep_open)
 
     async def ask(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> Any:
         """Ask the primary; see `Worker.ask`.
@@ -178,14 +165,13 @@ class Actor:
         Cancellation:
             The primary's handler is told to cancel; it may have run.
         """
-        return await self._channel.ask(body, handle, keep_open=keep_open)
+        return await self._home.channel.ask(body, handle, keep_open=keep_open)
 
     def ready(self) -> None:
         """Tell the primary that this worker is ready (``ready="called"``). Once is enough."""
-        if not (self._ready_said or self._channel.ended):
+        if not self._ready_said and self._home.is_connected():
             self._ready_said = True
-            self._channel.connection.send_serving()
-            self._channel.flush()
+            self._home.say_ready()
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
@@ -207,14 +193,12 @@ class Actor:
         """
         self._leave()
         await self.draining.wait()
-        if self._channel.ended:
+        if not self._home.is_connected():
             raise PeerClosed("the primary is gone", unconfirmed=self._channel.unconfirmed)
 
     def _leave(self) -> None:
-        if not (self.draining.is_set() or self._channel.ended):
-            with contextlib.suppress(LocalProtocolError):  # the end has begun already
-                self._channel.connection.send_leave(Reason.NORMAL)
-            self._channel.flush()
+        if not self._is_draining and self._home.is_connected():
+            self._home.say_leave()
 
     def kill(self) -> None:
         """End this worker voluntarily and at once: main is cancelled without draining."""
@@ -362,35 +346,45 @@ class Actor:
 
     def _is_idle(self) -> bool:
         """Whether nothing is under way that Stop would wait for."""
+        channel, listening = self._home.opened, self._listening
+        if self._busy or (listening is not None and not listening.is_idle()):
+            return False
+        if channel is None:
+            return True
         mailbox = self.mailbox
-        unanswered = self._channel.asks_unanswered
+        unanswered = channel.asks_unanswered
         if not mailbox._was_read:  # then nobody will answer what lies in it
             unanswered -= mailbox._asks_waiting()
         return (
-            not self._busy
-            and not unanswered
-            and not self._channel.messages_open
+            not unanswered
+            and not channel.messages_open
             and not (mailbox._was_read and (len(mailbox) or mailbox._has_message_in_hand()))
-            and self._listeners.is_idle()
         )
 
     def _begin_drain(self) -> None:
         """Stop was heard."""
-        self.mailbox._end()
-        self.draining.set()
-        self._listeners.stop()
+        self._is_draining = True
+        if self._mailbox is not None:
+            self._mailbox._end()
+        if self._draining is not None:
+            self._draining.set()
+        if self._listening is not None:
+            self._listening.stop()
 
     def _lose_primary(self) -> None:
         """The channel ended without Stop."""
         self._begin_drain()
-        self._listeners.fail()
+        if self._listening is not None:
+            self._listening.fail()
         self.scope.cancel()
 
     def _close_mailbox(self) -> None:
         """Main has ended: whoever waits for an answer learns that there will be none."""
-        if lost := self.mailbox._discard():
+        if self._mailbox is not None and (lost := self._mailbox._discard()):
             log.warning("%s: %d messages were never read", self.name, lost)
-        self._channel.refuse_all(ErrorCode.NOT_HANDLED, "its receiver has ended")
+        self._is_draining = True  # for who looks at it from now on
+        if self._home.opened is not None:
+            self._home.opened.refuse_all(ErrorCode.NOT_HANDLED, "its receiver has ended")
 
     # ---- what the primary says ------------------------------------------------------------
 

@@ -36,7 +36,8 @@ from ..wire import events
 from ..wire._generated import Reason, State
 from ..wire.connection import Connection
 from . import bootstrap
-from .actor import Actor, ActorHome, set_current_actor
+from .actor import Actor, set_current_actor
+from .actorhome import ActorHome
 from .arguments import decode_arguments
 from .message import withdraw
 from .targets import Target, load_target
@@ -120,7 +121,9 @@ class Runtime:
         if self._welcome is None:
             seconds = f"{_HELLO_SECONDS:g} seconds"
             return RuntimeError(f"the primary did not answer within {seconds}")
-        self._actor = actor = Actor(self._home, self._welcome)
+        welcome = self._welcome
+        incarnation = welcome.config.get("incarnation", 1)
+        self._actor = actor = Actor(self._home, welcome.worker, welcome.name, incarnation)
         self._channel.pass_mail_to(actor._on_mail, actor._on_run)
         try:
             main, args = self._load(self._welcome)

@@ -156,7 +156,7 @@ async def test_after_a_message_came_back_the_primary_is_asked_again() -> None:
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actorcluster._worker.actor._MOST_KNOWN", 2)
+    monkeypatch.setattr("actorcluster._worker.actorhome._MOST_KNOWN", 2)
 
     async def main(actor: Actor) -> None:
         for name in "abcb":
