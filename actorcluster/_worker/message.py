@@ -53,8 +53,8 @@ class Holder(Protocol):
 class Message:
     """One message; leaving ``with message:`` disposes of it.
 
-    The block is a cancel scope that follows the asker: it is cancelled when the asker gives up
-    and at the asker's deadline. Leaving it unanswered turns an ask into `NotHandled` at the
+    An ask's block is a cancel scope that follows the asker: it is cancelled when the asker gives
+    up and at the asker's deadline. Leaving it unanswered turns an ask into `NotHandled` at the
     asker at once; an exception becomes ``fail(exc)`` and goes on up; handles nobody took are
     closed with a ``ResourceWarning``.
 
@@ -69,12 +69,12 @@ class Message:
         "_channel",
         "_charge",
         "_event",
-        "_scope",
+        "_was_entered",
         "body",
-        "deadline",
         "sender",
     )
 
+    deadline = math.inf
     #: whether it was taken out of the middle of its mailbox and left a gap there.
     _is_gap = False
 
@@ -84,9 +84,9 @@ class Message:
         #: the window bytes it holds while it is in a mailbox.
         self._charge = event.charge
         self._channel = channel
-        self._scope: trio.CancelScope | None = None
+        #: whether its block was entered.
+        self._was_entered = False
         self.sender = sender
-        self.deadline = math.inf
 
     @property
     def handle(self) -> Handle | None:
@@ -123,25 +123,18 @@ class Message:
         raise LocalProtocolError("a plain send has nobody waiting for a reply")
 
     def __enter__(self) -> Self:
-        if self._scope is not None:
+        if self._was_entered:
             raise RuntimeError("a message's block can be entered once")
-        self._scope = trio.CancelScope(deadline=self.deadline)
-        self._scope.__enter__()
+        self._was_entered = True
         self._channel.messages_open += 1
         return self
 
-    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> bool:
-        assert self._scope is not None
+    def __exit__(  # type: ignore[exit-return]  # an ask's block does absorb
+        self, kind: Any, exc: BaseException | None, traceback: Any
+    ) -> bool:
         self._channel.messages_open -= 1
-        try:
-            self._dispose(exc)
-            self._drop_unclaimed()
-        finally:  # its warning may be an error, and the scope must be left all the same
-            absorbed = self._scope.__exit__(kind, exc, traceback)
-        return bool(absorbed)
-
-    def _dispose(self, exc: BaseException | None) -> None:
-        """What leaving the block means to the sender of a plain message: nothing."""
+        self._drop_unclaimed()
+        return False
 
     def _drop_unclaimed(self) -> None:
         for handle in self._event.handles:
@@ -174,21 +167,22 @@ class Plain(Message):
 
     __slots__ = ()
 
-    deadline = math.inf
-
     def __init__(self, body: Any, charge: int, channel: Channel, sender: Any) -> None:
         self.body = body
         self._charge = charge
         self._channel = channel
-        self._scope = None
+        self._was_entered = False
         self.sender = sender
 
     @property
     def handle(self) -> None:
         return None
 
-    def _drop_unclaimed(self) -> None:
-        pass
+    def __exit__(  # type: ignore[exit-return]
+        self, kind: Any, exc: BaseException | None, traceback: Any
+    ) -> bool:
+        self._channel.messages_open -= 1
+        return False
 
     def _discard(self) -> None:
         pass
@@ -198,16 +192,17 @@ class Plain(Message):
 class Ask(Message):
     """A message whose sender waits. Keeps the promise of exactly one answer."""
 
-    __slots__ = ("_is_gap", "_mailbox", "_number")
+    __slots__ = ("_is_gap", "_mailbox", "_number", "_scope", "deadline")
 
     def __init__(self, event: CallReceived, channel: Channel, sender: Any) -> None:
         super().__init__(event, channel, sender)
         self._is_gap = False
+        #: of its block.
+        self._scope: trio.CancelScope | None = None
         #: where it waits to be received, if it still does.
         self._mailbox: Holder | None = None
         self._number = event.channel
-        if event.meta:
-            self.deadline = deadline_of(event)
+        self.deadline = deadline_of(event) if event.meta else math.inf
         channel.asked(event.channel, self)
 
     @property
@@ -243,6 +238,22 @@ class Ask(Message):
 
     def fail(self, exc: BaseException) -> None:
         self._channel.fail(self._number, exc)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._scope = trio.CancelScope(deadline=self.deadline)
+        self._scope.__enter__()
+        return self
+
+    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> bool:
+        assert self._scope is not None
+        self._channel.messages_open -= 1
+        try:
+            self._dispose(exc)
+            self._drop_unclaimed()
+        finally:  # its warning may be an error, and the scope must be left all the same
+            absorbed = self._scope.__exit__(kind, exc, traceback)
+        return bool(absorbed)
 
     def withdraw(self) -> None:
         if self._scope is not None:

@@ -19,7 +19,7 @@ import trio.testing
 
 from actorcluster import Handle, LocalProtocolError, Message, NotHandled, PeerClosed, RemoteError
 from actorcluster._worker.mailbox import Mailbox, MergedMailbox
-from actorcluster._worker.message import handle
+from actorcluster._worker.message import Ask, handle
 from actorcluster.wire._generated import ErrorCode, Kind
 from actorcluster.wire.events import TellReceived
 from actorcluster.wire.frames import encode_frame
@@ -440,6 +440,7 @@ async def test_a_group_of_nothing_but_cancelled() -> None:
     async with line() as ends, trio.open_nursery() as nursery:
         nursery.start_soon(ask, ends.worker, "x", outcomes)
         message = await ends.primary.receive()
+        assert isinstance(message, Ask)
         with trio.CancelScope() as scope:
             scope.cancel()
             try:
