@@ -33,12 +33,12 @@ ORDER = """
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held
 
-    _worker.__init__ _worker.bootstrap _worker.words _worker.report _worker.exit _worker.settings
-    _worker.sources _worker.imports
+    _worker.__init__ _worker.bootstrap _worker.words _worker.lastlines _worker.report _worker.exit
+    _worker.settings _worker.sources _worker.imports
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.clone _worker.forkrequest
-    _worker.process _worker.adopted
+    _worker.tee _worker.process _worker.adopted
     _worker.commands _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments
     _worker.latch _worker.peer _worker.life
@@ -71,6 +71,7 @@ FOR_TYPES_ONLY = {
 
 PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_worker.words",
+    "_worker.lastlines",
     "_worker.report",
     "_worker.exit",
     "_worker.settings",

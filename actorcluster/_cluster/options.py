@@ -28,6 +28,7 @@ class ChildOptions(TypedDict, total=False):
         backoff: how long to wait before it is started again.
         exec: overrides `Settings.exec`; None does not.
         env: merged over `Settings.env`; None adds nothing.
+        stderr: overrides `Settings.stderr`; None does not.
         settings: fields of `Settings` for this worker alone, or all of them.
     """
 
@@ -37,6 +38,7 @@ class ChildOptions(TypedDict, total=False):
     backoff: Backoff
     exec: str | tuple[str, ...] | None
     env: Mapping[str, str | None] | None
+    stderr: Literal["inherit", "capture"] | None
     settings: Settings | Mapping[str, Any] | None
 
 
@@ -80,6 +82,8 @@ def own_settings(settings: Settings, child: Child) -> Settings:
         settings = settings.merged(exec=child.exec)
     if child.env is not None:
         settings = settings.merged(env={**settings.env, **child.env})
+    if child.stderr is not None:
+        settings = settings.merged(stderr=child.stderr)
     return settings
 
 

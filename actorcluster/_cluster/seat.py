@@ -6,7 +6,7 @@ Runs in: primary
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import attrs
 import trio
@@ -150,7 +150,18 @@ class Seat:
             uptime=0.0 if life.ready_at is None else now - life.ready_at,
             asks_in_flight=0 if life.channel is None else life.channel.statistics().asks_waiting,
             history=history,
+            **self._last_words(),
         )
+
+    def _last_words(self) -> dict[str, Any]:
+        tee = None if self.life.process is None else self.life.process.tee
+        if tee is None:  # maybe because there is no process; then it wrote nothing
+            return {"stderr": () if self.worker.settings.stderr == "capture" else None}
+        return {
+            "stderr": tee.last.lines(),
+            "stderr_dropped": tee.last.dropped,
+            "stderr_unshown": tee.unshown,
+        }
 
     # what the ports need (see PortClient)
 

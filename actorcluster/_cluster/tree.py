@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, final
 
 import attrs
 
-from .._worker.settings import Settings
+from .._worker.settings import Settings, check_stderr
 from .._worker.targets import check_form
 from . import checks, toml
 from .restarts import Backoff
@@ -146,6 +146,9 @@ class _Childlike:
     env: Mapping[str, str | None] | None = attrs.field(
         kw_only=True, default=None, converter=_mapping, validator=_check_env, hash=False
     )
+    stderr: Literal["inherit", "capture"] | None = attrs.field(
+        kw_only=True, default=None, validator=attrs.validators.optional(check_stderr)
+    )
     settings: Settings | Mapping[str, Any] | None = attrs.field(
         kw_only=True, default=None, converter=_mapping, validator=_check_settings, hash=False
     )
@@ -176,6 +179,7 @@ class Child(_Childlike):
         backoff: how long to wait before it is started again.
         exec: as `Settings.exec`.
         env: merged over `Settings.env`.
+        stderr: as `Settings.stderr`.
         settings: a `Settings` or some of its fields, for this child alone.
     """
 

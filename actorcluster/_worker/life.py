@@ -6,13 +6,15 @@ Theory of operation
 ===================
 
 `Life.run` starts the process, serves its channel and returns when the process is reaped; it
-never raises for anything the worker does. Beside the channel three small tasks run:
+never raises for anything the worker does. Beside the channel small tasks run:
 
 - *watch*: the process ended. What it left in the channel is still read, then the channel ends. A
   grandchild that inherited the channel therefore cannot keep a dead worker alive.
 - *start limit*: not ready within ``start_timeout``: kill.
 - *ladder*: out of patience: SIGTERM, two seconds later SIGKILL. `stop` sets how long patience
   lasts; calling it again can only shorten that.
+- *tee*, if its stderr is captured: passes on what comes there. What is left of it when the process
+  has ended is read before the life is reported.
 
 A Stop is said when the handshake is over. A worker that hears it before it was ready never runs its
 main function, so nobody waits for it to become ready any more.
@@ -118,6 +120,8 @@ class Life(Peer):
                     self._ladder.verdict = self._ladder.verdict or "killed"
                     process.send_signal(signal.SIGKILL)
                 waitstatus, rusage = await process.wait()
+                if process.tee is not None:
+                    await process.tee.finish()
             process.close()
             self._finish(
                 exit_status(
@@ -157,6 +161,8 @@ class Life(Peer):
             nursery.start_soon(self._watch, process, channel)
             nursery.start_soon(self._limit_start)
             nursery.start_soon(self._ladder.run, process.send_signal)
+            if process.tee is not None:
+                nursery.start_soon(process.tee.run)
             await self._converse(channel)
             self._disconnect()
             if not self._said_goodbye:

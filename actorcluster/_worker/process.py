@@ -24,6 +24,7 @@ import attrs
 import trio
 
 from .bootstrap import IDENTITY
+from .tee import Tee
 
 __all__ = [
     "Launch",
@@ -89,6 +90,7 @@ class Process:
         stdin: for the maker of the pipes to keep our ends in; None when there is none.
         stdout: as stdin.
         stderr: as stdin.
+        tee: where its stderr goes, when it is captured; closed with the rest.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Process:
         self.stdin: trio.abc.SendStream | None = None
         self.stdout: trio.abc.ReceiveStream | None = None
         self.stderr: trio.abc.ReceiveStream | None = None
+        self.tee: Tee | None = None
         self._status: Status | None = None
         self._waiting = trio.Lock()
         try:
@@ -185,6 +188,8 @@ class Process:
             trio.lowlevel.notify_closing(self.pidfd)
             os.close(self.pidfd)
             self.pidfd = -1
+        if self.tee is not None:
+            self.tee.close()
 
 
 # ---- starting one ---------------------------------------------------------------------------

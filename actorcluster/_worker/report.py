@@ -51,6 +51,11 @@ class CrashReport:
         uptime: seconds that it was ready; 0.0 if it never was.
         asks_in_flight: asks to it that were not answered when it ended.
         history: earlier lives of that name that the primary remembers, the last one first.
+        stderr: the last lines that it wrote there, 50 and 16 KiB at most; None if they were not
+            captured, see ``stderr="capture"`` of `Settings`. As it wrote them: control characters
+            are in them.
+        stderr_dropped: lines before those.
+        stderr_unshown: bytes that our own stderr did not take, because nobody read them there.
     """
 
     name: str
@@ -65,6 +70,9 @@ class CrashReport:
     uptime: float
     asks_in_flight: int
     history: tuple[PastLife, ...]
+    stderr: tuple[str, ...] | None = None
+    stderr_dropped: int = 0
+    stderr_unshown: int = 0
 
     def __str__(self) -> str:
         """Make a page for people: nothing of it can do anything to a terminal."""
@@ -80,4 +88,14 @@ class CrashReport:
         ]
         if self.error is not None and self.error.traceback:
             lines += ["  " + printable(line) for line in self.error.traceback.splitlines()]
-        return "\n".join(lines)
+        return "\n".join(lines + self._stderr_lines())
+
+    def _stderr_lines(self) -> list[str]:
+        if self.stderr is None:
+            return ["  stderr: not captured"]
+        if not self.stderr:
+            return ["  stderr: empty"]
+        before = f", {self.stderr_dropped} lines before" if self.stderr_dropped else ""
+        unshown = f", {self.stderr_unshown} bytes not passed on" if self.stderr_unshown else ""
+        head = f"  stderr{before}{unshown}:"
+        return [head, *("    " + printable(line) for line in self.stderr)]

@@ -15,11 +15,20 @@ from typing import Any, Final, Literal, Protocol
 
 import attrs
 
-__all__ = ["MIN_SIZE", "Settings", "StartMethod", "Stdio", "choose_start_method"]
+__all__ = [
+    "MIN_SIZE",
+    "Captured",
+    "Settings",
+    "StartMethod",
+    "Stdio",
+    "check_stderr",
+    "choose_start_method",
+]
 
 StartMethod = Literal["forkserver", "exec"]
 START_METHODS: Final = ("auto", "forkserver", "exec")
 STDIO_WORDS: Final = ("inherit", "pipe", "ignore")
+STDERR_WORDS: Final = ("inherit", "capture")
 STDIO_COUNT: Final = 3
 MIN_SIZE: Final = 64 * 1024
 """Floor of ``mailbox_size`` and ``max_message``: what the protocol obliges every peer to take."""
@@ -33,6 +42,7 @@ class HasFileno(Protocol):
 
 
 Stdio = Literal["inherit", "pipe", "ignore"] | int | HasFileno
+Captured = Literal["capture"]
 
 
 # Converters only bring a value into its one stored shape and never raise; what they do not know
@@ -169,6 +179,18 @@ def _validate_stdio(_: Settings, field: attrs.Attribute[Any], value: object) -> 
             raise _wrong_type(name, item, allowed)
 
 
+def check_stderr(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Check what is said about a stderr.
+
+    Raises:
+        TypeError, ValueError: it is wrong.
+    """
+    if not isinstance(value, str):
+        raise _wrong_type(field.name, value, "'inherit' or 'capture'")
+    if value not in STDERR_WORDS:
+        raise _wrong_value(field.name, value, "'inherit' or 'capture'")
+
+
 def _validate_id(_: Settings, field: attrs.Attribute[Any], value: object) -> None:
     _check_int(field.name, value, 0, MAX_ID)
 
@@ -223,6 +245,8 @@ class Settings:
         stdio: one of ``"inherit"``, ``"pipe"``, ``"ignore"``, an fd or an object with
             ``fileno()`` for each of fds 0, 1 and 2; what is left out is inherited. Overrides
             *silent*.
+        stderr: ``"capture"``: what the worker writes there still comes out of our stderr, and its
+            last lines are in the `CrashReport`. With ``"inherit"`` they are not.
         uid: user id of the worker; None leaves it.
         gid: group id of the worker; None leaves it.
         start_method: ``"forkserver"``, ``"exec"``, or ``"auto"``: the first that is possible.
@@ -249,6 +273,7 @@ class Settings:
     stdio: tuple[Stdio, ...] | None = attrs.field(
         default=None, converter=_optional_stdio, validator=_optional(_validate_stdio)
     )
+    stderr: Literal["inherit", "capture"] = attrs.field(default="inherit", validator=check_stderr)
     uid: int | None = attrs.field(default=None, validator=_optional(_validate_id))
     gid: int | None = attrs.field(default=None, validator=_optional(_validate_id))
     start_method: Literal["auto", "forkserver", "exec"] = attrs.field(
@@ -262,6 +287,12 @@ class Settings:
     listen_fds: Mapping[str, int] | tuple[int, ...] = attrs.field(
         factory=dict, converter=_descriptors, validator=_validate_listen_fds
     )
+
+    def __attrs_post_init__(self) -> None:
+        wish = self._streams[2]
+        if self.stderr == "capture" and wish != "inherit":
+            why = "silent=True makes it a pipe" if self.stdio is None else f"stdio[2] is {wish!r}"
+            raise ValueError(f"stderr='capture' cannot be kept: {why}, for somebody else to read")
 
     def merged(self, **changes: Any) -> Settings:
         """A copy with *changes*: what is not named stays as it is, as in Node's setup.
@@ -278,8 +309,13 @@ class Settings:
         return attrs.evolve(self, **changes)
 
     @property
-    def stdio_plan(self) -> tuple[Stdio, Stdio, Stdio]:
-        """What becomes of fds 0, 1 and 2, once *stdio* and *silent* are taken together."""
+    def stdio_plan(self) -> tuple[Stdio, Stdio, Stdio | Captured]:
+        """What becomes of fds 0, 1 and 2, once *stdio*, *silent*, *stderr* are taken together."""
+        first, second, third = self._streams
+        return (first, second, "capture" if self.stderr == "capture" else third)
+
+    @property
+    def _streams(self) -> tuple[Stdio, Stdio, Stdio]:
         if self.stdio is None:
             return ("inherit", "pipe", "pipe") if self.silent else ("inherit",) * STDIO_COUNT
         first, second, third = (*self.stdio, "inherit", "inherit", "inherit")[:STDIO_COUNT]

@@ -18,8 +18,9 @@ from .bootstrap import LIMITS
 from .commands import module_argv, script_argv, worker_argv
 from .forkserver import CannotFork, ForkServer, available
 from .process import Launch, Process, start_exec
-from .settings import Settings, StartMethod, Stdio, choose_start_method
+from .settings import Captured, Settings, StartMethod, Stdio, choose_start_method
 from .targets import Target
+from .tee import Outlet, Tee
 
 __all__ = ["Plan", "Starter"]
 
@@ -62,6 +63,7 @@ class Starter:
         self._closed = False
         self._cannot_fork: dict[tuple[str, ...], str] = {}  # by preload: why not
         self._logged: set[str] = set()
+        self._outlet = Outlet()
 
     def plan(self, target: Target, args: Sequence[Any], settings: Settings) -> Plan:
         """Decide how to start a worker, and check what it will be told.
@@ -95,7 +97,7 @@ class Starter:
         Cancellation:
             Nothing was started, or it is killed and reaped.
         """
-        stdio = _StdioPipes(plan.settings.stdio_plan)
+        stdio = _StdioPipes(plan.settings.stdio_plan, self._outlet)
         try:
             process = await self._start(plan, worker_id, stdio.theirs)
             stdio.attach(process)
@@ -190,6 +192,7 @@ class Starter:
                 if self._server is not None:
                     await self._server.aclose()
                     self._server = None
+        self._outlet.close()
 
 
 def _command(plan: Plan) -> tuple[str, ...]:
@@ -221,9 +224,12 @@ class _StdioPipes:
 
     Args:
         plan: for fds 0, 1 and 2.
+        outlet: where a stderr goes that is captured.
     """
 
-    def __init__(self, plan: tuple[Stdio, Stdio, Stdio]) -> None:
+    def __init__(self, plan: tuple[Stdio | Captured, ...], outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._captured: int | None = None
         self._to_close: list[int] = []
         self._ours: list[int | None] = []
         theirs: list[int | None] = []
@@ -238,9 +244,14 @@ class _StdioPipes:
             raise
         self.theirs = (theirs[0], theirs[1], theirs[2])
 
-    def _make(self, number: int, wish: Stdio) -> tuple[int | None, int | None]:
+    def _make(self, number: int, wish: Stdio | Captured) -> tuple[int | None, int | None]:
         if wish == "inherit":
             return None, None
+        if wish == "capture":
+            self._outlet.open()
+            self._captured, its = os.pipe2(os.O_CLOEXEC)
+            self._to_close.append(its)
+            return None, its
         if wish == "ignore":
             its = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             self._to_close.append(its)
@@ -259,6 +270,9 @@ class _StdioPipes:
             if fd is not None:
                 setattr(process, name, trio.lowlevel.FdStream(fd))
         self._ours = []
+        if self._captured is not None:
+            process.tee = Tee(self._captured, self._outlet)
+            self._captured = None
 
     def close(self) -> None:
         """Close what the worker has by now, and our ends if nobody took them."""
@@ -268,7 +282,8 @@ class _StdioPipes:
         self._close_ours()
 
     def _close_ours(self) -> None:
-        for fd in self._ours:
+        for fd in (*self._ours, self._captured):
             if fd is not None:
                 os.close(fd)
         self._ours = []
+        self._captured = None

@@ -78,6 +78,8 @@ def test_restart_is_one_of_three(restart: Any, error: type[Exception]) -> None:
         ({}, BASE),
         ({"exec": None, "env": None, "settings": None}, BASE),
         ({"exec": "other.py"}, BASE.merged(exec="other.py")),
+        ({"stderr": "capture"}, BASE.merged(stderr="capture")),
+        ({"stderr": "inherit", "settings": {"stderr": "capture"}}, BASE),
         ({"env": {"B": "3", "C": None}}, BASE.merged(env={"A": "1", "B": "3", "C": None})),
         ({"settings": {"silent": True}}, BASE.merged(silent=True)),
         ({"settings": Settings(silent=True)}, Settings(silent=True)),

@@ -34,6 +34,8 @@ WRONG_OF_CHILDREN: Final[list[tuple[str, type[Exception], tuple[Any, ...]]]] = [
     ("backoff", TypeError, (None, 1.0, {})),
     ("exec", TypeError, (5, b"a")),
     ("exec", ValueError, ("", (), ("", "a"), "a\x00")),
+    ("stderr", TypeError, (5, b"inherit")),
+    ("stderr", ValueError, ("", "pipe")),
     ("env", TypeError, (5, "A=1", [("A", "1")], {"A": 1}, {1: "A"})),
     ("env", ValueError, ({"": "1"}, {"A=": "1"}, {"A": "\x00"})),
     ("settings", TypeError, (5, "a", [], {"cwdd": "/"}, {"cwd": 5})),
@@ -123,6 +125,7 @@ RIGHT_OF_CHILDREN: Final[list[tuple[str, tuple[Any, ...]]]] = [
     ("significant", (False,)),
     ("backoff", (Backoff(), Backoff(min=1, max=1))),
     ("exec", (None, "a.py", ("node", "a.js"))),
+    ("stderr", (None, "inherit", "capture")),
     ("env", (None, {}, {"A": "1", "B": None})),
     ("settings", (None, {}, {"cwd": "/"}, Settings(), Settings(cwd="/"))),
 ]

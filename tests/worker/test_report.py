@@ -58,7 +58,8 @@ def test_the_whole_page() -> None:
         "  life 2 ended 13 s before: SIGKILL\n"
         "  life 1 ended 60.2 s before: exit 3\n"
         "  Traceback:\n"
-        '    File "a\\x1b[2J.py"'
+        '    File "a\\x1b[2J.py"\n'
+        "  stderr: not captured"
     ) == str(report())
 
 
@@ -68,5 +69,23 @@ def test_what_is_not_known_is_left_out(error: RemoteFailure | None) -> None:
     assert (
         "web.2 failed: error ValueError: broken\n"
         "  worker 7, life 3, process None, ready for 12.3 s\n"
-        "  asks in flight: 2"
+        "  asks in flight: 2\n"
+        "  stderr: not captured"
     ) == page
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        ({"stderr": ()}, ["  stderr: empty"]),
+        ({"stderr": ("a", "\x1b[2Jb", "")}, ["  stderr:", "    a", "    \\x1b[2Jb", "    "]),
+        ({"stderr": ("a",), "stderr_dropped": 3}, ["  stderr, 3 lines before:", "    a"]),
+        (
+            {"stderr": ("a",), "stderr_dropped": 1, "stderr_unshown": 2},
+            ["  stderr, 1 lines before, 2 bytes not passed on:", "    a"],
+        ),
+    ],
+)
+def test_what_it_wrote_in_the_end(given: dict[str, Any], lines: list[str]) -> None:
+    page = str(report(error=None, history=(), **given)).splitlines()
+    assert lines == page[4:]

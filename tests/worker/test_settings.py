@@ -20,6 +20,7 @@ def test_defaults() -> None:
         "env": {},
         "silent": False,
         "stdio": None,
+        "stderr": "inherit",
         "uid": None,
         "gid": None,
         "start_method": "auto",
@@ -46,6 +47,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("stdio", [], ()),
     ("stdio", ["pipe", 2], ("pipe", 2)),
     ("stdio", ("ignore", sys.stdout, "inherit"), ("ignore", sys.stdout, "inherit")),
+    ("stderr", "capture", "capture"),
     ("uid", 0, 0),
     ("gid", 2**32 - 2, 2**32 - 2),
     ("start_method", "forkserver", "forkserver"),
@@ -91,6 +93,8 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("stdio", ["pope"], ValueError, "stdio[0] must be 'inherit', 'pipe', 'ignore', an fd number"),
     ("stdio", [None], TypeError, "stdio[0] must be 'inherit', 'pipe', 'ignore', an fd number"),
     ("stdio", ["pipe", -1], ValueError, "stdio[1] must be an int of at least 0, not -1"),
+    ("stderr", "pipe", ValueError, "stderr must be 'inherit' or 'capture', not 'pipe'"),
+    ("stderr", None, TypeError, "stderr must be 'inherit' or 'capture', not None"),
     ("stdio", [True], TypeError, "stdio[0] must be an int of at least 0, not True"),
     ("uid", -1, ValueError, "uid must be an int from 0 to 4294967294, not -1"),
     ("uid", "root", TypeError, "uid must be an int from 0 to 4294967294, not 'root'"),
@@ -161,10 +165,28 @@ def test_merged_lists_what_is_known() -> None:
         (Settings(silent=True, stdio=()), ("inherit", "inherit", "inherit")),
         (Settings(stdio=("ignore",)), ("ignore", "inherit", "inherit")),
         (Settings(stdio=("pipe", 7, "ignore")), ("pipe", 7, "ignore")),
+        (Settings(stderr="capture"), ("inherit", "inherit", "capture")),
+        (Settings(stderr="capture", stdio=("ignore", "pipe")), ("ignore", "pipe", "capture")),
+        (Settings(stderr="capture", silent=True, stdio=()), ("inherit", "inherit", "capture")),
     ],
 )
 def test_stdio_plan(settings: Settings, expected: tuple[object, ...]) -> None:
     assert expected == settings.stdio_plan
+
+
+@pytest.mark.parametrize(
+    ("others", "why"),
+    [
+        ({"silent": True}, "silent=True makes it a pipe"),
+        ({"stdio": ["inherit", "inherit", "pipe"]}, "stdio[2] is 'pipe'"),
+        ({"stdio": ["inherit", "inherit", 7]}, "stdio[2] is 7"),
+    ],
+)
+def test_a_stderr_that_goes_elsewhere_cannot_be_captured(others: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=f"^stderr='capture' cannot be kept: {re.escape(why)}"):
+        Settings(stderr="capture", **others)
+    with pytest.raises(ValueError, match=re.escape(why)):
+        Settings(**others).merged(stderr="capture")
 
 
 Form = Literal["function", "name", "script"]
