@@ -129,6 +129,8 @@ class ReceiveWindow:
         """
         if longest <= MINIMUM_CHARGE - _HEADER:
             charges = [min(MINIMUM_CHARGE, self.size)] * len(lengths)
+        elif min(lengths) >= MINIMUM_CHARGE - _HEADER and _HEADER + longest <= self.size:
+            charges = [_HEADER + length for length in lengths]
         else:
             charges = [min(self.size, max(MINIMUM_CHARGE, _HEADER + n)) for n in lengths]
         total = sum(charges)

@@ -19,7 +19,8 @@ read it, and `FrameReader` uses both:
   all at C speed. After each the decoder must stand exactly where the header says.
 
 Messages from main actor to main actor are nearly all there is where speed matters. For who wants
-it so, a run of them becomes one `PlainTells`, and what has to be done per message is done per run.
+it so, a run of them becomes one `PlainTells`, and what has to be done per message is done per run;
+those that the bytes of a `feed` begin with are read by `plain`.
 
 Where the two differ, or the decoder stumbles, `decode_frame` takes that one frame by itself and
 finds out what is wrong: if the envelope and the payload do not fill the frame exactly, the peer's
@@ -39,6 +40,7 @@ import msgpack
 
 from ..errors import RemoteProtocolError
 from ._generated import FLAG_FRAG, AbortCode, Kind
+from .plain import LONGEST, PlainReader
 from .values import SHORT, UNPACK_ERRORS, Values, is_flat, may_be_deep, measure, too_deep
 
 __all__ = [
@@ -156,6 +158,7 @@ class FrameReader:
     def __init__(self, values: Values, *, max_frame: int, gather: bool = False) -> None:
         self.max_frame = max_frame
         self._gathered_word = _TELL_WORD if gather else -1
+        self._plain = PlainReader(values) if gather else None
         self._values = values
         self._unpacker = values.unpacker(_RUN)
         self._begun = bytearray()  # the frame that is not complete yet
@@ -216,12 +219,24 @@ class FrameReader:
 
     def _read(self, view: memoryview) -> None:
         """Decode the frames that are complete in `view`, which begins with one; keep the rest."""
+        if self._plain is not None and self.max_frame >= LONGEST:
+            view = self._read_plain(self._plain, view)
         runs, fault = self._cut(view)
         for start, stop in itertools.pairwise(runs):
             self._decode(view, start, stop)
         if fault is not None:
             raise fault
         self._begun += view[runs[-1] :]
+
+    def _read_plain(self, plain: PlainReader, view: memoryview) -> memoryview:
+        """Decode the plain messages that `view` begins with; returns what is left of it."""
+        bodies: list[Any] = []
+        lengths: list[int] = []
+        end = plain.read(view, bodies, lengths)
+        if not bodies:
+            return view
+        self._frames.append(PlainTells(bodies, lengths))
+        return view[end:]
 
     def _cut(self, view: memoryview) -> tuple[list[int], RemoteProtocolError | None]:
         """Where to divide the complete frames into runs, and what is wrong with the next header.
