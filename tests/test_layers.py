@@ -39,7 +39,7 @@ ORDER = """
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.clone _worker.forkrequest
-    _worker.tee _worker.process _worker.adopted
+    _worker.tee _worker.streams _worker.process _worker.adopted
     _worker.commands _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments
     _worker.latch _worker.peer _worker.life

@@ -24,6 +24,7 @@ import attrs
 import trio
 
 from .bootstrap import IDENTITY
+from .streams import Input, Output
 from .tee import Tee
 
 __all__ = [
@@ -100,9 +101,9 @@ class Process:
         self.pidfd = -1
         self.start_method = start_method
         self.channel = channel
-        self.stdin: trio.abc.SendStream | None = None
-        self.stdout: trio.abc.ReceiveStream | None = None
-        self.stderr: trio.abc.ReceiveStream | None = None
+        self.stdin: Input | None = None
+        self.stdout: Output | None = None
+        self.stderr: Output | None = None
         self.tee: Tee | None = None
         self._status: Status | None = None
         self._waiting = trio.Lock()
@@ -177,7 +178,7 @@ class Process:
         return status
 
     def close(self) -> None:
-        """Close the pidfd, not the channel. It must have been reaped, else it would be a zombie.
+        """Close what is ours, but not the channel. It must have been reaped, or stays a zombie.
 
         Raises:
             RuntimeError: it has not.
@@ -190,6 +191,9 @@ class Process:
             self.pidfd = -1
         if self.tee is not None:
             self.tee.close()
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.ended()
 
 
 # ---- starting one ---------------------------------------------------------------------------

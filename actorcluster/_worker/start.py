@@ -19,6 +19,7 @@ from .commands import module_argv, script_argv, worker_argv
 from .forkserver import CannotFork, ForkServer, available
 from .process import Launch, Process, start_exec
 from .settings import Captured, Settings, StartMethod, Stdio, choose_start_method
+from .streams import Input, Output
 from .targets import Target
 from .tee import Outlet, Tee
 
@@ -265,10 +266,10 @@ class _StdioPipes:
 
     def attach(self, process: Process) -> None:
         """Give our ends to the process."""
-        names: tuple[str, ...] = ("stdin", "stdout", "stderr")
-        for name, fd in zip(names, self._ours, strict=True):
-            if fd is not None:
-                setattr(process, name, trio.lowlevel.FdStream(fd))
+        stdin, stdout, stderr = self._ours
+        process.stdin = None if stdin is None else Input(stdin)
+        process.stdout = None if stdout is None else Output(stdout)
+        process.stderr = None if stderr is None else Output(stderr)
         self._ours = []
         if self._captured is not None:
             process.tee = Tee(self._captured, self._outlet)
