@@ -100,6 +100,9 @@ class Pipe(Writing):
         self._grants_due = trio.Event()
         #: whether that is set; asked for each message.
         self.is_timed = False
+        #: less than so much may be owed to the peer without a word to anybody: the timer is set
+        #: and gives it back. Asked for each message.
+        self.most_owed_silently = 0
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -344,6 +347,7 @@ class Pipe(Writing):
 
     def _set_timer(self) -> None:
         self.is_timed = True
+        self.most_owed_silently = self.connection.inbound_window.silent
         self._grants_due.set()
 
     @trio.lowlevel.enable_ki_protection
@@ -353,6 +357,7 @@ class Pipe(Writing):
             await trio.sleep(_TIMER_SECONDS)
             self._grants_due = trio.Event()
             self.is_timed = False
+            self.most_owed_silently = 0
             self.connection.flush_grants()
             if self.connection.wants_to_send():
                 self.flush()

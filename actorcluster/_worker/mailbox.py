@@ -21,11 +21,12 @@ from typing import Any, Final, final
 
 import attrs
 import trio
+from trio.lowlevel import checkpoint_if_cancelled, current_task
 
 from .._link.channel import Channel
 from .._link.pace import Pace
 from ..wire.events import CallReceived, TellReceived, TellsReceived
-from .message import Ask, Message, Plain
+from .message import Ask, Message, Plain, plain_messages
 
 __all__ = ["Mailbox", "MailboxStatistics", "MergedMailbox", "deliver", "deliver_run"]
 
@@ -71,7 +72,7 @@ class _Receiving(AsyncIterator[Message]):
         Cancellation:
             No message was taken.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         message = self._take()
         if message is None:
             return await self._park()
@@ -81,17 +82,15 @@ class _Receiving(AsyncIterator[Message]):
 
     async def __anext__(self) -> Message:
         # The same once more: a coroutine inside a coroutine would cost a tenth of a message.
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         try:
             message = self._take()
             if message is None:
                 return await self._park()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
-        pace = self._pace
-        pace.left -= 1
-        if pace.left < 0 or perf_counter() > pace.until:
-            await pace.rest()
+        if self._pace.is_due():
+            await self._pace.rest()
         return message
 
     def receive_nowait(self) -> Message:
@@ -285,6 +284,39 @@ class Mailbox(_Receiving):
         message._channel.pace.restart()  # its answer needs no scheduling point either
         return message
 
+    async def __anext__(self) -> Message:
+        await checkpoint_if_cancelled()
+        queue = self._queue
+        if queue and type(queue[0]) is Plain:
+            # What `_take` does, in one piece, for what comes most.
+            self._was_read = True
+            message = queue.popleft()
+            if self._merged is not None:
+                if len(queue) == self._gaps:
+                    self._merged._has_no_mail(self)
+            elif (task := current_task()) not in self._in_hand:
+                self._holds(task)
+            channel, charge = message._channel, message._charge
+            window = channel.owed_to_peer
+            owed = window.owed + charge
+            if owed < channel.most_owed_silently:
+                window.owed = owed
+            else:
+                channel.release(charge)
+        else:
+            try:
+                taken = self._take()
+                if taken is None:
+                    return await self._park()
+            except trio.EndOfChannel:
+                raise StopAsyncIteration from None
+            message = taken
+        pace = self._pace
+        pace.left -= 1
+        if pace.left < 0 or perf_counter() > pace.until:
+            await pace.rest()
+        return message
+
     def _is_over(self) -> bool:
         """Whether a receiver need not wait any more."""
         return self._ended or bool(self._queue)
@@ -307,15 +339,16 @@ class Mailbox(_Receiving):
         if type(message) is Ask:
             message._mailbox = None
         if self._merged is None:
-            task = trio.lowlevel.current_task()
+            task = current_task()
             if task not in self._in_hand:
                 self._holds(task)
-        elif not len(self):
+        elif len(queue) == self._gaps:
             self._merged._has_no_mail(self)
         channel, charge = message._channel, message._charge
         window = channel.owed_to_peer
-        if channel.is_timed and (window.owed + charge) * 16 < window.size:
-            window.owed += charge  # credit goes back with the next look of the timer, or earlier
+        owed = window.owed + charge
+        if owed < channel.most_owed_silently:
+            window.owed = owed
         else:
             channel.release(charge)
         return message
@@ -396,9 +429,5 @@ def deliver(
 
 def deliver_run(event: TellsReceived, channel: Channel, mailbox: Mailbox, sender: Any) -> None:
     """Put a run of plain messages into a mailbox; see `deliver`."""
-    messages: list[Message] = [
-        Plain(body, charge, channel, sender)
-        for body, charge in zip(event.bodies, event.charges, strict=True)
-    ]
-    mailbox._put_all(messages)
+    mailbox._put_all(plain_messages(event.bodies, event.charges, channel, sender))
     channel.connection.arrived(event.number)

@@ -29,6 +29,7 @@ __all__ = [
     "deadline_of",
     "explicit_handle",
     "handle",
+    "plain_messages",
     "withdraw",
 ]
 
@@ -163,16 +164,11 @@ class Message:
 
 @final
 class Plain(Message):
-    """A send without handles and address. Nearly all messages are, so it is made of little."""
+    """A send without handles and address. Nearly all messages are; see `plain_messages`."""
 
     __slots__ = ()
 
-    def __init__(self, body: Any, charge: int, channel: Channel, sender: Any) -> None:
-        self.body = body
-        self._charge = charge
-        self._channel = channel
-        self._was_entered = False
-        self.sender = sender
+    __init__ = object.__init__  # one of ours costs as much as the rest
 
     @property
     def handle(self) -> None:
@@ -186,6 +182,23 @@ class Plain(Message):
 
     def _discard(self) -> None:
         pass
+
+
+def plain_messages(
+    bodies: Sequence[Any], charges: Sequence[int], channel: Channel, sender: Any
+) -> list[Message]:
+    """Make the messages of a run."""
+    messages: list[Message] = []
+    add = messages.append
+    for body, charge in zip(bodies, charges, strict=True):
+        message = Plain()
+        message.body = body
+        message.sender = sender
+        message._channel = channel
+        message._charge = charge
+        message._was_entered = False
+        add(message)
+    return messages
 
 
 @final

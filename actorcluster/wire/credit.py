@@ -149,9 +149,14 @@ class ReceiveWindow:
         """
         owed = self.owed = self.owed + charge
         size = self.size
-        if owed * 16 < size:
+        if owed < self.silent:
             return False
         return owed * 4 >= size or self.available + owed == size
+
+    @property
+    def silent(self) -> int:
+        """While less than this is owed, no CREDIT can be due at once."""
+        return -(-self.size // 16)
 
     def collect(self) -> int:
         """Take what one CREDIT frame can grant; 0 when nothing is owed."""
