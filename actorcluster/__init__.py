@@ -51,6 +51,8 @@ if _typing.TYPE_CHECKING:
     from ._worker.listening import SCHED_RR as SCHED_RR
     from ._worker.mailbox import Mailbox as Mailbox
     from ._worker.message import Message as Message
+    from ._worker.monitor import Down as Down
+    from ._worker.monitor import Monitor as Monitor
     from ._worker.ref import Ref as Ref
     from ._worker.report import CrashReport as CrashReport
     from ._worker.runtime import run_worker as run_worker
@@ -69,6 +71,7 @@ __all__ = [
     "ChildCount",
     "ChildInfo",
     "CrashReport",
+    "Down",
     "ExitStatus",
     "Handle",
     "HandleError",
@@ -76,6 +79,7 @@ __all__ = [
     "Mailbox",
     "Message",
     "MessageTooLarge",
+    "Monitor",
     "NoSuchActor",
     "NotHandled",
     "PeerClosed",
@@ -111,10 +115,12 @@ _HOMES: _typing.Final = {
     "ChildCount": "._cluster.operations",
     "ChildInfo": "._cluster.operations",
     "CrashReport": "._worker.report",
+    "Down": "._worker.monitor",
     "ExitStatus": "._worker.exit",
     "Handle": "._link.handles",
     "Mailbox": "._worker.mailbox",
     "Message": "._worker.message",
+    "Monitor": "._worker.monitor",
     "Pool": "._cluster.tree",
     "Primary": "._cluster.primary",
     "PrimaryStatistics": "._cluster.primary",

@@ -26,7 +26,8 @@ ORDER = """
     wire._generated wire.state wire.credit wire.fact wire.events wire.descriptors wire.fields
     wire.sendable wire.values wire.plain wire.frames wire.fragments wire.batches wire.outbox
     wire.listener
-    wire.session wire.flow wire.sending wire.letters wire.receiving wire.ports wire.handshake
+    wire.session wire.flow wire.sending wire.letters wire.receiving wire.ports wire.monitors
+    wire.handshake
     wire.life wire.dispatch wire.connection wire.__init__
 
     _link.__init__ _link.kinds _link.handles _link.fdsocket _link.carrier _link.memory
@@ -41,7 +42,8 @@ ORDER = """
     _worker.buffers _worker.clone _worker.forkrequest
     _worker.tee _worker.streams _worker.process _worker.adopted
     _worker.commands _worker.forkprocess _worker.forkserver
-    _worker.forked _worker.template _worker.start _worker.ref _worker.ladder _worker.moments
+    _worker.forked _worker.template _worker.start _worker.ref _worker.monitor _worker.watches
+    _worker.ladder _worker.moments
     _worker.latch _worker.peer _worker.life
     _worker.worker
     _worker.actorhome _worker.actor _worker.runtime _worker.rehearsal _worker.__main__
@@ -50,7 +52,8 @@ ORDER = """
     _cluster.ties _cluster.roster _cluster.plan
     _cluster.events _cluster.supervision _cluster.options _cluster.balance _cluster.binding
     _cluster.dealing
-    _cluster.ports _cluster.relay _cluster.seat _cluster.loopback _cluster.names _cluster.seating
+    _cluster.ports _cluster.watching _cluster.relay _cluster.seat _cluster.loopback _cluster.names
+    _cluster.seating
     _cluster.operations    _cluster.primary
     _cluster.open _cluster.run
 
@@ -66,6 +69,7 @@ DOORS = ("__main__", "cli", "testing")
 
 # What the type checker alone needs may stand below.
 FOR_TYPES_ONLY = {
+    ("_worker.ref", "_worker.monitor"),  # Ref.monitor
     ("_worker.report", "_worker.exit"),  # CrashReport.error
     ("errors", "_worker.exit"),  # WorkerStartError.status and PeerClosed.status
 }

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import weakref
-from typing import Any, final
+from typing import Any, Final, final
 
 import trio
 
-from .._worker.ref import Home, Ref, is_primary
+from .._worker.monitor import Monitor
+from .._worker.ref import PRIMARY, Home, Ref, is_primary, main_actor
 from .._worker.worker import Worker
 from ..errors import NoSuchActor, PeerClosed
 from ..wire._generated import ErrorCode
@@ -22,9 +23,11 @@ from .seat import Seat
 from .supervision import Supervision
 from .ties import may_return
 from .tree import Pool
+from .watching import End, Watching
 
 __all__ = ["Names"]
 
+_ITSELF: Final = main_actor(0)
 _DEFAULT_NAME = re.compile(r"worker-([1-9]\d{0,9})")
 
 
@@ -37,6 +40,7 @@ class Names(Home):
         loopback: the way to the primary itself; set by the owner.
         closed: whether the primary has closed.
         tree: whose places have names; set by the owner.
+        watching: who is to be told of whose end.
     """
 
     def __init__(self) -> None:
@@ -44,6 +48,7 @@ class Names(Home):
         self.seats: dict[int, Seat] = {}
         self.loopback: Loopback
         self.tree: Supervision
+        self.watching = Watching(self)
         self._sought: dict[str, dict[Seeker, None]] = {}
         self._turns: dict[str, int] = {}
         self._by_name: dict[str, Seat] = {}
@@ -79,6 +84,8 @@ class Names(Home):
         del self.seats[seat.worker.id]
         del self._by_name[seat.worker.name]
         self._gone[seat.worker.id] = self._gone[seat.worker.name] = seat
+        assert seat.life.status is not None
+        self.watching.ended(seat.worker.id, seat.life.status)
 
     # ---- finding --------------------------------------------------------------------------
 
@@ -111,6 +118,7 @@ class Names(Home):
                     self.when_there(name, seeker)
                 else:
                     seeker.found(target)
+        self.watching.look_again()
 
     def _seek(self, name: str) -> Relay | PeerClosed | None:
         try:
@@ -185,7 +193,28 @@ class Names(Home):
         default = _DEFAULT_NAME.fullmatch(name)
         return default is not None and int(default[1]) <= self._last_id
 
+    def sight(self, to: int | str) -> int | End | None:
+        """Give the life meant, or how it ended, see `Sights`."""
+        if to in (PRIMARY, _ITSELF):
+            return None
+        seat = self._by_name.get(to) if isinstance(to, str) else self._seat_of_actor(to)
+        if seat is not None:
+            return seat.worker.id
+        place = self.tree.plan.places.get(to) if isinstance(to, str) else None
+        if place is not None and may_return(place):
+            return None
+        gone = self._gone.get(to if isinstance(to, str) else to >> 32)
+        if gone is not None and self._existed(to):
+            return End(gone.worker.id, gone.life.status)
+        if place is not None and place.status is not None:  # of a group: who brought it down
+            worker, status = place.status
+            return End(worker.id, status)
+        return End(None, None, self._existed(to))
+
     # ---- refs in the primary --------------------------------------------------------------
+
+    def monitor(self, ref: Ref) -> Monitor:
+        return self.watching.monitor(ref)
 
     async def send(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
         if is_primary(ref):

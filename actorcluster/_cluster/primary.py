@@ -440,6 +440,7 @@ class Primary(TreeOperations):
         self._abandon()
         await self.wait()
         self._names.loopback.close()
+        self._names.watching.close()
         self._ports.close()
         await self._seating.starter.aclose()
         self.mailbox._end()

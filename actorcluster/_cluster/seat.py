@@ -23,6 +23,7 @@ from .places import Phase, Place
 from .ports import Ports
 from .relay import Relay
 from .supervision import Supervision
+from .watching import WorkerWatches
 
 __all__ = ["Seat"]
 
@@ -52,6 +53,7 @@ class Seat:
         self.worker: Worker
         self.life: Peer
         self.relay: Relay
+        self.watches: WorkerWatches
         self.history: dict[type[events.Event], events.Event] = {}
         self.happened = trio.Event()
 
@@ -107,6 +109,7 @@ class Seat:
     def disconnected(self) -> None:
         self._ports.forget(self)
         self.relay.gone()
+        self.watches.gone()
         self.emit(events.Disconnect(worker=self.worker))
 
     def reported(self, status: ExitStatus) -> ExitStatus:
@@ -131,6 +134,9 @@ class Seat:
 
     def mail(self, event: wire_events.TellReceived | wire_events.CallReceived) -> None:
         self.relay.mail(event)
+
+    def monitor(self, event: wire_events.Monitored | wire_events.Demonitored) -> None:
+        self.watches.on_event(event)
 
     def bounced(self, event: wire_events.Undeliverable) -> bool:
         return self.relay.bounced(event)

@@ -35,6 +35,7 @@ from .seat import Seat
 from .supervision import Supervision
 from .ties import below
 from .tree import Child
+from .watching import WorkerWatches
 
 __all__ = ["Launch", "Seating", "drain_seconds"]
 
@@ -144,6 +145,7 @@ class Seating:
 
         life = seat.life = Life(options, start, seat, self._mailbox, self._names)
         seat.relay = Relay(seat.life, self._names)
+        seat.watches = WorkerWatches(seat.life, self._names.watching)
         seat.worker = Worker(
             incarnation=incarnation, settings=launch.settings, life=seat.life, place=seat
         )

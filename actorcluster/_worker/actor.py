@@ -376,6 +376,7 @@ class Actor:
         self._begin_drain()
         if self._listening is not None:
             self._listening.fail()
+        self._home.lose()
         self.scope.cancel()
 
     def _close_mailbox(self) -> None:
@@ -414,6 +415,8 @@ class Actor:
             to = PRIMARY if event.to is None else event.to
             why = f"{event.error.get('code')} ({event.error.get('message')})"
             log.warning("%s: a message to %s was not delivered: %s", self.name, to, why)
+        elif isinstance(event, events.Down):
+            self._home.on_down(event)
         else:
             self._listeners.on_event(event)
 

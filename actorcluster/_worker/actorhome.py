@@ -11,7 +11,10 @@ from typing import Any, Final, Protocol
 from .._link.channel import Channel
 from ..errors import LocalProtocolError
 from ..wire._generated import Reason
+from ..wire.events import Down
+from .monitor import Monitor
 from .ref import Home, Ref, is_primary
+from .watches import Watches
 
 __all__ = ["ActorHome"]
 
@@ -40,6 +43,7 @@ class ActorHome(Home):
         self.channel: Channel
         self.actor: Resident | None = None
         self._known: set[int | str] = set()
+        self._watches: Watches | None = None
 
     # ---- the actor and its primary --------------------------------------------------------
 
@@ -87,6 +91,21 @@ class ActorHome(Home):
         if actor is not None and actor._answers_to(ref.name if ref.aid is None else ref.aid):
             raise RuntimeError(f"{actor!r} asks itself: it cannot answer while it waits")
         return await self.channel.ask(body, handle, keep_open=keep_open, **_address(ref))
+
+    def monitor(self, ref: Ref) -> Monitor:
+        if self._watches is None:
+            self._watches = Watches(self)
+        return self._watches.monitor(ref)
+
+    def on_down(self, event: Down) -> None:
+        """The primary says how somebody ended."""
+        assert self._watches is not None
+        self._watches.on_down(event)
+
+    def lose(self) -> None:
+        """The primary is lost."""
+        if self._watches is not None:
+            self._watches.lose()
 
     def forget(self, to: int | str | None) -> None:
         """A message to this address came back."""

@@ -273,6 +273,9 @@ class Peer:
         log.warning("worker %s: %s", self.options.name, text)
         self._moments.failed(self.closed(text))
 
+    def _on_monitor(self, event: events.Monitored | events.Demonitored) -> None:
+        self._moments.monitor(event)
+
     def _on_port(self, event: events.Event) -> None:
         self._moments.port(event)
 
@@ -282,11 +285,13 @@ HEARD: Final[Mapping[type, Callable[[Any, Any], None]]] = {
     events.Cancelled: Peer._on_cancelled,
     events.ConnCredit: Peer._on_port,
     events.ConnReply: Peer._on_port,
+    events.Demonitored: Peer._on_monitor,
     events.Goodbye: Peer._on_goodbye,
     events.Leave: Peer._on_leave,
     events.Listen: Peer._on_port,
     events.ListenClosed: Peer._on_port,
     events.Log: Peer._on_log,
+    events.Monitored: Peer._on_monitor,
     events.Serving: Peer._on_serving,
     events.Undeliverable: Peer._on_undeliverable,
 }

@@ -6,7 +6,10 @@ Runs in: both
 from __future__ import annotations
 
 import builtins
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
+
+if TYPE_CHECKING:
+    from .monitor import Monitor
 
 __all__ = ["PRIMARY", "Home", "Ref", "is_primary", "main_actor"]
 
@@ -60,6 +63,9 @@ class Home:
                 raise ValueError("an actor-ref without an id and a name")
             name = f"actor {aid}"
         return Ref(name, self, aid)
+
+    def monitor(self, ref: Ref) -> Monitor:
+        raise AssertionError("abstract")
 
     async def send(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
         raise AssertionError("abstract")
@@ -139,6 +145,24 @@ class Ref:
             The other side's handler is told to cancel; it may have run.
         """
         return await self.home.ask(self, body, handle, keep_open=keep_open)
+
+    def monitor(self) -> Monitor:
+        """Watch for the end: ``async with ref.monitor() as monitor: down = await monitor.wait()``.
+
+        Entering the block begins to watch the life that this ref means, leaving it ends that.
+        There is exactly one `Down`, also when that life has ended already, or never was.
+
+        - A name means the life that has it now, also one that was told to stop; while nobody has
+          it, but somebody is about to be started, the next one.
+        - One that was given up or stopped, and a name that nobody ever had, are down at once.
+        - The name of a pool or supervisor means the whole of it: it is down when nobody of it is
+          left, and nobody will come.
+        - A worker that loses its primary gets a `Down` with reason ``lost``, whomever it watched;
+          then its main is cancelled. So does one that watches the primary itself.
+
+        The end of a name is not its end for good: to see each, enter another block after a `Down`.
+        """
+        return self.home.monitor(self)
 
 
 def is_primary(ref: Ref) -> bool:

@@ -298,6 +298,9 @@ _BUILT: tuple[_Row, ...] = (
     (0x23, "ERROR", "both", 1, "uses", None, "", ""),
     (0x24, "CANCEL", "both", 1, "uses", None, "reason", "urgent"),
     (0x26, "UNDELIVERABLE", "both", 1, "zero", "msg", "n to", ""),
+    (0x42, "MONITOR", "W>P", 3, "zero", "monitor", "ref target", ""),
+    (0x43, "DEMONITOR", "W>P", 3, "zero", "monitor", "ref", ""),
+    (0x44, "DOWN", "P>W", 3, "zero", "monitor", "ref target reason", ""),
     (0x49, "EXIT_INFO", "W>P", 1, "zero", None, "", ""),
     (0x50, "LOG", "W>P", 1, "zero", "log", "level time logger", ""),
 )
@@ -309,9 +312,6 @@ _RESERVED: tuple[_Row, ...] = (
     (0x32, "END", "both", 3, "uses", "stream", "", ""),
     (0x40, "ACTOR_UP", "both", 3, "zero", "names", "aid name meta", ""),
     (0x41, "ACTOR_DOWN", "both", 3, "zero", "names", "aid reason", ""),
-    (0x42, "MONITOR", "both", 3, "zero", "monitor", "ref target", ""),
-    (0x43, "DEMONITOR", "both", 3, "zero", "monitor", "ref", ""),
-    (0x44, "DOWN", "both", 3, "zero", "monitor", "ref target reason", ""),
     (0x45, "LINK", "both", 4, "zero", "link", "from to", ""),
     (0x46, "UNLINK", "both", 4, "zero", "link", "id from to", ""),
     (0x47, "UNLINK_ACK", "both", 4, "zero", "link", "id from to", ""),
@@ -339,6 +339,7 @@ BUILT_CAPABILITIES: frozenset[str] = frozenset(
         "handle.ack",
         "listen.handoff",
         "listen.shared",
+        "monitor",
     }
 )
 BUILT_HANDLE_NAMES: frozenset[str] = frozenset(
@@ -394,6 +395,7 @@ LIMIT_DEFAULTS: dict[str, int] = {
     "max_streams": 256,
     "max_listeners": 64,
     "max_meta": 8192,
+    "max_monitors": 4096,
 }
 LIMIT_FLOORS: dict[str, int] = {
     "max_frame": 16384,
@@ -407,6 +409,7 @@ LIMIT_FLOORS: dict[str, int] = {
     "max_streams": 0,
     "max_listeners": 0,
     "max_meta": 1024,
+    "max_monitors": 1,
 }
 
 
@@ -462,6 +465,9 @@ WORKER_TABLE: dict[State, dict[int, tuple[Action, State]]] = _by_state(
         0x23: (_NO, _NO, _OK, _OK, _SKIP, _SKIP),
         0x24: (_NO, _NO, _OK, _OK, _SKIP, _SKIP),
         0x26: (_NO, _NO, _OK, _OK, _SKIP, _SKIP),
+        0x42: (_NO, _NO, _NO, _NO, _NO, _SKIP),
+        0x43: (_NO, _NO, _NO, _NO, _NO, _SKIP),
+        0x44: (_NO, _NO, _OK, _OK, _SKIP, _SKIP),
         0x49: (_NO, _NO, _NO, _NO, _NO, _SKIP),
         0x50: (_NO, _NO, _NO, _NO, _NO, _SKIP),
         UNKNOWN_KIND: (_NO, _OK, _OK, _OK, _SKIP, _SKIP),
@@ -500,6 +506,9 @@ PRIMARY_TABLE: dict[State, dict[int, tuple[Action, State]]] = _by_state(
         0x23: (_NO, _NO, _OK, _OK, _OK, _SKIP),
         0x24: (_NO, _NO, _OK, _OK, _SKIP, _SKIP),
         0x26: (_NO, _NO, _OK, _OK, _OK, _SKIP),
+        0x42: (_NO, _NO, _OK, _OK, _SKIP, _SKIP),
+        0x43: (_NO, _NO, _OK, _OK, _SKIP, _SKIP),
+        0x44: (_NO, _NO, _NO, _NO, _NO, _SKIP),
         0x49: (_NO, _OK, _OK, _OK, _OK, _SKIP),
         0x50: (_NO, _OK, _OK, _OK, _OK, _SKIP),
         UNKNOWN_KIND: (_NO, _OK, _OK, _OK, _SKIP, _SKIP),
@@ -535,6 +544,8 @@ WORKER_SENDS: dict[State, frozenset[int]] = {
             0x23,
             0x24,
             0x26,
+            0x42,
+            0x43,
             0x49,
             0x50,
         }
@@ -561,6 +572,8 @@ WORKER_SENDS: dict[State, frozenset[int]] = {
             0x23,
             0x24,
             0x26,
+            0x42,
+            0x43,
             0x49,
             0x50,
         }
@@ -601,6 +614,7 @@ PRIMARY_SENDS: dict[State, frozenset[int]] = {
             0x23,
             0x24,
             0x26,
+            0x44,
         }
     ),
     State.STOPPING: frozenset(
@@ -622,6 +636,7 @@ PRIMARY_SENDS: dict[State, frozenset[int]] = {
             0x23,
             0x24,
             0x26,
+            0x44,
         }
     ),
     State.CLOSING: frozenset({0x05, 0x07}),
@@ -735,4 +750,10 @@ REQUIREMENTS: dict[str, str] = {
     "AWP-EV-3": "Unknown handle kinds, extension types, meta keys, error codes, reasons and log levels MUST NOT be treated as violations of the protocol; unknown extension values are handed on unchanged.",
     "AWP-EV-4": "Either side MAY send grease once READY was sent: kinds F0 to FE with OPTIONAL, keys that begin with `grease.`, unknown capabilities in HELLO.",
     "AWP-EV-5": "A sender MUST treat UNIMPLEMENTED on a channel that it opened as ERROR `unimplemented`.",
+    "AWP-SU-1": "MONITOR MUST be answered by exactly one DOWN, unless a DEMONITOR or the end of the connection comes first: when the life that its `target` means has ended, or at once when there is none and none is to come.",
+    "AWP-SU-2": "A worker MUST give each MONITOR a `ref` that is not open, which it is from MONITOR to DOWN or DEMONITOR, and SHOULD take them in ascending order; one that is open MUST be answered by ABORT(`protocol_error`).",
+    "AWP-SU-3": "A DEMONITOR or DOWN whose `ref` is not open MUST be ignored: it may have crossed the other.",
+    "AWP-SU-4": "A MONITOR beyond the primary's `max_monitors` MUST be answered by ABORT(`limit_exceeded`).",
+    "AWP-SU-5": "An aid as `target` MUST mean that life, a name the life that has it when MONITOR arrives, or else the next one if one is to come, and the name of a pool or supervisor all lives below it, of which DOWN tells once there is none and none is to come.",
+    "AWP-SU-6": "DOWN MUST NOT overtake a message of the life that ended which the primary has passed on.",
 }

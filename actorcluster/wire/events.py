@@ -25,6 +25,8 @@ __all__ = [
     "ConnReply",
     "Connections",
     "CreditGranted",
+    "Demonitored",
+    "Down",
     "ErrorReceived",
     "Event",
     "ExitInfo",
@@ -36,6 +38,7 @@ __all__ = [
     "ListenClosed",
     "Listening",
     "Log",
+    "Monitored",
     "Pong",
     "Ready",
     "ReplyReceived",
@@ -344,6 +347,38 @@ class Log(Fact):
     attributes: dict[str, Any]
 
 
+@attrs.define(eq=False, repr=False)
+class Monitored(Fact):
+    """MONITOR: the worker wants to be told how the life that ``target`` means ends."""
+
+    number: int
+    target: int | str
+
+
+@attrs.define(eq=False, repr=False)
+class Demonitored(Fact):
+    """DEMONITOR: the worker does not want it any more."""
+
+    number: int
+
+
+@attrs.define(eq=False, repr=False)
+class Down(Fact):
+    """DOWN: our monitor ``number`` has its answer.
+
+    Attributes:
+        number: of the monitor.
+        aid: of the life that ended; None when nobody knows of one.
+        reason: in a word.
+        detail: the payload map.
+    """
+
+    number: int
+    aid: int | None
+    reason: str
+    detail: dict[str, Any]
+
+
 Event = (
     Hello
     | Welcome
@@ -374,4 +409,7 @@ Event = (
     | ListenClosed
     | ExitInfo
     | Log
+    | Monitored
+    | Demonitored
+    | Down
 )

@@ -165,8 +165,8 @@ def _map(name: str) -> Field:
     return Field(name, "a map", _is_map)
 
 
-def _address(name: str) -> Field:
-    return Field(name, "an actor id or a name", _is_address)
+def _address(name: str, *, required: bool = False) -> Field:
+    return Field(name, "an actor id or a name", _is_address, required=required)
 
 
 def _handles(*, required: bool = False) -> Field:
@@ -195,6 +195,13 @@ FIELDS_OF_ENVELOPE: Final[dict[int, tuple[Field, ...]]] = {
     Kind.REPLY: (_handles(), _map("meta")),
     Kind.CANCEL: (Field("reason", "anything", lambda _: True),),
     Kind.UNDELIVERABLE: (_u64("n"), _address("to")),
+    Kind.MONITOR: (_u32("ref"), _address("target", required=True)),
+    Kind.DEMONITOR: (_u32("ref"),),
+    Kind.DOWN: (
+        _u32("ref"),
+        Field("target", "an actor id", _is_u64),
+        _str("reason", required=True),
+    ),
     Kind.LOG: (
         Field("level", "a level", _is_unsigned(8), required=True),
         Field("time", "a number of seconds", _is_number, required=True),
@@ -247,6 +254,7 @@ FIELDS_OF_MAP: Final[dict[int, tuple[Field, ...]]] = {
         Field("name", "a str or an integer", lambda value: type(value) in (str, int)),
     ),
     Kind.LISTENING: (_str("mode", required=True),),
+    Kind.DOWN: (_int("code"), _str("signal"), _bool("voluntary"), _str("type"), _str("text")),
     Kind.EXIT_INFO: (),
 }
 

@@ -13,7 +13,7 @@ from ._generated import LIMIT_DEFAULTS, MAJOR, MINOR, AbortCode, Kind, State
 from .events import Hello, Welcome
 from .fields import check_limits, is_version_array, read_map
 from .frames import Frame
-from .ports import Ports
+from .monitors import Monitors
 from .session import FLOORS, kinds_of
 
 __all__ = ["Handshake"]
@@ -22,7 +22,7 @@ _OURS: Final = ((MAJOR, MINOR),)
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-class Handshake(Ports):
+class Handshake(Monitors):
     """The layer of the handshake."""
 
     # ---- the worker -----------------------------------------------------------------------

@@ -12,6 +12,7 @@ side by side. A layer uses those above it in this list, never those below:
 `sending.Sending`       messages, calls and answers on their way out
 `receiving.Receiving`   messages, calls and answers on their way in
 `ports.Ports`           listeners and handed-over connections
+`monitors.Monitors`     who asked to be told of whose end
 `handshake.Handshake`   HELLO, WELCOME
 `life.Life`             everything else on channel 0: settings, liveness, the end
 `dispatch.Dispatch`     by state and kind: ``_on_<kind>`` is a kind's method
@@ -128,6 +129,8 @@ class Session:
         #: how many of them we have answered since the answers were counted, see `_check_answers`.
         self._calls_answered = 0
         self._listeners: dict[int, Listener] = {}
+        #: numbers of monitors that are open: the worker's, on both sides.
+        self._monitors: set[int] = set()
         #: handles of answers that were too late to be queued.
         self._unsent: list[Any] = []
         #: descriptors of the frame at hand, until somebody owns them; None: they were lost.

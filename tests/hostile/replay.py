@@ -38,7 +38,7 @@ STATE_OF: Final = {
 _ONE_WAY: Final = {
     0x01: "HELLO", 0x02: "WELCOME", 0x03: "READY", 0x0D: "STOP", 0x0E: "LEAVE", 0x0F: "SERVING",
     0x10: "LISTEN", 0x11: "LISTENING", 0x12: "CONN", 0x13: "CONN_REPLY", 0x14: "CONN_CREDIT",
-    0x49: "EXIT_INFO", 0x50: "LOG",
+    0x42: "MONITOR", 0x43: "DEMONITOR", 0x44: "DOWN", 0x49: "EXIT_INFO", 0x50: "LOG",
 }  # fmt: skip
 
 

@@ -15,17 +15,19 @@ from typing import Any, Final, NoReturn
 import msgpack
 
 __all__ = [
-    "CALL", "CANCEL", "CONN_REPLY", "ERROR", "GOODBYE", "HELLO", "LEAVE", "LISTEN", "LOG", "PING",
-    "READY", "REPLY", "SETTINGS", "STOP", "TELL", "UNDELIVERABLE", "WELCOME", "Speaker", "frame",
+    "CALL", "CANCEL", "CONN_REPLY", "ERROR", "GOODBYE", "HELLO", "LEAVE", "LISTEN", "LOG",
+    "MONITOR", "PING", "READY", "REPLY", "SETTINGS", "STOP", "TELL", "UNDELIVERABLE", "WELCOME",
+    "Speaker", "frame",
 ]  # fmt: skip
 
 HELLO, WELCOME, READY, GOODBYE, PING, SETTINGS, STOP, LEAVE = 1, 2, 3, 4, 6, 8, 0x0D, 0x0E
 LISTEN, CONN_REPLY = 0x10, 0x13
 TELL, CALL, REPLY, ERROR, CANCEL, UNDELIVERABLE, LOG = 0x20, 0x21, 0x22, 0x23, 0x24, 0x26, 0x50
+MONITOR = 0x42
 
 CAPABILITIES: Final = (
     "ack", "call", "frag", "handle", "handle.ack", "handle.send", "listen.handoff",
-    "listen.shared", "log", "msg",
+    "listen.shared", "log", "monitor", "msg",
 )  # fmt: skip
 HEADER: Final = 16
 

@@ -152,6 +152,12 @@ class Stage:
         ]
         self.connection.send_connections(frame["channel"], first, handles)
 
+    def _send_monitor(self, frame: dict[str, Any], fds: tuple[str, ...]) -> None:
+        assert frame["envelope"][0] == self.connection.send_monitor(frame["envelope"][1])
+
+    def _send_demonitor(self, frame: dict[str, Any], fds: tuple[str, ...]) -> None:
+        self.connection.send_demonitor(frame["envelope"][0])
+
     def _send_listen_close(self, frame: dict[str, Any], fds: tuple[str, ...]) -> None:
         self.connection.send_listen_close(frame["channel"])
 

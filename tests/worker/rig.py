@@ -92,6 +92,9 @@ class Moments:
     def mail(self, event: Any) -> None:
         self.mails.append(event)
 
+    def monitor(self, event: events.Monitored | events.Demonitored) -> None:
+        raise AssertionError("nobody asks for it")
+
     def bounced(self, event: events.Undeliverable) -> bool:
         return event.number > 1000
 
