@@ -21,7 +21,7 @@ from .places import Group, Phase, Place
 from .relay import Relay, Seeker
 from .seat import Seat
 from .supervision import Supervision
-from .ties import may_return
+from .ties import is_over, last_of, may_return
 from .tree import Pool
 from .watching import End, Watching
 
@@ -201,13 +201,14 @@ class Names(Home):
         if seat is not None:
             return seat.worker.id
         place = self.tree.plan.places.get(to) if isinstance(to, str) else None
-        if place is not None and may_return(place):
+        if place is not None and not is_over(place):
             return None
         gone = self._gone.get(to if isinstance(to, str) else to >> 32)
         if gone is not None and self._existed(to):
             return End(gone.worker.id, gone.life.status)
-        if place is not None and place.status is not None:  # of a group: who brought it down
-            worker, status = place.status
+        last = None if place is None else last_of(place)
+        if last is not None:
+            worker, status = last.status
             return End(worker.id, status)
         return End(None, None, self._existed(to))
 

@@ -19,6 +19,8 @@ __all__ = [
     "comes_back",
     "condemn",
     "ends_with",
+    "is_over",
+    "last_of",
     "lose",
     "make_group",
     "may_return",
@@ -121,6 +123,27 @@ def may_return(place: Place) -> bool:
         return False  # what it starts is waiting for that by now
     comes = place.absence in (Absence.WITH_GROUP, Absence.NEVER, Absence.FINISHED)
     return comes and may_return(group)
+
+
+def is_over(place: Place) -> bool:
+    """Whether nothing of a place is left, and nothing will come without anybody's help."""
+    if isinstance(place, Group) and not all(map(is_over, place.children.values())):
+        return False
+    is_empty = place.is_group and place.phase is Phase.UP
+    return is_empty or (place.phase is Phase.DOWN and not may_return(place))
+
+
+def last_of(place: Place) -> Place | None:
+    """Who brought a group down that is over, or was the last of it to end; None: nobody was there.
+
+    Of whom gave up its status is known; a single place speaks for itself.
+    """
+    if place.phase is Phase.DOWN and place.status is not None:
+        return place
+    if not isinstance(place, Group):
+        return None
+    ends = [last for last in map(last_of, place.children.values()) if last is not None]
+    return max(ends, key=lambda last: last.history[0][2] if last.history else 0.0, default=None)
 
 
 def check_down(place: Place) -> None:

@@ -16,6 +16,7 @@ from tests.hostile.speech import (
     HELLO,
     LISTEN,
     LOG,
+    MONITOR,
     PING,
     READY,
     SETTINGS,
@@ -99,6 +100,22 @@ def flood_asks(it: Speaker) -> None:
 def flood_listens(it: Speaker) -> None:
     """For what cannot be bound."""
     asks = (frame(LISTEN, None, {"transport": "x"}, channel=1 + 2 * n) for n in itertools.count())
+    for _ in range(20) if it.state == "closing" else itertools.count():
+        it.say(*itertools.islice(asks, 1000))
+
+
+@fault("floods: MONITOR")
+def flood_monitors(it: Speaker) -> None:
+    """Of one who lives on."""
+    it.say(*(frame(MONITOR, [n, "innocent"]) for n in range(5000)))
+    if it.state != "closing":
+        it.lie_low()
+
+
+@fault("floods: MONITOR of nobody")
+def flood_downs(it: Speaker) -> None:
+    """Each is answered at once, which frees its number; few of them are read together."""
+    asks = (frame(MONITOR, [n, "nobody" * 10]) for n in itertools.count())
     for _ in range(20) if it.state == "closing" else itertools.count():
         it.say(*itertools.islice(asks, 1000))
 

@@ -78,6 +78,8 @@ STATE = Breaks("AWP-ST-8", "STATE_VIOLATION")
 CONTROL = Breaks("AWP-FR-6", "PROTOCOL_ERROR")
 DESCRIPTORS = Breaks("AWP-FD-6", "FD_VIOLATION")
 FLOW = Breaks("AWP-FC-6", "FLOW_VIOLATION")
+MONITORS = Breaks("AWP-SU-4", "LIMIT_EXCEEDED")
+DOWNS = Breaks("AWP-LM-2", "LIMIT_EXCEEDED", or_requirement=("AWP-SU-4",))
 ANSWERS = Breaks("AWP-LM-2", "LIMIT_EXCEEDED")
 UNKNOWN = Breaks("AWP-EV-2", "LIMIT_EXCEEDED")
 PARTIAL = Breaks("AWP-LG-3", "LIMIT_EXCEEDED")
@@ -139,6 +141,8 @@ _BY_STATE: Final[dict[str, tuple[Outcome, Outcome, Outcome, Outcome, Outcome]]] 
     "floods: CALL to the primary": (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: CALL that is answered": (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: LISTEN":          (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
+    "floods: MONITOR":         (STATE, STATE, MONITORS, MONITORS, CLOSING),
+    "floods: MONITOR of nobody": (STATE, STATE, DOWNS, DOWNS, CLOSING),
     "floods: UNDELIVERABLE":   (STATE, STATE, BOUNCED, BOUNCED, BOUNCED),
     "floods: LOG":             (STATE, Harmless("AWP-FR-6"), Harmless("AWP-FR-6"),
                                 Harmless("AWP-FR-6"), Harmless("AWP-FR-6")),

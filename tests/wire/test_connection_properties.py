@@ -56,11 +56,13 @@ def connection_in(role: Role, state: State, *, gather: bool = False) -> Connecti
         return connection
     if role == "worker":
         connection.send_ready()
+        connection.send_monitor("name")
         connection.send_listen({"transport": "tcp", "credit": 2})
         connection.receive(frame(Kind.LISTENING, None, {"mode": "handoff"}, channel=1))
         connection.receive(frame(Kind.CALL, [None], 1, channel=2))
     else:
         connection.receive(frame(Kind.READY))
+        connection.receive(frame(Kind.MONITOR, [1, "name"]))
         connection.receive(frame(Kind.LISTEN, None, {"transport": "tcp", "credit": 2}, channel=1))
         connection.send_listening(1, mode="handoff", address=None)
         connection.send_connections(1, 1, [raw(-1)])
@@ -107,6 +109,8 @@ ENVELOPES: list[Any] = [
     [[[1, {}]]],
     [[[1, {}]], {"handle": 0}],
     [20, 1.5, "logger"],
+    [2, "name"],
+    [1, 1 << 32, "word"],
     [0x60],
 ]
 PAYLOADS: list[Any] = [
@@ -131,6 +135,7 @@ PAYLOADS: list[Any] = [
     {"transport": "tcp"},
     {"transport": "tcp", "credit": 1},
     {"mode": "shared"},
+    {"code": 1, "signal": "SIGKILL", "voluntary": True, "type": "x", "text": "y"},
     {"info": 5, "reason": "x", "limits": []},
     bytes(17_000),
 ]
@@ -287,6 +292,8 @@ class Side:
         self.calls: dict[int, Any] = {}
         self.answered: dict[int, Any] = {}
         self.bounced: list[int] = []
+        self.monitors: dict[int, Any] = {}
+        self.downs: dict[int, Any] = {}
         self.handles_sent = 0
         self.handles_acknowledged = 0
 
@@ -323,6 +330,23 @@ class Side:
         assert () == event.lost
         self.handles_acknowledged = event.upto
 
+    def on_Monitored(self, event: events.Monitored) -> None:  # noqa: N802
+        assert event.number not in self.monitors
+        self.monitors[event.number] = event.target
+
+    def on_Demonitored(self, event: events.Demonitored) -> None:  # noqa: N802
+        del self.monitors[event.number]
+
+    def on_Down(self, event: events.Down) -> None:  # noqa: N802
+        target, code = self.peer.downs.pop(event.number)
+        assert {"code": code} == event.detail
+        assert target == self.monitors.pop(event.number)
+
+    def down(self, index: int, code: int) -> None:
+        number = [*self.monitors][index % len(self.monitors)]
+        self.downs[number] = self.monitors.pop(number), code
+        self.connection.send_down(number, 1 << 32, "exit", {"code": code})
+
     def answer(self, index: int, body: Any, *, fails: bool) -> None:
         channel = self.unanswered.pop(index % len(self.unanswered))
         if fails:
@@ -335,7 +359,7 @@ class Side:
 
     def is_busy(self) -> bool:
         waits = self.connection.has_unsent() or self.connection.due()
-        return waits or bool(self.mailbox or self.unanswered)
+        return waits or bool(self.mailbox or self.unanswered or self.monitors)
 
     def on_Undeliverable(self, event: events.Undeliverable) -> None:  # noqa: N802
         self.peer.bounced.remove(event.number)
@@ -402,6 +426,27 @@ class Conversations(RuleBasedStateMachine):
         if side.calls:
             side.connection.send_cancel([*side.calls][index % len(side.calls)])
 
+    @rule(to=st.sampled_from(["web", 1 << 32]), count=st.integers(1, 3))
+    def monitor(self, to: Any, count: int) -> None:
+        side = self.sides["worker"]
+        for _ in range(count):
+            side.monitors[side.connection.send_monitor(to)] = to
+
+    @rule(index=st.integers(0, 9))
+    def demonitor(self, index: int) -> None:
+        side = self.sides["worker"]
+        if side.monitors:
+            number = [*side.monitors][index % len(side.monitors)]
+            del side.monitors[number]
+            side.peer.downs.pop(number, None)
+            side.connection.send_demonitor(number)
+
+    @rule(index=st.integers(0, 9), code=st.integers(0, 255))
+    def down(self, index: int, code: int) -> None:
+        side = self.sides["primary"]
+        if side.monitors:
+            side.down(index, code)
+
     @rule(who=whose, count=st.integers(1, 8), bounces=st.booleans())
     def dispose(self, who: str, count: int, bounces: bool) -> None:
         side = self.sides[who]
@@ -440,6 +485,8 @@ class Conversations(RuleBasedStateMachine):
                 for _ in range(len(side.unanswered)):
                     side.answer(0, "late", fails=False)
                 side.connection.flush_grants()
+                for _ in range(len(side.monitors) if side.connection.role == "primary" else 0):
+                    side.down(0, 0)
                 side.out.write(side.connection.data_to_send())
                 while side.out:
                     side.peer.read(100_000)
@@ -451,6 +498,9 @@ class Conversations(RuleBasedStateMachine):
             assert not side.calls
             assert not side.answered
             assert not side.bounced
+            assert not side.monitors
+            assert not side.downs
+            assert not connection._monitors
             assert side.handles_sent == side.handles_acknowledged
             assert 0 == connection.unacknowledged
             assert self.windows[who] == side.peer.connection.available
