@@ -202,6 +202,7 @@ async def test_a_supervisor() -> None:
         async with scene.primary.ref("mail").monitor() as monitor:
             await watch(scene, "mail")
             await scene.ends("mail.smtp")
+            await scene.calm()
             assert 2 == watches(scene)
             await scene.primary.terminate_child("mail")
             assert ["mail", *STOPPED] == told(await monitor.wait())
