@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, final
 
 import attrs
 import trio
+from trio.lowlevel import checkpoint_if_cancelled
 
 from .._link.channel import Channel
 from .._link.waits import ChannelStatistics
@@ -170,11 +171,13 @@ class Worker:
         """
         life = self._life
         if handle is not None or not life.is_sendable:
-            channel = await self._online()
-            await channel.send(body, handle, keep_open=keep_open)
+            online = await self._online()
+            await online.send(body, handle, keep_open=keep_open)
             return
-        await trio.lowlevel.checkpoint_if_cancelled()
-        channel = life.channel_or_raise()
+        await checkpoint_if_cancelled()
+        channel = life.channel
+        if channel is None or life.status is not None:
+            channel = life.channel_or_raise()
         encoded = channel.tell_plain(body)
         if encoded is not None:
             await channel.send_encoded(body, None, keep_open, {}, encoded)

@@ -35,6 +35,10 @@ _pack_head: Final = struct.Struct(">HIBIBI").pack
 _pack_ttl: Final = struct.Struct(">10sd").pack
 _TTL_HEAD: Final = b"\x94\xc0\xc0\xc0\x81\xa3ttl\xcb"
 _PLAIN_HEAD: Final = encode_head(_TELL, 0, 0)[6:] + _PLAIN
+#: That for each length with the minimum charge.
+_LIGHT_HEADS: Final = [
+    _pack_plain_head(0x95CE, length, _PLAIN_HEAD) for length in range(_LIGHT + 1)
+]
 
 
 class Sending(Flow):
@@ -111,17 +115,22 @@ class Sending(Flow):
         """
         values, window = self._values, self._window
         payload = values.pack(body)
-        length = len(payload) + len(_PLAIN)
-        charge = length + HEADER_SIZE if length > _LIGHT else MINIMUM_CHARGE
+        length = len(payload) + 2  # the envelope's
+        if length <= _LIGHT:
+            head = _LIGHT_HEADS[length]
+            room = window.available - MINIMUM_CHARGE
+        else:
+            head = _pack_plain_head(0x95CE, length, _PLAIN_HEAD)
+            room = window.available - length - HEADER_SIZE
         if (
-            values.found
+            room < 0
             or length > self._largest_plain
-            or charge > window.available
+            or values.found
             or _TELL not in self._machine.sendable
         ):
             return self._long_way(payload)
-        window.available -= charge
-        self._outbox.put(_pack_plain_head(0x95CE, length, _PLAIN_HEAD) + payload)
+        window.available = room
+        self._outbox.put(head + payload)
         self._deliveries.sent += 1
         return length
 

@@ -241,7 +241,6 @@ class Values:
         """What `encode` does, but the handles are left for `take_found`, if it succeeds."""
         pack = self._pack
         kind = type(body)
-        found = self.found
         if kind is dict:
             leaves = self._leaves
             for key, value in body.items():
@@ -256,7 +255,7 @@ class Values:
         try:
             payload = pack(body)
         except Exception:
-            found.clear()
+            self.found.clear()
             self._pack = self._new_pack()
             problem = self._inspector.problem(body)
             if problem is None:
