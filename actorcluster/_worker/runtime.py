@@ -40,6 +40,7 @@ from .actor import Actor, set_current_actor
 from .actorhome import ActorHome
 from .arguments import decode_arguments
 from .message import withdraw
+from .stackfile import offer_stack
 from .targets import Target, load_target
 
 __all__ = ["Runtime", "run_worker"]
@@ -228,6 +229,7 @@ def run_worker(main: Main | None = None) -> int:
     """
     identity = bootstrap.take_identity()
     bootstrap.prepare_signals()
+    offer_stack()
     error = trio.run(Runtime(identity, main).run)
     if error is not None:
         raise error
