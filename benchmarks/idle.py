@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +25,10 @@ from benchmarks.process import command, program
 
 WORKERS: Final = 8
 
-HEARTBEATS: Final = 0.0
-"""Wake-ups a second, of each process, that are heartbeats."""
+BEATS: Final = 3 / 5.0
+"""A second: three in each heartbeat, which is 5 s unless somebody says otherwise."""
+HEARTBEATS: Final = {"primary": BEATS * (1 + WORKERS), "worker": BEATS, "helper": 0.0}
+"""Wake-ups a second of one process that are heartbeats: to ask, and for each answer."""
 
 _SETTLE_SECONDS: Final = 2.0
 _SIDES: Final = {"actorcluster": "memory_ours.py", "Node cluster": "memory_node.js"}
@@ -86,6 +88,16 @@ def calls_in(log: str) -> dict[str, int]:
     return dict(Counter(match[1] for match in found if match))
 
 
+def is_busy(seconds: float) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a process does more than its heartbeats, in so many seconds."""
+
+    def more(process: Mapping[str, Any]) -> bool:
+        most = HEARTBEATS[process["role"]] * (seconds + 1 / BEATS)  # there is a beat at either end
+        return bool(process["wake_ups"] > most)
+
+    return more
+
+
 def lines(result: Mapping[str, Any]) -> list[str]:
     """Write a result in words."""
     said = []
@@ -132,9 +144,7 @@ def main(seconds: float, out: Path | None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "idle.json").write_text(json.dumps(result, indent=1) + "\n")
         (out / "idle.md").write_text(page(result))
-    most = HEARTBEATS * seconds
-    busy = [one for one in sides["actorcluster"]["processes"] if one["wake_ups"] > most]
-    sys.exit(1 if busy else 0)
+    sys.exit(1 if any(map(is_busy(seconds), sides["actorcluster"]["processes"])) else 0)
 
 
 if __name__ == "__main__":

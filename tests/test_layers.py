@@ -40,7 +40,8 @@ ORDER = """
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.clone _worker.forkrequest
-    _worker.tee _worker.streams _worker.process _worker.adopted
+    _worker.tee _worker.streams _worker.process _worker.adopted _worker.pulse _worker.stack
+    _worker.stackfile
     _worker.commands _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.monitor _worker.watches
     _worker.ladder _worker.moments
@@ -52,7 +53,8 @@ ORDER = """
     _cluster.ties _cluster.roster _cluster.plan
     _cluster.events _cluster.supervision _cluster.options _cluster.balance _cluster.binding
     _cluster.dealing
-    _cluster.ports _cluster.watching _cluster.relay _cluster.seat _cluster.loopback _cluster.names
+    _cluster.ports _cluster.watching _cluster.relay _cluster.liveness _cluster.seat
+    _cluster.loopback _cluster.names
     _cluster.seating
     _cluster.operations    _cluster.primary
     _cluster.open _cluster.run
@@ -80,6 +82,8 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_worker.report",
     "_worker.exit",
     "_worker.settings",
+    "_worker.pulse",
+    "_worker.stack",
     "_cluster.balance",
     "_cluster.checks",
     "_cluster.restarts",

@@ -28,6 +28,7 @@ __all__ = [
     "Exit",
     "Fork",
     "GaveUp",
+    "Hung",
     "Listening",
     "Online",
     "Restart",
@@ -93,6 +94,30 @@ class Draining(Event):
     """The worker was told to stop."""
 
     __slots__ = ()
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Hung(Event):
+    """The worker's loop is stuck: it lives, and does not answer. Once, until it does again.
+
+    Attributes:
+        seconds: for which it has not answered, at least.
+        file: where its main thread is, the innermost call; None: nobody could look, see below.
+        line: there.
+        function: there.
+        stack: of all threads, as text, most recent call first.
+        no_stack: why there is none: it is stopped, it is no Python worker of ours ...; else empty.
+        stopped: it is stopped, by SIGSTOP or a debugger.
+    """
+
+    seconds: float
+    file: str | None = None
+    line: int | None = None
+    function: str | None = None
+    stack: str | None = None
+    no_stack: str = ""
+    stopped: bool = False
 
 
 @final

@@ -26,6 +26,8 @@ class ChildOptions(TypedDict, total=False):
         start_timeout: seconds until it must be ready, default 30, ``inf`` for no limit.
         shutdown: seconds from Stop to cancelling main, default 5, ``inf``, or ``"brutal_kill"``.
         backoff: how long to wait before it is started again.
+        heartbeat: seconds of silence in which its loop counts as stuck, default 5, or ``inf``.
+        hung_after: seconds without an answer after which it is killed; None (default): it is not.
         exec: overrides `Settings.exec`; None does not.
         env: merged over `Settings.env`; None adds nothing.
         stderr: overrides `Settings.stderr`; None does not.
@@ -36,6 +38,8 @@ class ChildOptions(TypedDict, total=False):
     start_timeout: float
     shutdown: float | Literal["brutal_kill"]
     backoff: Backoff
+    heartbeat: float
+    hung_after: float | None
     exec: str | tuple[str, ...] | None
     env: Mapping[str, str | None] | None
     stderr: Literal["inherit", "capture"] | None

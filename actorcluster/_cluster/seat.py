@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from .._worker.exit import ExitStatus
+from .._worker.life import Life
 from .._worker.peer import Peer
 from .._worker.report import CrashReport, PastLife
 from .._worker.worker import Worker
@@ -19,6 +20,7 @@ from ..wire import events as wire_events
 from ..wire.connection import Connection
 from . import events
 from .events import EventHub
+from .liveness import Liveness
 from .places import Phase, Place
 from .ports import Ports
 from .relay import Relay
@@ -44,8 +46,11 @@ class Seat:
         forget: Callable[[Seat], None],
         tree: Supervision,
         place: Place,
+        *,
+        liveness: Liveness,
     ) -> None:
         self._hub = hub
+        self._liveness = liveness
         self._ports = ports
         self._forget = forget
         self._tree = tree
@@ -97,6 +102,8 @@ class Seat:
     # what the life tells (see Moments)
 
     def ready(self) -> None:
+        if isinstance(self.life, Life):
+            self._liveness.watch(self, self.life)
         self._tree.ready(self.place)
 
     def online(self) -> None:
@@ -108,6 +115,7 @@ class Seat:
 
     def disconnected(self) -> None:
         self._ports.forget(self)
+        self._liveness.forget(self)
         self.relay.gone()
         self.watches.gone()
         self.emit(events.Disconnect(worker=self.worker))
@@ -156,6 +164,7 @@ class Seat:
             uptime=0.0 if life.ready_at is None else now - life.ready_at,
             asks_in_flight=0 if life.channel is None else life.channel.statistics().asks_waiting,
             history=history,
+            stack=None if life.stack is None else life.stack.text,
             **self._last_words(),
         )
 

@@ -26,6 +26,7 @@ from .._worker.start import Plan, Starter
 from .._worker.targets import check_target
 from .._worker.worker import Worker
 from .events import Event, EventHub
+from .liveness import Liveness
 from .names import Names
 from .options import limits_of, own_settings
 from .places import Place
@@ -87,6 +88,7 @@ class Seating:
         self.tree: Supervision
         self.starter = Starter(nursery)
         self.stop_by = math.inf
+        self._liveness = Liveness(nursery)
         self._nursery = nursery
         self._names = names
         self._hub = hub
@@ -137,8 +139,12 @@ class Seating:
             ready=child.ready,
             start_timeout=child.start_timeout,
             shutdown=child.shutdown,
+            heartbeat=child.heartbeat,
+            hung_after=child.hung_after,
         )
-        seat = Seat(self._hub, self._ports, self._release, self.tree, place)
+        seat = Seat(
+            self._hub, self._ports, self._release, self.tree, place, liveness=self._liveness
+        )
 
         async def start() -> Process:
             return await self.starter.start(plan, worker_id)

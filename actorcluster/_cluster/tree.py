@@ -137,6 +137,10 @@ class _Childlike:
     backoff: Backoff = attrs.field(
         kw_only=True, default=Backoff(), validator=checks.instance(Backoff, "a Backoff")
     )
+    heartbeat: float = attrs.field(kw_only=True, default=5.0, validator=checks.positive_or_inf)
+    hung_after: float | None = attrs.field(
+        kw_only=True, default=None, validator=checks.optional(checks.positive)
+    )
     exec: str | tuple[str, ...] | None = attrs.field(
         kw_only=True,
         default=None,
@@ -159,6 +163,10 @@ class _Childlike:
                 f"significant: {self.name!r} is permanent, it never ends for good;"
                 " restart must be 'transient' or 'temporary'"
             )
+        if self.hung_after is not None and self.hung_after < self.heartbeat:
+            raise ValueError(
+                f"hung_after must be at least heartbeat ({self.heartbeat}), not {self.hung_after}"
+            )
 
 
 @final
@@ -177,6 +185,10 @@ class Child(_Childlike):
         shutdown: seconds from Stop to cancelling its main, ``inf``, or ``"brutal_kill"``.
         significant: when it ends for good its supervisor may end, see `Supervisor`.
         backoff: how long to wait before it is started again.
+        heartbeat: seconds of silence in which its loop counts as stuck (`events.Hung`): it is
+            asked three times as often, and answers by itself; ``inf``: nobody asks.
+        hung_after: seconds without an answer after which it is killed, ``heartbeat`` at least;
+            None: it is only reported.
         exec: as `Settings.exec`.
         env: merged over `Settings.env`.
         stderr: as `Settings.stderr`.

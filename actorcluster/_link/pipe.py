@@ -86,6 +86,8 @@ class Pipe(Writing):
         self._acts: dict[type, Callable[[Any], None]] = {
             HandlesAcknowledged: self._on_handles_acknowledged
         }
+        #: reads that brought something.
+        self.heard = 0
         #: events of the last read.
         self._taken = 0
         self._fault: RemoteProtocolError | None = None
@@ -158,6 +160,10 @@ class Pipe(Writing):
     def ended(self) -> bool:
         """Whether the channel is over; nothing can be said or heard any more."""
         return self._ended
+
+    def has_unread(self) -> bool:
+        """Whether the peer has said something that nobody has read yet."""
+        return not self._ended and self._socket.pending() > 0
 
     # ---- reading --------------------------------------------------------------------------
 
@@ -302,6 +308,7 @@ class Pipe(Writing):
         """Act on what was read; False when nothing more is to be read."""
         if not data and not groups:
             return False
+        self.heard += 1
         connection = self.connection
         fault: RemoteProtocolError | None = None
         for fds, truncated in groups:

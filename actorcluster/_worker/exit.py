@@ -31,13 +31,14 @@ Reason = Literal[
     "exit",
     "signal",
     "killed",
+    "hung",
     "start_timeout",
     "protocol",
     "lost",
 ]
 
 #: Why *we* ended a process; becomes the reason when that is what it died of.
-Verdict = Literal["killed", "start_timeout", "protocol", "lost"]
+Verdict = Literal["killed", "hung", "start_timeout", "protocol", "lost"]
 
 _MAIN_RAISED: Final = 1
 
@@ -69,8 +70,8 @@ class ExitStatus:
         reason: ``normal`` main returned; ``shutdown`` told to stop, gone in time; ``error`` main
             raised; ``exit`` another non-zero code; ``signal`` a signal that was not ours,
             ``worker.kill()`` included; ``killed`` ended by us past the deadline;
-            ``start_timeout``, ``protocol`` ended by us for that; ``lost`` the channel ended but
-            the process lived, or its status is unknown.
+            ``hung``, ``start_timeout``, ``protocol`` ended by us for that; ``lost`` the channel
+            ended but the process lived, or its status is unknown.
         voluntary: the worker was told to leave, or asked to.
         error: what main raised, or why no process came into being; else None.
         rusage: ``resource.struct_rusage`` of the process, or None.

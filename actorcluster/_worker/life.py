@@ -10,7 +10,8 @@ never raises for anything the worker does. Beside the channel small tasks run:
 
 - *watch*: the process ended. What it left in the channel is still read, then the channel ends. A
   grandchild that inherited the channel therefore cannot keep a dead worker alive.
-- *start limit*: not ready within ``start_timeout``: kill.
+- *start limit*: not ready within ``start_timeout``: kill. (Whether its loop runs after that is
+  looked after for all workers at once, see ``_cluster/liveness.py``.)
 - *ladder*: out of patience: SIGTERM, two seconds later SIGKILL. `stop` sets how long patience
   lasts; calling it again can only shorten that.
 - *tee*, if its stderr is captured: passes on what comes there. What is left of it when the process
@@ -44,12 +45,13 @@ from ..wire import events
 from ..wire._generated import MAJOR, MINOR, AbortCode, Reason, State
 from ..wire.connection import Connection
 from ..wire.values import RefAdapter
-from .exit import RemoteFailure, exit_status, failure_from, never_started
+from .exit import RemoteFailure, Verdict, exit_status, failure_from, never_started
 from .ladder import LOST_SECONDS, RUNG_SECONDS, Ladder
 from .mailbox import MergedMailbox
 from .moments import LifeOptions, Moments
 from .peer import HEARD, Peer
 from .process import Process
+from .pulse import BEATS
 from .words import printable
 
 __all__ = ["Life"]
@@ -253,6 +255,11 @@ class Life(Peer):
         self.kill_now()
         self._starting.cancel()
 
+    def condemn(self, verdict: Verdict) -> None:
+        """Kill it at once, for a reason of ours."""
+        if self.status is None:
+            self._ladder.condemn(verdict)
+
     # ---- what the worker says -------------------------------------------------------------
 
     def _on_hello(self, event: events.Hello) -> None:
@@ -265,6 +272,7 @@ class Life(Peer):
                 cluster=options.cluster,
                 name=options.name,
                 config=options.config,
+                heartbeat=0 if options.heartbeat == math.inf else options.heartbeat / BEATS,
             )
         except MessageTooLarge as exc:  # for the small frames that this worker wants
             self._ladder.condemn("protocol")

@@ -47,6 +47,8 @@ class LifeOptions:
         ready: ``"online"``, ``"listening"`` or ``"called"``.
         start_timeout: seconds until it must be ready, ``inf`` for no limit.
         shutdown: seconds from Stop to cancelling main, ``inf``, or ``"brutal_kill"``.
+        heartbeat: seconds of silence in which it counts as stuck, ``inf`` for none.
+        hung_after: seconds without an answer until it is killed, or None.
         cluster: 16 bytes that tell one primary's life from another's.
         limits: what this side receives, see the registry.
     """
@@ -57,5 +59,7 @@ class LifeOptions:
     ready: Literal["online", "listening", "called"] = "online"
     start_timeout: float = 30.0
     shutdown: float | Literal["brutal_kill"] = 5.0
+    heartbeat: float = 5.0
+    hung_after: float | None = None
     cluster: bytes = bytes(16)
     limits: Mapping[str, int] = attrs.Factory(dict)

@@ -24,6 +24,7 @@ from .mailbox import Mailbox, MergedMailbox, deliver, deliver_run
 from .message import withdraw
 from .moments import LifeOptions, LifeState, Moments
 from .process import Process
+from .stack import Stack
 from .words import printable
 
 __all__ = ["HEARD", "Peer"]
@@ -48,6 +49,7 @@ class Peer:
         told_to_stop: it was, or asked to be.
         was_ready: whether it has been.
         ready_at: when it was, or None.
+        stack: where it stands still, if it does and somebody could look.
         settled: set once it is ready or dead, whichever comes first.
         dead: set once it is.
         sendable: set when mail can be sent, or never can be again.
@@ -71,6 +73,7 @@ class Peer:
         self.primary_closed = False
         self.was_ready = False
         self.ready_at: float | None = None
+        self.stack: Stack | None = None
         self.settled = Latch()
         self.dead = Latch()
         self.sendable = Latch()

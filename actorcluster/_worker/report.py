@@ -56,6 +56,7 @@ class CrashReport:
             are in them.
         stderr_dropped: lines before those.
         stderr_unshown: bytes that our own stderr did not take, because nobody read them there.
+        stack: of all threads, if it was stuck and somebody could look; see `events.Hung`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class CrashReport:
     stderr: tuple[str, ...] | None = None
     stderr_dropped: int = 0
     stderr_unshown: int = 0
+    stack: str | None = None
 
     def __str__(self) -> str:
         """Make a page for people: nothing of it can do anything to a terminal."""
@@ -88,6 +90,9 @@ class CrashReport:
         ]
         if self.error is not None and self.error.traceback:
             lines += ["  " + printable(line) for line in self.error.traceback.splitlines()]
+        if self.stack is not None:
+            lines.append("  it was stuck:")
+            lines += ["    " + printable(line) for line in self.stack.splitlines()]
         return "\n".join(lines + self._stderr_lines())
 
     def _stderr_lines(self) -> list[str]:

@@ -12,9 +12,9 @@ interpreter to itself. A system call that was interrupted goes on.
 
 The primary holds no descriptor for it. When it wants to know, it looks for a file of that name
 among the descriptors of the process, empties it, sends the signal, and reads. The stack is there
-when the signal is neither pending nor, as it is in its handler, blocked. A process that has no such
-file is no Python worker of ours and gets no signal, nor does one that does not catch it: the
-default action of a real-time signal is to end the process. One that is stopped would not see it
+when something is, and no thread is in the handler, where the signal is blocked. A process that has
+no such file is no Python worker of ours and gets no signal, nor does one that does not catch it:
+the default action of a real-time signal is to end the process. One that is stopped would not see it
 before it is continued.
 
 Some system calls end when a signal comes, ``pause`` and ``sleep`` among them; Python's own go on.
@@ -79,12 +79,25 @@ def offer_stack() -> None:
 
 
 class _Status(NamedTuple):
-    """Of ``/proc/PID/status``: the state, and whether our signal is in each of the sets."""
+    """Of a thread, the state and what becomes of our signal there."""
 
     state: str
     is_caught: bool
-    is_pending: bool
     is_blocked: bool
+
+
+class _Question(NamedTuple):
+    """What was asked of whom.
+
+    Attributes:
+        process: it is about.
+        fd: of the file in which the answer comes.
+        blocking: threads that block the signal always, by number.
+    """
+
+    process: Process
+    fd: int
+    blocking: frozenset[str]
 
 
 def processor_time(pid: int) -> tuple[float, float] | None:
@@ -116,7 +129,7 @@ async def look_into(process: Process) -> Look:
 async def _look_into(process: Process) -> Look:
     if process.poll() is not None:
         return Look(no_stack="it has ended")
-    status = _status(process.pid)
+    status = _status(f"/proc/{process.pid}")
     if status.state in "Tt":
         who = "a debugger holds it" if status.state == "t" else "it is stopped"
         return Look(stopped=True, no_stack=who)
@@ -126,37 +139,42 @@ async def _look_into(process: Process) -> Look:
     try:
         if not status.is_caught:
             return Look(no_stack=f"it does not listen to signal {SIGNAL}")
+        question = _Question(process, fd, _blocking(process.pid))
         os.ftruncate(fd, 0)
         if not process.send_signal(SIGNAL):
             return Look(no_stack="it has ended")
-        look = _brief_answer(process, fd)
+        look = _brief_answer(question)
         with trio.move_on_after(_PATIENCE):
             while look is None:
                 await trio.sleep(_PAUSE)
-                look = _answer(process, fd)
+                look = _answer(question)
         return look or Look(no_stack=f"no answer to signal {SIGNAL} within {_PATIENCE:g} s")
     finally:
         os.close(fd)
 
 
-def _brief_answer(process: Process, fd: int) -> Look | None:
+def _brief_answer(question: _Question) -> Look | None:
     """Give nobody else a turn until it is there, or for two milliseconds."""
     until = time.monotonic() + _BRIEF_PATIENCE
-    while (look := _answer(process, fd)) is None and time.monotonic() < until:
+    while (look := _answer(question)) is None and time.monotonic() < until:
         time.sleep(_BRIEF_PAUSE)
     return look
 
 
-def _answer(process: Process, fd: int) -> Look | None:
+def _answer(question: _Question) -> Look | None:
     """What it wrote, if that is there now."""
+    process, fd, blocking = question
     has_ended = process.poll() is not None
     if not has_ended:
-        status = _status(process.pid)
-        if status.is_pending or status.is_blocked:
-            return None
+        try:
+            # The order matters: who has written something has blocked the signal before.
+            if not os.fstat(fd).st_size or _blocking(process.pid) - blocking:
+                return None
+        except FileNotFoundError:
+            return None  # it ends just now
     stack = read_stack(os.pread(fd, _MOST, 0).decode("ascii", "replace"))
-    if stack is None:  # another thread is still writing
-        return Look(no_stack="it has ended") if has_ended else None
+    if stack is None:
+        return Look(no_stack="it has ended" if has_ended else "its main thread is not among them")
     return Look(stack=stack)
 
 
@@ -177,12 +195,21 @@ def _open_file(pid: int) -> int | None:
     return None
 
 
-def _status(pid: int) -> _Status:
-    with open(f"/proc/{pid}/status") as file:
+def _blocking(pid: int) -> frozenset[str]:
+    """Which threads of a process block our signal, by number."""
+    found = set()
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            if _status(f"/proc/{pid}/task/{tid}").is_blocked:
+                found.add(tid)
+    return frozenset(found)
+
+
+def _status(path: str) -> _Status:
+    with open(f"{path}/status") as file:
         fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
 
     def has(name: str) -> bool:
         return bool(int(fields[name], 16) >> (SIGNAL - 1) & 1)
 
-    pending = has("SigPnd") or has("ShdPnd")
-    return _Status(fields["State"].strip()[0], has("SigCgt"), pending, has("SigBlk"))
+    return _Status(fields["State"].strip()[0], has("SigCgt"), has("SigBlk"))

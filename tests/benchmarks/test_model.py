@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.growth import grown, verdicts
-from benchmarks.idle import calls_in
+from benchmarks.idle import calls_in, is_busy
 from benchmarks.measures.connections import wrk_counts
 from benchmarks.measures.peers import sum_to
 from benchmarks.model import Mark, Pair, Result, Row, Scale, Side, Wrong, check, summed_up
@@ -186,6 +186,12 @@ def test_growth_is_named() -> None:
     flat = {"rss": [1e9] * 8, "threads": [1.0] * 8}
     series = {"primary": {**flat, "descriptors": [9.0, 9, 9, 9, 9, 9, 99, 99]}, "helpers": flat}
     assert ["descriptors of primary grew from 9 to 99"] == verdicts(series)
+
+
+def test_who_does_more_than_its_heartbeats_is_busy() -> None:
+    for role, most in [("primary", 117), ("worker", 13), ("helper", 0)]:
+        found = [is_busy(20)({"role": role, "wake_ups": count}) for count in (most, most + 1)]
+        assert [False, True] == found
 
 
 def test_only_calls_that_return_are_counted() -> None:

@@ -126,6 +126,13 @@ def test_names_are_unique_among_siblings() -> None:
     supervisor("one_for_one", "a", inner)
 
 
+def test_who_is_killed_for_silence_was_asked() -> None:
+    with pytest.raises(ValueError, match=r"^hung_after must be at least heartbeat \(9\), not 8$"):
+        child("a", heartbeat=9, hung_after=8)
+    with pytest.raises(ValueError, match=r"^hung_after must be at least heartbeat \(inf\)"):
+        child("a", heartbeat=math.inf, hung_after=8)
+
+
 def test_the_slots_of_a_pool() -> None:
     options: dict[str, Any] = {"restart": "transient", "args": [1], "env": {"A": "1"}}
     one = Pool("a", main, count=2, max_restarts=7, **options)
