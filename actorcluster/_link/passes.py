@@ -19,6 +19,10 @@ class Passes(trio.abc.Instrument):
     def __init__(self) -> None:
         self.count = 0
 
+    def __dir__(self) -> list[str]:
+        """All that Trio looks for; to find it in the names of all base classes takes long."""
+        return ["before_io_wait"]
+
     def before_io_wait(self, timeout: float) -> None:
         self.count += 1
 

@@ -77,19 +77,21 @@ def clone_sibling(pid_address: int) -> int:
     Raises:
         OSError: there is no child.
     """
-    libc, python = _libc(), ctypes.pythonapi
+    # All are looked up here: the child would find them on pages that it would have to copy.
+    syscall, python = _libc().syscall, ctypes.pythonapi
+    after_in_child, after_in_parent = python.PyOS_AfterFork_Child, python.PyOS_AfterFork_Parent
     flags = _CLONE_PARENT | _CLONE_PARENT_SETTID | signal.SIGCHLD
     tid_address = _tid_address()
     if tid_address:
         flags |= _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
     arguments = _arguments(flags, pid_address, tid_address)
     python.PyOS_BeforeFork()
-    pid: int = libc.syscall(*arguments)
+    pid: int = syscall(*arguments)
     if pid == 0:
-        python.PyOS_AfterFork_Child()
+        after_in_child()
         return 0
     error = ctypes.get_errno()
-    python.PyOS_AfterFork_Parent()
+    after_in_parent()
     if pid < 0:
         raise OSError(error, f"clone: {os.strerror(error)}")
     return pid
