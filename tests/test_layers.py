@@ -47,7 +47,7 @@ ORDER = """
     _worker.ladder _worker.moments
     _worker.latch _worker.peer _worker.life
     _worker.worker
-    _worker.actorhome _worker.actor _worker.runtime _worker.rehearsal _worker.__main__
+    _worker.actorhome _worker.actor _worker.runtime _worker.rehearsal _worker.draft _worker.__main__
 
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.tree _cluster.places
     _cluster.ties _cluster.roster _cluster.plan
@@ -73,6 +73,7 @@ DOORS = ("__main__", "cli", "testing")
 FOR_TYPES_ONLY = {
     ("_worker.ref", "_worker.monitor"),  # Ref.monitor
     ("_worker.report", "_worker.exit"),  # CrashReport.error
+    ("_worker.template", "_worker.draft"),  # loads it by name, once it is to fork
     ("errors", "_worker.exit"),  # WorkerStartError.status and PeerClosed.status
 }
 

@@ -118,18 +118,30 @@ def take_limits() -> dict[str, int]:
     Raises:
         RuntimeError: the variable is not of the form ``name=bytes name=bytes``.
     """
-    text = _Self.limits or ""
+    return read_limits(_Self.limits)
+
+
+def read_limits(text: str | None) -> dict[str, int]:
+    """Read what `LIMITS` holds.
+
+    Raises:
+        RuntimeError: it is not of that form.
+    """
+    words = (word.partition("=") for word in (text or "").split())
     try:
-        return {
-            name: int(value) for name, _, value in (word.partition("=") for word in text.split())
-        }
+        return {name: int(value) for name, _, value in words}
     except ValueError:
         raise RuntimeError(f"{LIMITS}={text!r} is not a list of name=bytes") from None
 
 
-def set_identity(new: Identity) -> None:
-    """Say who this process is, when it did not come from the environment: a forked worker."""
-    _Self.limits = os.environ.pop(LIMITS, None)
+def set_identity(new: Identity, limits: str | None) -> None:
+    """Say who this process is, when it did not come from the environment: a forked worker.
+
+    Args:
+        new: who.
+        limits: what `LIMITS` would hold.
+    """
+    _Self.limits = limits
     _Self.identity = new
     _Self.error = None
     _Self.taken = False

@@ -19,7 +19,7 @@ import attrs
 
 from . import bootstrap
 
-__all__ = ["Job", "Model"]
+__all__ = ["Job", "Model", "Place"]
 
 _STDERR: Final = 2
 
@@ -38,6 +38,11 @@ class Job:
     module: str | None
     script: str | None
     entry: Callable[[], int]
+
+    @property
+    def is_script(self) -> bool:
+        """Whether it is a program of the user's."""
+        return self.module is not None or self.script is not None
 
     def run(self) -> int:
         """Do it; returns the exit code."""
@@ -59,44 +64,119 @@ def _put_first(directory: str) -> None:
 
 
 @final
-class Model:
-    """What a forked process begins with, looked at once and before: pages it touches are copied."""
+@attrs.frozen(kw_only=True)
+class Place:
+    """What a new worker has to do to take its place; all that can be known before it is forked.
 
-    def __init__(self) -> None:
+    Attributes:
+        job: what it is for.
+        worker_id: who it is.
+        limits: what `bootstrap.LIMITS` would hold.
+        env: what differs from the fork server's; None for a variable that is not there.
+        stdio: which standard streams it was given.
+        argv: its ``sys.argv``.
+        path: its ``sys.path``, None for the fork server's.
+        umask: None leaves it, as all that follow.
+        cwd: working directory.
+        uid: user id.
+        gid: group id.
+    """
+
+    job: Job
+    worker_id: int
+    limits: str | None
+    env: dict[str, str | None]
+    stdio: list[int]
+    argv: list[str]
+    path: list[str] | None
+    umask: int | None
+    cwd: str | None
+    uid: int | None
+    gid: int | None
+
+
+@final
+class Model:
+    """What a forked process begins with.
+
+    All that can be is looked at before there is one: the pages that it touches are copied.
+
+    Args:
+        entry: what a worker without a script calls; returns the exit code.
+    """
+
+    def __init__(self, entry: Callable[[], int]) -> None:
+        self._entry = entry
         self._env = dict(os.environ)
         self._handled = [n for n in signal.valid_signals() if callable(signal.getsignal(n))]
+        self._signals_are_prepared = _signals_are_prepared()
 
-    def settle(self, request: dict[str, Any], channel: int, *stdio: int) -> None:
-        """Take the place described by ``request``. The order matters: rights go last."""
+    def place(self, request: dict[str, Any]) -> Place:
+        """In the server: what a worker that was asked for has to do."""
+        script, module, env = request["script"], request["module"], request["env"]
+        limits = env.pop(bootstrap.LIMITS, None)
+        gone = {name: None for name in self._env if name not in env}
+        new = {name: value for name, value in env.items() if self._env.get(name) != value}
+        return Place(
+            job=Job(module, script, self._entry),
+            worker_id=request["worker_id"],
+            limits=limits,
+            env={**gone, **new},
+            stdio=request["stdio"],
+            argv=[script or request["program"], *request["args"]],
+            path=None if request["path"] == sys.path else request["path"],
+            umask=request["umask"],
+            cwd=request["cwd"],
+            uid=request["uid"],
+            gid=request["gid"],
+        )
+
+    def settle(self, place: Place, channel: int, *stdio: int) -> None:
+        """In the worker: take a place. The order matters: rights go last."""
         self._reset_signals()
-        _place_streams(request["stdio"], stdio)
-        if request["umask"] is not None:
-            os.umask(request["umask"])
-        if request["cwd"] is not None:
-            os.chdir(request["cwd"])
-        self._replace_environment(request["env"])
-        sys.argv[:] = [request["script"] or request["program"], *request["args"]]
-        sys.path[:] = request["path"]
-        bootstrap.set_identity(bootstrap.Identity(channel, request["worker_id"]))
-        _change_user(request["uid"], request["gid"])
+        _place_streams(place.stdio, stdio)
+        if place.umask is not None:
+            os.umask(place.umask)
+        if place.cwd is not None:
+            os.chdir(place.cwd)
+        if place.env:
+            _change_environment(place.env)
+        sys.argv[:] = place.argv
+        if place.path is not None:
+            sys.path[:] = place.path
+        bootstrap.set_identity(bootstrap.Identity(channel, place.worker_id), place.limits)
+        _change_user(place.uid, place.gid)
 
     def _reset_signals(self) -> None:
         """No handler of a preloaded module; what was ignored before Python started stays so."""
         signal.set_wakeup_fd(-1)
         for signum in self._handled:
             signal.signal(signum, signal.SIG_DFL)
-        bootstrap.prepare_signals()
-        bootstrap.prepare_sigterm()
+        if not self._signals_are_prepared:
+            bootstrap.prepare_signals()
+            bootstrap.prepare_sigterm()
 
-    def _replace_environment(self, env: Mapping[str, str]) -> None:
-        for name in self._env:
-            if name not in env:
-                os.environ.pop(name, None)
-        for name, value in env.items():
-            if self._env.get(name) != value:
-                os.environ[name] = value
-        if env.get("TZ") != self._env.get("TZ"):
-            time.tzset()
+
+def _signals_are_prepared() -> bool:
+    """Whether SIGINT is ignored, SIGTERM has its default action, and neither is blocked."""
+    with open("/proc/self/status", "rb") as file:
+        lines = (line.split() for line in file if line.startswith(b"Sig"))
+        blocked, ignored, caught = (
+            int(words[1], 16) for words in lines if words[0] in (b"SigBlk:", b"SigIgn:", b"SigCgt:")
+        )
+    interrupt, terminate = (1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM))
+    is_ignored = bool(ignored & interrupt) and not ignored & terminate
+    return is_ignored and not (blocked | caught) & (interrupt | terminate)
+
+
+def _change_environment(changes: Mapping[str, str | None]) -> None:
+    for name, value in changes.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if "TZ" in changes:
+        time.tzset()
 
 
 def _change_user(uid: int | None, gid: int | None) -> None:

@@ -24,7 +24,6 @@ from ..wire import events
 from ..wire._generated import Reason
 from ..wire.connection import Connection
 from .actor import Actor
-from .bootstrap import Identity
 from .runtime import Runtime
 from .targets import Target
 
@@ -44,7 +43,8 @@ def rehearse() -> bool:
 async def _live() -> bool:
     ours, theirs = socket.socketpair()
     primary = _Primary(ours)
-    worker = Runtime(Identity(theirs.detach(), 1), None, is_watched=False)
+    worker = Runtime(theirs, {})
+    worker.begin(1, None, is_watched=False)
     with trio.move_on_after(_SECONDS):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(primary.run)

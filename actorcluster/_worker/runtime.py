@@ -21,7 +21,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, final
 
 import trio
@@ -43,7 +43,7 @@ from .message import withdraw
 from .stackfile import offer_stack
 from .targets import Target, load_target
 
-__all__ = ["Runtime", "run_worker"]
+__all__ = ["Runtime", "prepare", "run_worker"]
 
 log = logging.getLogger("actorcluster.actor")
 
@@ -56,38 +56,51 @@ Main = Callable[..., Awaitable[object]]
 class Runtime:
     """Carries one main function.
 
+    To make one says and starts nothing; `begin` does.
+
     Args:
-        identity: says who, and names the channel, which is this object's from now on.
-        main: see `run_worker`.
-        is_watched: this process is to end when the primary does, see `bootstrap.Lifeline`.
+        end: of the channel, which is this object's from now on.
+        limits: to be announced.
     """
 
-    def __init__(
-        self, identity: bootstrap.Identity, main: Main | None, *, is_watched: bool = True
-    ) -> None:
-        self._main = main
-        self._identity = identity
+    def __init__(self, end: socket.socket, limits: Mapping[str, int]) -> None:
+        self._end = end
+        self._main: Main | None = None
         self._welcome: events.Welcome | None = None
         self._welcomed = trio.Event()
         self._actor: Actor | None = None
         self._stop: events.Stop | None = None
         self._nursery: trio.Nursery | None = None
         self._home = ActorHome()
-        limits = {**LINK_LIMITS, **bootstrap.take_limits()}
+        self._lifeline: bootstrap.Lifeline | None = None
         self._connection = Connection(
-            "worker", limits=limits, handles=HANDLES, refs=self._home, gather=True
+            "worker",
+            limits={**LINK_LIMITS, **limits},
+            handles=HANDLES,
+            refs=self._home,
+            gather=True,
         )
-        end = socket.socket(fileno=identity.channel_fd)
-        end.setblocking(False)
         self._channel = Channel(FdSocket(end), self._connection, self._on_event)
         self._home.channel = self._channel
-        self._say_hello()
-        self._lifeline = bootstrap.Lifeline(end.fileno()) if is_watched else None
 
-    def _say_hello(self) -> None:
+    def begin(self, worker_id: int, main: Main | None, *, is_watched: bool = True) -> None:
+        """Introduce this process to the primary.
+
+        Args:
+            worker_id: who it is.
+            main: see `run_worker`.
+            is_watched: it is to end when the primary does, see `bootstrap.Lifeline`.
+        """
+        self._main = main
+        self._end.setblocking(False)  # it may be another socket than before, see `draft`
+        self._say_hello(worker_id)
+        if is_watched:
+            self._lifeline = bootstrap.Lifeline(self._end.fileno())
+
+    def _say_hello(self, worker_id: int) -> None:
         """Say it before anything else that takes time: the primary answers meanwhile."""
         self._connection.send_hello(
-            worker=self._identity.worker_id,
+            worker=worker_id,
             pid=os.getpid(),
             implementation={
                 "name": "actorcluster",
@@ -206,6 +219,15 @@ class Runtime:
             self._nursery.start_soon(self._actor._drain, event.deadline)
 
 
+_prepared: Final[list[Runtime]] = []
+"""What the fork server has made for this worker, see `draft`."""
+
+
+def prepare(runtime: Runtime) -> None:
+    """Have `run_worker` use this one. The process's signals are prepared too."""
+    _prepared.append(runtime)
+
+
 def _forget(error: BaseException | None) -> None:
     """Nobody will hear what main made of losing its primary, except in a log."""
     if error is not None and not isinstance(error, (SystemExit, PeerClosed)):
@@ -228,9 +250,15 @@ def run_worker(main: Main | None = None) -> int:
         BaseException: what main raised.
     """
     identity = bootstrap.take_identity()
-    bootstrap.prepare_signals()
+    if _prepared:
+        runtime = _prepared.pop()
+    else:
+        bootstrap.prepare_signals()
+        end = socket.socket(fileno=identity.channel_fd)
+        runtime = Runtime(end, bootstrap.take_limits())
     offer_stack()
-    error = trio.run(Runtime(identity, main).run)
+    runtime.begin(identity.worker_id, main)
+    error = trio.run(runtime.run)
     if error is not None:
         raise error
     return 0

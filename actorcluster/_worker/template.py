@@ -43,7 +43,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import msgpack
 
@@ -53,7 +53,8 @@ from .clone import clone_sibling, thread_count
 from .forkrequest import FAILED, HEADER, MAX_FDS, NO_FORK, READY
 
 if TYPE_CHECKING:
-    from .forked import Job, Model
+    from .draft import Draft
+    from .forked import Job, Model, Place
 
 __all__ = ["main"]
 
@@ -65,6 +66,7 @@ _USUAL: Final = ("argparse", "dataclasses", "json")
 _NOBODY: Final = "actorcluster_looks_into_each_directory_of_the_path_once"
 """Whoever looks for it has read all directories; workers find there what they import."""
 _REHEARSE: Final = "actorcluster._worker.rehearsal:rehearse"
+_DRAFT: Final = "actorcluster._worker.draft:Draft"
 _PR_SET_PDEATHSIG: Final = 1
 _STDIO: Final = 3
 _LONGEST_TEXT: Final = 10_000
@@ -88,9 +90,11 @@ def main(control_fd: int, page_fd: int, entry: str) -> int:
     page = mmap.mmap(page_fd, 0)
     os.close(page_fd)
     with socket.socket(fileno=control_fd) as control:
-        job = _Server(control, page, entry).serve()
+        server = _Server(control, page, entry)
+        job = server.serve()
     if job is not None:
         return job.run()
+    server.close()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_EXIT_SECONDS)  # an atexit function of a preloaded module may hang
     return 0
@@ -114,8 +118,8 @@ class _Server:
         self._control = control
         self._page = page
         self._entry_name = entry
-        self._entry: Callable[[], int] | None = None
         self._model: Model | None = None
+        self._draft: Draft | None = None
         self._guarded: set[int] = set()  # pidfds of workers
         self._primary = os.pidfd_open(os.getppid())
         self._poll = select.poll()
@@ -196,7 +200,7 @@ class _Server:
                 module = importlib.import_module(name)
                 if name == "actorcluster":
                     _import_all_names(module)
-            self._entry = _load(self._entry_name)
+            entry = _load(self._entry_name)
             with contextlib.suppress(Exception):  # whatever hooks say of such a name
                 importlib.util.find_spec(_NOBODY)
         except BaseException as exc:  # noqa: BLE001  (a module may raise anything, SystemExit too)
@@ -208,12 +212,14 @@ class _Server:
             else:
                 from .forked import Model  # noqa: PLC0415  (guards need none)
 
-                self._model = Model()
+                self._model = Model(entry)
                 gc.collect()
                 _load(_REHEARSE)()
                 buffers.empty()
                 gc.freeze()
                 gc.disable()
+                with contextlib.suppress(OSError):  # no descriptors: without one, then
+                    self._draft = _load(_DRAFT)()
                 _answer(answer, READY)
         os.close(answer)
 
@@ -226,46 +232,56 @@ class _Server:
                 _answer(fds[0], NO_FORK, f"{threads} threads in the fork server")
                 _close_all(fds)
                 return None
+            assert self._model is not None
+            place = self._model.place(request)
+            if self._draft is not None:
+                self._draft.suit(place.limits)
             pid = clone_sibling(ctypes.addressof(slot))
             if pid == 0:
                 del slot
-                return self._become(request, fds)
+                return self._become(place, fds)
             # The primary does not learn the pid before we answer, so nobody can have reaped it.
             with contextlib.suppress(OSError):  # no room for one more descriptor: unguarded
                 self._guard(os.pidfd_open(pid))
-        except OSError as exc:
-            _answer(fds[0], FAILED, str(exc.strerror), exc.errno or 0)
+        except Exception as exc:  # noqa: BLE001  (the primary will raise it)
+            _answer_failure(fds[0], exc)
         _close_all(fds)
         return None
 
     # ---- in the child ---------------------------------------------------------------------
 
-    def _become(self, request: dict[str, Any], fds: list[int]) -> Job:
+    def _become(self, place: Place, fds: list[int]) -> Job:
         """Turn into what was asked for, and say so; or say why not, and end."""
-        from .forked import Job  # noqa: PLC0415  (guards need none)
-
-        answer = fds[0]
+        answer, channel, *stdio = fds
         try:
-            self._close()
+            self._let_go()
+            if self._draft is not None:
+                channel = self._draft.hand_over(channel, to_script=place.job.is_script)
             assert self._model is not None
-            self._model.settle(request, *fds[1:])
-            assert self._entry is not None
-            job = Job(request["module"], request["script"], self._entry)
+            self._model.settle(place, channel, *stdio)
             gc.enable()
-            _answer(answer, READY)
+            os.write(answer, READY)
+        except BrokenPipeError:  # the primary is gone, or waits no longer
+            pass
         except BaseException as exc:  # noqa: BLE001  (the primary will raise it)
-            _fail(answer, exc)
+            _answer_failure(answer, exc)
+            os._exit(1)  # no user code has run yet
         os.close(answer)
-        return job
+        return place.job
 
-    def _close(self) -> None:
-        """Let go of everything that is the server's."""
-        self._control.close()
+    def _let_go(self) -> None:
+        """Close everything that is the server's."""
+        os.close(self._control.detach())
         for fd in (self._primary, *self._guarded):
             os.close(fd)
         self._page.close()
 
     # ---- after the primary ----------------------------------------------------------------
+
+    def close(self) -> None:
+        """End: close what warns if it is forgotten."""
+        if self._draft is not None:
+            self._draft.close()
 
     def _guard(self, pidfd: int) -> None:
         self._guarded.add(pidfd)
@@ -316,13 +332,11 @@ def _answer(fd: int, verdict: bytes, text: str = "", errno: int = 0, file: Any =
         os.write(fd, verdict + details)
 
 
-def _fail(answer: int, exc: BaseException) -> NoReturn:
-    """End a child that could not become what it should; no user code has run in it yet."""
+def _answer_failure(answer: int, exc: BaseException) -> None:
     if isinstance(exc, OSError):
         _answer(answer, FAILED, str(exc.strerror), exc.errno or 0, exc.filename)
     else:
         _answer(answer, FAILED, f"{type(exc).__name__}: {exc}")
-    os._exit(1)
 
 
 def _flush() -> None:

@@ -12,7 +12,6 @@ import trio
 import trio.testing
 
 from actorcluster import Actor
-from actorcluster._worker.bootstrap import Identity
 from actorcluster._worker.mailbox import Mailbox
 from actorcluster._worker.runtime import Runtime
 from actorcluster.wire import events
@@ -75,7 +74,8 @@ async def hosted(
     ours, theirs = socket.socketpair()
     primary = make_end("primary", Mailbox(), ours, {})
     made = Hosted(primary)
-    runtime = Runtime(Identity(theirs.detach(), 7), main)
+    runtime = Runtime(theirs, {})
+    runtime.begin(7, main)
 
     async def live() -> None:
         try:
