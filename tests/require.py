@@ -9,6 +9,7 @@ somebody has just installed it, the same test fails instead: a skip cannot hide 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -19,7 +20,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,40 @@ def _namespaces(_: str) -> str | None:
     return None
 
 
+def _cgroup(_: str) -> str | None:
+    """A cgroup with a limit of memory."""
+    if lack := _root(_):
+        return lack
+    with memory_cgroup() as group:
+        return None if group else "no cgroup with a limit of memory can be made"
+
+
+@contextlib.contextmanager
+def memory_cgroup() -> Iterator[Path | None]:
+    """Make a cgroup that may have 100 MB, and remove it when it is empty again; None: impossible.
+
+    Whoever writes its number into ``cgroup.procs`` is in it, with all that it starts.
+    """
+    for top, limits in (
+        ("/sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")),
+        ("/sys/fs/cgroup", ("memory.max",)),
+    ):
+        group = Path(top) / f"actorcluster-tests-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / limits[0]).exists():
+                for name in filter(lambda name: (group / name).exists(), limits):
+                    (group / name).write_text("100M")
+                yield group
+                return
+        finally:
+            group.rmdir()
+    yield None
+
+
 def _glibc(_: str) -> str | None:
     return None if platform.libc_ver()[0] == "glibc" else "the C library is another one"
 
@@ -153,6 +188,7 @@ def _python(name: str) -> str | None:
 
 
 _PROBES = {
+    "cgroup": _cgroup,
     "coverage": _coverage,
     "glibc": _glibc,
     "ipv6": _ipv6,

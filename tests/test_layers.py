@@ -36,7 +36,7 @@ ORDER = """
     _link.held
 
     _worker.__init__ _worker.bootstrap _worker.words _worker.lastlines _worker.report _worker.exit
-    _worker.settings _worker.sources _worker.imports
+    _worker.oom _worker.memorykills _worker.settings _worker.sources _worker.imports
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.clone _worker.forkrequest
@@ -82,6 +82,7 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_worker.lastlines",
     "_worker.report",
     "_worker.exit",
+    "_worker.oom",
     "_worker.settings",
     "_worker.pulse",
     "_worker.stack",

@@ -5,6 +5,7 @@ Runs in: primary
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Mapping
 from typing import Any, Final, Literal, final
@@ -18,11 +19,15 @@ from .words import printable
 __all__ = [
     "ExitStatus",
     "RemoteFailure",
+    "Status",
     "Verdict",
     "exit_status",
     "failure_from",
     "never_started",
 ]
+
+Status = tuple[int | None, resource.struct_rusage | None]
+"""As `os.wait4` gives them: wait status, resource usage. None when somebody else took them."""
 
 Reason = Literal[
     "normal",
@@ -35,6 +40,7 @@ Reason = Literal[
     "start_timeout",
     "protocol",
     "lost",
+    "oom",
 ]
 
 #: Why *we* ended a process; becomes the reason when that is what it died of.
@@ -71,7 +77,8 @@ class ExitStatus:
             raised; ``exit`` another non-zero code; ``signal`` a signal that was not ours,
             ``worker.kill()`` included; ``killed`` ended by us past the deadline;
             ``hung``, ``start_timeout``, ``protocol`` ended by us for that; ``lost`` the channel
-            ended but the process lived, or its status is unknown.
+            ended but the process lived, or its status is unknown; ``oom`` killed by the kernel
+            because no memory was left, and only if its own counts prove that.
         voluntary: the worker was told to leave, or asked to.
         error: what main raised, or why no process came into being; else None.
         rusage: ``resource.struct_rusage`` of the process, or None.
@@ -118,6 +125,7 @@ def exit_status(
     *,
     told_to_stop: bool,
     verdict: Verdict | None = None,
+    is_oom: bool = False,
     error: RemoteFailure | None = None,
     rusage: Any = None,
 ) -> ExitStatus:
@@ -127,6 +135,7 @@ def exit_status(
         waitstatus: as ``os.wait4`` gives it; None when somebody else took it.
         told_to_stop: a Stop was sent, by our wish or the worker's.
         verdict: why we ended the process, when we did.
+        is_oom: it is proven that the kernel killed it for want of memory.
         error: the worker's last words, when it had some.
         rusage: resource usage from ``os.wait4``.
 
@@ -140,7 +149,7 @@ def exit_status(
     elif signum is not None:
         # These verdicts count only when the process died of the signal: one that ended by itself
         # in the same instant keeps its own exit code.
-        reason = verdict or "signal"
+        reason = verdict or ("oom" if is_oom else "signal")
     elif code is None:
         reason = verdict or "lost"
     elif code == 0:

@@ -31,8 +31,9 @@ import msgpack
 import trio
 
 from .commands import python_argv
+from .exit import Status
 from .forkrequest import NO_FORK, READY, SLOT, pack
-from .process import Process, Status, channel_pair, spawn, without_identity
+from .process import Process, channel_pair, spawn, without_identity
 
 __all__ = ["CannotFork", "ServerProcess"]
 

@@ -45,7 +45,7 @@ from ..wire import events
 from ..wire._generated import MAJOR, MINOR, AbortCode, Reason, State
 from ..wire.connection import Connection
 from ..wire.values import RefAdapter
-from .exit import RemoteFailure, Verdict, exit_status, failure_from, never_started
+from .exit import RemoteFailure, Verdict, exit_status, failure_from, never_started, split
 from .ladder import LOST_SECONDS, RUNG_SECONDS, Ladder
 from .mailbox import MergedMailbox
 from .moments import LifeOptions, Moments
@@ -100,6 +100,7 @@ class Life(Peer):
         self._stop_deadline = math.inf
         self._stop_said = trio.Event()
         self._signals: list[int] = []
+        self._was_killed = False
 
     # ---- the whole life -------------------------------------------------------------------
 
@@ -122,6 +123,7 @@ class Life(Peer):
                     self._ladder.verdict = self._ladder.verdict or "killed"
                     process.send_signal(signal.SIGKILL)
                 waitstatus, rusage = await process.wait()
+                is_oom = self._is_oom(process, waitstatus)
                 if process.tee is not None:
                     await process.tee.finish()
             process.close()
@@ -130,10 +132,17 @@ class Life(Peer):
                     waitstatus,
                     told_to_stop=self.told_to_stop,
                     verdict=self._ladder.verdict,
+                    is_oom=is_oom,
                     error=self._error,
                     rusage=rusage,
                 )
             )
+
+    def _is_oom(self, process: Process, waitstatus: int | None) -> bool:
+        """Whether the kernel killed it for want of memory: then it was none of us."""
+        if self._ladder.verdict is not None or self._was_killed or process.kills is None:
+            return False
+        return split(waitstatus)[1] == signal.SIGKILL and process.kills.is_proven(process)
 
     async def _make_process(self) -> Process | None:
         """Start the process; None, and all is finished, when there is none."""
@@ -238,6 +247,7 @@ class Life(Peer):
         """Send a signal now; remembered while the process does not exist yet."""
         if self.status is not None:
             return
+        self._was_killed = self._was_killed or signum == signal.SIGKILL
         if self.process is not None:
             self.process.send_signal(signum)
         else:

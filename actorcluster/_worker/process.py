@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -24,13 +23,14 @@ import attrs
 import trio
 
 from .bootstrap import IDENTITY
+from .exit import Status
+from .memorykills import MemoryKills
 from .streams import Input, Output
 from .tee import Tee
 
 __all__ = [
     "Launch",
     "Process",
-    "Status",
     "above_stdio",
     "channel_pair",
     "spawn",
@@ -42,9 +42,6 @@ __all__ = [
 _SEND_BUFFER: Final = 1024 * 1024
 _STDIO: Final = 3
 """Descriptors 0, 1 and 2 are a worker's standard streams; those we make for it lie above."""
-
-Status = tuple[int | None, resource.struct_rusage | None]
-"""As `os.wait4` gives them: wait status, resource usage. None when somebody else took them."""
 
 
 @final
@@ -91,6 +88,7 @@ class Process:
         stdin: for the maker of the pipes to keep our ends in; None when there is none.
         stdout: as stdin.
         stderr: as stdin.
+        kills: knows whether it was killed for want of memory; None does not.
         tee: where its stderr goes, when it is captured; closed with the rest.
     """
 
@@ -104,6 +102,7 @@ class Process:
         self.stdin: Input | None = None
         self.stdout: Output | None = None
         self.stderr: Output | None = None
+        self.kills: MemoryKills | None = None
         self.tee: Tee | None = None
         self._status: Status | None = None
         self._waiting = trio.Lock()
@@ -189,6 +188,8 @@ class Process:
             trio.lowlevel.notify_closing(self.pidfd)
             os.close(self.pidfd)
             self.pidfd = -1
+        if self.kills is not None:
+            self.kills.forget(self)
         if self.tee is not None:
             self.tee.close()
         for stream in (self.stdin, self.stdout, self.stderr):

@@ -17,6 +17,7 @@ from .arguments import encode_arguments
 from .bootstrap import LIMITS
 from .commands import module_argv, script_argv, worker_argv
 from .forkserver import CannotFork, ForkServer, available
+from .memorykills import MemoryKills
 from .process import Launch, Process, start_exec
 from .settings import Captured, Settings, StartMethod, Stdio, choose_start_method
 from .streams import Input, Output
@@ -65,6 +66,7 @@ class Starter:
         self._cannot_fork: dict[tuple[str, ...], str] = {}  # by preload: why not
         self._logged: set[str] = set()
         self._outlet = Outlet()
+        self._kills = MemoryKills()
 
     def plan(self, target: Target, args: Sequence[Any], settings: Settings) -> Plan:
         """Decide how to start a worker, and check what it will be told.
@@ -102,6 +104,8 @@ class Starter:
         try:
             process = await self._start(plan, worker_id, stdio.theirs)
             stdio.attach(process)
+            process.kills = self._kills
+            self._kills.started(process)
         finally:
             stdio.close()
         return process
