@@ -49,14 +49,15 @@ ORDER = """
     _worker.worker
     _worker.actorhome _worker.actor _worker.runtime _worker.rehearsal _worker.draft _worker.__main__
 
-    _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.tree _cluster.places
-    _cluster.ties _cluster.roster _cluster.plan
+    _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.limits
+    _cluster.tree _cluster.places
+    _cluster.ties _cluster.roster _cluster.jobs _cluster.plan _cluster.rollout
     _cluster.events _cluster.supervision _cluster.options _cluster.balance _cluster.binding
     _cluster.dealing
     _cluster.ports _cluster.watching _cluster.relay _cluster.liveness _cluster.seat
     _cluster.loopback _cluster.names
     _cluster.seating
-    _cluster.operations    _cluster.primary
+    _cluster.operations _cluster.rolling _cluster.primary
     _cluster.open _cluster.run
 
     __init__
@@ -75,6 +76,7 @@ FOR_TYPES_ONLY = {
     ("_worker.report", "_worker.exit"),  # CrashReport.error
     ("_worker.template", "_worker.draft"),  # loads it by name, once it is to fork
     ("errors", "_worker.exit"),  # WorkerStartError.status and PeerClosed.status
+    ("errors", "_worker.worker"),  # ReloadAborted.worker
 }
 
 PURE = [name for name in ORDER if name.startswith("wire.")] + [
@@ -89,11 +91,14 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_cluster.balance",
     "_cluster.checks",
     "_cluster.restarts",
+    "_cluster.limits",
     "_cluster.tree",
     "_cluster.places",
     "_cluster.ties",
     "_cluster.roster",
+    "_cluster.jobs",
     "_cluster.plan",
+    "_cluster.rollout",
 ]
 """They decide or compute, with time and counts passed in."""
 

@@ -12,7 +12,7 @@ import attrs
 
 from .._worker.settings import Settings
 from ..wire._generated import LIMIT_DEFAULTS
-from .tree import Backoff, Child, Ready
+from .tree import Backoff, Child, Limits, Ready
 
 __all__ = ["ChildOptions", "child_of", "limits_of", "own_settings"]
 
@@ -26,6 +26,7 @@ class ChildOptions(TypedDict, total=False):
         start_timeout: seconds until it must be ready, default 30, ``inf`` for no limit.
         shutdown: seconds from Stop to cancelling main, default 5, ``inf``, or ``"brutal_kill"``.
         backoff: how long to wait before it is started again.
+        limits: when it is replaced while it is well.
         heartbeat: seconds of silence in which its loop counts as stuck, default 5, or ``inf``.
         hung_after: seconds without an answer after which it is killed; None (default): it is not.
         exec: overrides `Settings.exec`; None does not.
@@ -38,6 +39,7 @@ class ChildOptions(TypedDict, total=False):
     start_timeout: float
     shutdown: float | Literal["brutal_kill"]
     backoff: Backoff
+    limits: Limits | None
     heartbeat: float
     hung_after: float | None
     exec: str | tuple[str, ...] | None

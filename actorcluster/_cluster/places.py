@@ -6,6 +6,7 @@ Runs in: primary
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from typing import Any, ClassVar, Final, Literal, TypeAlias, final
 
@@ -17,16 +18,24 @@ from .tree import Pool, RetryAfter, Spec, Strategy, Supervisor
 __all__ = [
     "Absence",
     "Action",
+    "Adopt",
+    "Commit",
     "Down",
+    "Drop",
     "Finished",
     "GaveUp",
     "Group",
     "Outcome",
     "Phase",
     "Place",
+    "Prepare",
+    "Renew",
     "Restarting",
+    "Revert",
+    "Settled",
     "Start",
     "Stop",
+    "Switch",
     "Up",
 ]
 
@@ -82,6 +91,14 @@ class Place:
         status: how its last life ended.
         launch: what it runs, for whoever carries the plan out.
         history: how its last lives ended, and when; the last one first.
+        serial: counts its lives; a successor counts from when it takes over.
+        generation: of the code that its life runs, see `rollout`.
+        successor: the generation of a life that starts beside the present one, to replace it.
+        besides: how many lives it has beside the present one: a successor, and those that were
+            replaced or are not wanted any more, as long as they last.
+        flop: the generation of its last start that failed; None: none since a rollout came to it.
+        ending: how the present life ended, while others of its still do.
+        patience: seconds for the start of a life in a rollout.
     """
 
     name: str
@@ -102,6 +119,13 @@ class Place:
     status: Any = None
     launch: Any = None
     history: tuple[Any, ...] = ()
+    serial: int = 0
+    generation: int = 0
+    successor: int | None = None
+    besides: int = 0
+    flop: int | None = None
+    ending: Any = None
+    patience: float = math.inf
 
     is_group: ClassVar[bool] = False
 
@@ -304,4 +328,90 @@ class Finished:
     outcome: Outcome
 
 
-Action: TypeAlias = Start | Stop | Up | Down | Restarting | GaveUp | Finished
+@final
+@attrs.define
+class Renew:
+    """Start a life beside the present one. Then say `Rollouts.succeeded` or `Rollouts.failed`."""
+
+    place: Place
+
+
+@final
+@attrs.define
+class Switch:
+    """From now on the successor is the life of this place.
+
+    The one before is told to stop, as its spec says. Then say `Plan.gone`.
+    """
+
+    place: Place
+
+
+@final
+@attrs.define
+class Adopt:
+    """The life has ended: its successor, which still starts, is its restart.
+
+    Go on as after `Start`.
+    """
+
+    place: Place
+
+
+@final
+@attrs.define
+class Drop:
+    """The successor is not wanted any more: kill it. Then say `Plan.gone`."""
+
+    place: Place
+
+
+@final
+@attrs.define
+class Prepare:
+    """Have the new code ready for lives of a new generation. Then say `Rollouts.prepared`.
+
+    Attributes:
+        patience: seconds for that.
+    """
+
+    patience: float
+
+
+@final
+@attrs.define
+class Commit:
+    """The new code is good: all lives that start from now on run it."""
+
+
+@final
+@attrs.define
+class Revert:
+    """The new code is not used any more."""
+
+
+@final
+@attrs.define
+class Settled:
+    """It is known what came of a reload, a recycling or a change of size."""
+
+    job: Any
+
+
+Action: TypeAlias = (
+    Start
+    | Stop
+    | Up
+    | Down
+    | Restarting
+    | GaveUp
+    | Finished
+    | Renew
+    | Switch
+    | Adopt
+    | Drop
+    | Prepare
+    | Commit
+    | Revert
+    | Settled
+)

@@ -45,7 +45,9 @@ from typing import Any, Final, NamedTuple, final
 from .places import (
     Absence,
     Action,
+    Adopt,
     Down,
+    Drop,
     Finished,
     GaveUp,
     Group,
@@ -103,6 +105,10 @@ class Plan(Roster):
     Args:
         spec: the root.
         chance: gives random numbers, 0 <= x < 1, for the jitter of delays.
+
+    Attributes:
+        generation: of the code that lives run which start now.
+        besides: how many lives there are beside the present ones of their places.
     """
 
     def __init__(self, spec: Supervisor, chance: Callable[[], float]) -> None:
@@ -111,6 +117,8 @@ class Plan(Roster):
         self._actions: list[Action] = []
         self._timers: list[tuple[float, int, Place]] = []
         self._ticket = itertools.count()
+        self.generation = 0
+        self.besides = 0
 
     # ---- out ------------------------------------------------------------------------------
 
@@ -144,10 +152,29 @@ class Plan(Roster):
 
     def ended(self, place: Place, reason: str, status: object, now: float) -> None:
         """A child that was started has ended, whatever it was doing; ``status`` is handed on."""
-        was = place.phase
-        place.enter(DOWN)
+        end = _End(place.phase is not STARTING, reason, place, status)
         place.status = status
-        self._is_down(place, _End(was is not STARTING, reason, place, status), now)
+        if not end.was_up:
+            place.flop = place.generation
+        if place.besides and (place.is_told or place.is_condemned):
+            self._drop(place)
+            place.is_told = True
+            place.enter(STOPPING)
+            place.ending = end
+            return  # it is down when all its lives have ended
+        place.enter(DOWN)
+        self._is_down(place, end, now)
+        self._drop(place)
+
+    def gone(self, place: Place, now: float) -> None:
+        """A life beside the present one has ended; see `rollout`."""
+        place.besides -= 1
+        self.besides -= 1
+        end = place.ending
+        if end is not None and not place.besides:
+            place.ending = None
+            place.enter(DOWN)
+            self._is_down(place, end, now)
 
     def tick(self, now: float) -> None:
         """Start what is due."""
@@ -185,9 +212,28 @@ class Plan(Roster):
         if place.phase not in (STARTING, UP, STOPPING):
             return  # that life has ended already
         take_out(place)
+        self._drop(place)
         if place.phase is not STOPPING:
             place.is_told = True
             place.enter(STOPPING)
+
+    # ---- in: what a rollout wants ----------------------------------------------------------
+
+    def want(self, action: Action) -> None:
+        """Have something done."""
+        self._actions.append(action)
+
+    def cycle(self, place: Place, now: float) -> None:
+        """Stop a child that is up; once it is down it waits for `resume`."""
+        self._stop(place, now)
+        place.is_wanted = True
+
+    def resume(self, place: Place, generation: int, now: float) -> None:
+        """Start it again. If that fails it is not retried, and nobody else ends."""
+        place.is_fresh = True
+        self._start(place, now)
+        place.is_by_hand = True
+        place.generation = generation
 
     # ---- starting -------------------------------------------------------------------------
 
@@ -197,7 +243,7 @@ class Plan(Roster):
         place.up_at = None
         place.enter(STARTING)
         if not isinstance(place, Group):
-            self._actions.append(Start(place))
+            self._start_child(place)
             return
         place.outcome = None
         place.budget.clear()
@@ -210,6 +256,17 @@ class Plan(Roster):
                 child.enter(WAITING)
                 place.agenda.append(child)
         self._proceed(place, now)
+
+    def _start_child(self, place: Place) -> None:
+        place.serial += 1
+        place.generation = self.generation
+        if place.successor is None:
+            self._actions.append(Start(place))
+            return
+        place.generation, place.successor = place.successor, None
+        place.besides -= 1
+        self.besides -= 1
+        self._actions.append(Adopt(place))
 
     def _is_up(self, place: Place, now: float) -> None:
         place.is_fresh = place.is_new = False
@@ -227,8 +284,14 @@ class Plan(Roster):
             if isinstance(place, Group):
                 self._end_group(place, _TOLD, now)
             else:
+                self._drop(place)
                 place.enter(STOPPING)
                 self._actions.append(Stop(place))
+
+    def _drop(self, place: Place) -> None:
+        if place.successor is not None:
+            place.successor = None
+            self._actions.append(Drop(place))
 
     def _end_group(self, group: Group, outcome: Outcome, now: float) -> None:
         """Begin to stop a group's children, all of them. The first outcome counts."""
@@ -314,9 +377,12 @@ class Plan(Roster):
     def _again(self, place: Place, group: Group, status: object, delay: float, now: float) -> None:
         """Start a place again after a delay, with those whom the strategy ties to it."""
         place.streak += 1
+        is_alone = group.strategy == "one_for_one"
+        if is_alone and place.successor is not None:
+            delay = 0.0  # it is starting already
         self._actions.append(Restarting(place, status, delay, place.streak))
         due = now + delay
-        if group.strategy == "one_for_one":
+        if is_alone:
             place.enter(WAITING)
             place.due = due
             if place in group.agenda:  # it gave up before it was up, and waits alone now
@@ -327,6 +393,7 @@ class Plan(Roster):
                 self._set_timer(place, due)
             self._proceed(group, now)
             return
+        self._drop(place)
         tied = tied_to(place, group)
         if group.agenda:  # what waits in it goes on waiting, before and behind those that are tied
             due = max(due, group.not_before)

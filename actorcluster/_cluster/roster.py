@@ -9,7 +9,7 @@ from typing import Final
 
 from .places import Absence, Group, Place
 from .ties import below, check_down, make_group
-from .tree import Child, Spec, Supervisor
+from .tree import Child, Pool, Spec, Supervisor
 
 __all__ = ["Roster"]
 
@@ -54,6 +54,11 @@ class Roster:
         if _NAMELESS in under.children:
             under.children[_NAMELESS] = under.children.pop(_NAMELESS)
         return place
+
+    def add_slot(self, pool: Group, number: int) -> Place:
+        """Give a pool one more slot; `Plan.begin` starts it."""
+        assert isinstance(pool.spec, Pool)
+        return self._place(pool.spec.slot(number), pool)
 
     def delete(self, place: Place) -> None:
         """Forget a child that is down; if it is not: ValueError."""

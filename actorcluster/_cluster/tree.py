@@ -20,12 +20,14 @@ import attrs
 from .._worker.settings import Settings, check_stderr
 from .._worker.targets import check_form
 from . import checks, toml
+from .limits import Limits
 from .restarts import Backoff
 
 __all__ = [
     "AutoShutdown",
     "Backoff",
     "Child",
+    "Limits",
     "OnExhausted",
     "Pool",
     "Restart",
@@ -137,6 +139,11 @@ class _Childlike:
     backoff: Backoff = attrs.field(
         kw_only=True, default=Backoff(), validator=checks.instance(Backoff, "a Backoff")
     )
+    limits: Limits | None = attrs.field(
+        kw_only=True,
+        default=None,
+        validator=checks.optional(checks.instance(Limits, "a Limits or None")),
+    )
     heartbeat: float = attrs.field(kw_only=True, default=5.0, validator=checks.positive_or_inf)
     hung_after: float | None = attrs.field(
         kw_only=True, default=None, validator=checks.optional(checks.positive)
@@ -163,6 +170,8 @@ class _Childlike:
                 f"significant: {self.name!r} is permanent, it never ends for good;"
                 " restart must be 'transient' or 'temporary'"
             )
+        if self.limits is not None and self.restart == "temporary":
+            raise ValueError(f"limits: {self.name!r} is temporary, nothing comes after its end")
         if self.hung_after is not None and self.hung_after < self.heartbeat:
             raise ValueError(
                 f"hung_after must be at least heartbeat ({self.heartbeat}), not {self.hung_after}"
@@ -185,6 +194,7 @@ class Child(_Childlike):
         shutdown: seconds from Stop to cancelling its main, ``inf``, or ``"brutal_kill"``.
         significant: when it ends for good its supervisor may end, see `Supervisor`.
         backoff: how long to wait before it is started again.
+        limits: when it is replaced while it is well.
         heartbeat: seconds of silence in which its loop counts as stuck (`events.Hung`): it is
             asked three times as often, and answers by itself; ``inf``: nobody asks.
         hung_after: seconds without an answer after which it is killed, ``heartbeat`` at least;
@@ -326,6 +336,7 @@ def _from_table(table: Any, where: str, kind: type[T]) -> T:
         table["on_exhausted"] = toml.build(RetryAfter, seconds, at, {})
     special: dict[str, toml.Build] = {
         "backoff": lambda value, at: toml.build(Backoff, value, at, {}),
+        "limits": lambda value, at: toml.build(Limits, value, at, {}),
         "children": _children_from,
     }
     return toml.build(kind, table, where, special)

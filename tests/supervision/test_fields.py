@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from actorcluster import Settings
-from actorcluster._cluster.tree import Backoff, Child, Pool, RetryAfter, Supervisor
+from actorcluster._cluster.tree import Backoff, Child, Limits, Pool, RetryAfter, Supervisor
 from tests.supervision.transcript import TARGET
 
 NAN: Final = math.nan
@@ -32,6 +32,7 @@ WRONG_OF_CHILDREN: Final[list[tuple[str, type[Exception], tuple[Any, ...]]]] = [
     ("shutdown", ValueError, (-1, NAN, "5", "kill", "")),
     ("significant", TypeError, (None, 1, "yes")),
     ("backoff", TypeError, (None, 1.0, {})),
+    ("limits", TypeError, (1, {}, "500M")),
     ("heartbeat", TypeError, NOT_NUMBERS),
     ("heartbeat", ValueError, (0, -1, NAN)),
     ("hung_after", TypeError, ("5", True, [1])),
@@ -68,6 +69,16 @@ WRONG: Final[list[tuple[type, str, type[Exception], tuple[Any, ...]]]] = [
     (Backoff, "reset_after", ValueError, (-1, NAN)),
     (RetryAfter, "seconds", TypeError, NOT_NUMBERS),
     (RetryAfter, "seconds", ValueError, (0, -1, NAN, math.inf, 10**400)),
+    (Limits, "max_age", TypeError, ("5", True, [1])),
+    (Limits, "max_age", ValueError, (0, -1, NAN, math.inf)),
+    (Limits, "max_rss", TypeError, (1.5, True, [1], b"5M")),
+    (Limits, "max_rss", ValueError, (0, -1)),
+    # Texts that are no size: a text may be given, but not this one.
+    (Limits, "max_rss", ValueError, ("", "M", "-5M", "5X", "5 M B", "1e3", "5M.")),
+    (Limits, "max_messages", TypeError, (1.0, "5", True)),
+    (Limits, "max_messages", ValueError, (0, -1)),
+    (Limits, "max_accepted", TypeError, (1.0, "5", True)),
+    (Limits, "max_accepted", ValueError, (0, -1)),
     (Pool, "count", TypeError, (None, 1.0, "5", True)),
     (Pool, "count", ValueError, (-1,)),
     (Supervisor, "name", TypeError, (None, 5)),
@@ -86,6 +97,7 @@ WRONG: Final[list[tuple[type, str, type[Exception], tuple[Any, ...]]]] = [
 NEEDED: Final[dict[type, dict[str, Any]]] = {
     Backoff: {},
     RetryAfter: {},
+    Limits: {},
     Child: {"name": "a", "target": TARGET},
     Pool: {"name": "a", "target": TARGET, "count": 2},
     Supervisor: {},
@@ -128,6 +140,7 @@ RIGHT_OF_CHILDREN: Final[list[tuple[str, tuple[Any, ...]]]] = [
     ("shutdown", (0, 5, 0.5, math.inf, "brutal_kill")),
     ("significant", (False,)),
     ("backoff", (Backoff(), Backoff(min=1, max=1))),
+    ("limits", (None, Limits(), Limits(max_rss=5))),
     ("heartbeat", (0.1, 5, math.inf)),
     ("hung_after", (None, 5, 5.0, 60)),
     ("exec", (None, "a.py", ("node", "a.js"))),
@@ -149,6 +162,10 @@ RIGHT: Final[list[tuple[type, str, tuple[Any, ...]]]] = [
     (Backoff, "jitter", (0, 0.5, 1)),
     (Backoff, "reset_after", (0, 5, math.inf)),
     (RetryAfter, "seconds", (1, 0.001)),
+    (Limits, "max_age", (None, 0.5, 86400)),
+    (Limits, "max_rss", (None, 1, 10**12)),
+    (Limits, "max_messages", (None, 1)),
+    (Limits, "max_accepted", (None, 1)),
     (Pool, "count", (0, 1, 1000)),
     (Supervisor, "name", ("root", "web")),
     (Supervisor, "strategy", ("one_for_one", "one_for_all", "rest_for_one")),
@@ -169,6 +186,35 @@ RIGHT: Final[list[tuple[type, str, tuple[Any, ...]]]] = [
 )
 def test_taken(kind: type, field: str, value: Any) -> None:
     assert value == getattr(kind(**{**NEEDED[kind], field: value}), field)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("500M", 500 * 1024**2),
+        ("1.5G", 3 * 512 * 1024**2),
+        ("2T", 2 * 1024**4),
+        ("7 KiB", 7 * 1024),
+        ("7", 7),
+        ("7b", 7),
+        ("0.5K", 512),
+    ],
+)
+def test_sizes(text: str, expected: int) -> None:
+    assert expected == Limits(max_rss=text).max_rss
+
+
+@pytest.mark.parametrize("text", ["0", "0K", "0.0001K", "9" * 400 + "G"])
+def test_a_size_that_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^max_rss must be a number of bytes, 1 or more, not"):
+        Limits(max_rss=text)
+
+
+def test_what_has_one_life_has_no_limits() -> None:
+    text = "limits: 'a' is temporary, nothing comes after its end"
+    for kind in (Child, Pool):
+        with pytest.raises(ValueError, match=f"^{text}$"):
+            kind(**{**NEEDED[kind], "restart": "temporary", "limits": Limits(max_age=1)})
 
 
 def test_every_field_is_in_both_tables() -> None:

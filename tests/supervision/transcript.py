@@ -19,15 +19,22 @@ Steps beside those of `Simulation` (``start stop exit ready fail gone``)::
     failing NAME COUNT       so many of its next starts fail
     who                      who is up
     why NAME                 its phase, and why it is down
+    reload NAME [SURGE UNAVAILABLE], scale NAME COUNT, recycle NAME
+    slow-code                from now on new code is there only when a step says so
+    prepared [FAILS], succeed, flop, left NAME
+    cancel                   nobody waits any more for the job that was asked for last
+    size NAME                how many slots there are
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from actorcluster._cluster.jobs import Reload, Scale, count_of, units_of
 from actorcluster._cluster.places import Group, Phase
 from actorcluster._cluster.tree import Backoff, Child, Pool, Supervisor
 from tests.supervision.simulation import Simulation
@@ -182,6 +189,47 @@ def _failing(simulation: Simulation, name: str, count: str) -> list[str]:
     return []
 
 
+def _reload(
+    simulation: Simulation, name: str, max_surge: str = "1", max_unavailable: str = "0"
+) -> list[str]:
+    job = Reload(
+        units=deque(units_of(simulation.place(name))),
+        max_surge=int(max_surge),
+        max_unavailable=int(max_unavailable),
+    )
+    simulation.asked = job
+    return simulation.ask(job)
+
+
+def _scale(simulation: Simulation, name: str, count: str) -> list[str]:
+    pool = simulation.place(name)
+    assert isinstance(pool, Group)
+    simulation.asked = Scale(pool=pool, count=int(count))
+    return simulation.ask(simulation.asked)
+
+
+def _cancel(simulation: Simulation) -> list[str]:
+    assert simulation.asked is not None
+    simulation.rollouts.cancel(simulation.asked)
+    return simulation.settle()
+
+
+def _slow_code(simulation: Simulation) -> list[str]:
+    simulation.is_slow_to_prepare = True
+    return []
+
+
+def _prepared(simulation: Simulation, fails: str = "") -> list[str]:
+    return simulation.prepared(RuntimeError(fails) if fails else None)
+
+
+def _size(simulation: Simulation, name: str) -> list[str]:
+    pool = simulation.place(name)
+    assert isinstance(pool, Group)
+    assert count_of(pool) == len(pool.children)
+    return list(pool.children)
+
+
 def _why(simulation: Simulation, name: str) -> list[str]:
     place = simulation.place(name)
     if place.phase is Phase.DOWN:
@@ -209,4 +257,14 @@ _VERBS: dict[str, Callable[..., list[str]]] = {
     "failing": _failing,
     "who": Simulation.running,
     "why": _why,
+    "reload": _reload,
+    "scale": _scale,
+    "recycle": Simulation.recycle,
+    "cancel": _cancel,
+    "slow-code": _slow_code,
+    "prepared": _prepared,
+    "succeed": Simulation.succeed,
+    "flop": Simulation.flop,
+    "left": Simulation.left,
+    "size": _size,
 }
