@@ -24,6 +24,7 @@ from .errors import NoSuchActor as NoSuchActor
 from .errors import NotHandled as NotHandled
 from .errors import PeerClosed as PeerClosed
 from .errors import ProtocolError as ProtocolError
+from .errors import ReloadAborted as ReloadAborted
 from .errors import RemoteError as RemoteError
 from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import RestartLimitReached as RestartLimitReached
@@ -32,6 +33,7 @@ from .errors import WorkerStartError as WorkerStartError
 
 if _typing.TYPE_CHECKING:
     from ._cluster import events as events
+    from ._cluster.limits import Limits as Limits
     from ._cluster.open import open_primary as open_primary
     from ._cluster.operations import ChildCount as ChildCount
     from ._cluster.operations import ChildInfo as ChildInfo
@@ -75,6 +77,7 @@ __all__ = [
     "ExitStatus",
     "Handle",
     "HandleError",
+    "Limits",
     "LocalProtocolError",
     "Mailbox",
     "Message",
@@ -88,6 +91,7 @@ __all__ = [
     "PrimaryStatistics",
     "ProtocolError",
     "Ref",
+    "ReloadAborted",
     "RemoteError",
     "RemoteProtocolError",
     "RestartLimitReached",
@@ -111,6 +115,7 @@ _HOMES: _typing.Final = {
     "SCHED_RR": "._worker.listening",
     "Actor": "._worker.actor",
     "Backoff": "._cluster.restarts",
+    "Limits": "._cluster.limits",
     "Child": "._cluster.tree",
     "ChildCount": "._cluster.operations",
     "ChildInfo": "._cluster.operations",

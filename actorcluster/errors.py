@@ -7,6 +7,7 @@ Runs in: both
     ActorClusterError                base, never raised itself
     ├ WorkerStartError               the process ended, or was silent, before it was ready
     ├ RestartLimitReached            a supervisor's children failed too often
+    ├ ReloadAborted                  a new worker failed, the old ones serve on
     ├ PeerClosed                     the other side is gone or no longer takes messages
     ├ RemoteError                    the other side's handler failed; as data, never unpickled
     │ ├ NotHandled                   it disposed of the ask without answering
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._worker.exit import ExitStatus
+    from ._worker.worker import Worker
 
 __all__ = [
     "ActorClusterError",
@@ -38,6 +40,7 @@ __all__ = [
     "NotHandled",
     "PeerClosed",
     "ProtocolError",
+    "ReloadAborted",
     "RemoteError",
     "RemoteProtocolError",
     "RestartLimitReached",
@@ -84,6 +87,22 @@ class RestartLimitReached(ActorClusterError):
         self.restarts = restarts
         self.within = within
         self.last_status = last_status
+
+
+class ReloadAborted(ActorClusterError):
+    """A new worker did not become ready; what was in service serves on.
+
+    Attributes:
+        worker: the new one; None if none could be started at all, then the cause says why.
+        status: how it ended.
+    """
+
+    def __init__(
+        self, text: str, *, worker: Worker | None = None, status: ExitStatus | None = None
+    ) -> None:
+        super().__init__(text)
+        self.worker = worker
+        self.status = status
 
 
 class PeerClosed(ActorClusterError):

@@ -67,6 +67,9 @@ class Lease:
         self._guarded.append(process)
         return process
 
+    async def prepare(self) -> None:
+        await self._check().prepare()
+
     async def guard(self, process: Process) -> None:
         await self._check().guard(process)
         self._guarded.append(process)

@@ -193,6 +193,11 @@ class Dealer:
         """Connections dealt, and neither taken nor refused so far."""
         return sum(len(share.untaken) for share in self._shares.values())
 
+    def taken(self, worker: int) -> int:
+        """How many connections a worker has taken here."""
+        untaken = sum(len(one.untaken) for (its, _), one in self._shares.items() if its == worker)
+        return self.dealt.get(worker, 0) - untaken
+
     # ---- workers come and go --------------------------------------------------------------
 
     def join(self, client: PortClient, channel: int, credit: int) -> None:

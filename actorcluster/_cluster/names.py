@@ -76,14 +76,20 @@ class Names(Home):
         return self._last_id, incarnation
 
     def add(self, seat: Seat) -> None:
-        """A worker has its seat."""
-        self.seats[seat.worker.id] = self._by_name[seat.worker.name] = seat
+        """A worker has its seat; its name it has from `appoint` on."""
+        self.seats[seat.worker.id] = seat
+
+    def appoint(self, seat: Seat) -> None:
+        """From now on the name of a place means this worker."""
+        self._by_name[seat.worker.name] = seat
 
     def remove(self, seat: Seat) -> None:
         """A worker is gone."""
         del self.seats[seat.worker.id]
-        del self._by_name[seat.worker.name]
-        self._gone[seat.worker.id] = self._gone[seat.worker.name] = seat
+        if self._by_name.get(seat.worker.name) is seat:
+            del self._by_name[seat.worker.name]
+            self._gone[seat.worker.name] = seat
+        self._gone[seat.worker.id] = seat
         assert seat.life.status is not None
         self.watching.ended(seat.worker.id, seat.life.status)
 

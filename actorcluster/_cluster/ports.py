@@ -268,6 +268,11 @@ class Ports:
                     del self._ports[identity]
             port.close()
 
+    def taken(self, client: PortClient) -> int:
+        """How many connections a worker has taken from the ports that are dealt out."""
+        ports = dict.fromkeys(self._ports.values())
+        return sum(port.dealer.taken(client.id) for port in ports if port.dealer is not None)
+
     # ---- the end --------------------------------------------------------------------------
 
     def close(self) -> None:

@@ -27,10 +27,11 @@ from ..errors import PeerClosed, RestartLimitReached
 from . import events
 from .loopback import Loopback
 from .names import Names
-from .operations import TreeOperations, start_error
+from .operations import start_error
 from .options import ChildOptions, child_of
 from .places import Group, Outcome, Phase
 from .ports import Ports, PortStatistics
+from .rolling import RollingOperations
 from .seat import Seat
 from .seating import Seating
 from .supervision import Supervision
@@ -60,7 +61,7 @@ class PrimaryStatistics:
 
 
 @final
-class Primary(TreeOperations):
+class Primary(RollingOperations):
     """Supervisor of worker processes; made by `open_primary`."""
 
     def __init__(

@@ -6,7 +6,7 @@ Runs in: primary
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, Literal, TypeAlias, TypeVar, final
 
 import attrs
 import trio
@@ -27,9 +27,11 @@ from .relay import Relay
 from .supervision import Supervision
 from .watching import WorkerWatches
 
-__all__ = ["Seat"]
+__all__ = ["Role", "Seat"]
 
 E = TypeVar("E", bound=events.Event)
+
+Role: TypeAlias = Literal["present", "successor", "past"]
 
 #: Of so many lives of a place it is known how they ended.
 _REMEMBERED: Final = 10
@@ -37,7 +39,13 @@ _REMEMBERED: Final = 10
 
 @final
 class Seat:
-    """A worker, its life, and what happened in it so far."""
+    """A worker, its life, and what happened in it so far.
+
+    Attributes:
+        place: whose life it is.
+        role: ``"present"``: the place's own; ``"successor"``: it starts beside that, to take over;
+            ``"past"``: it was replaced, or is not wanted any more.
+    """
 
     def __init__(
         self,
@@ -55,6 +63,7 @@ class Seat:
         self._forget = forget
         self._tree = tree
         self.place = place
+        self.role: Role = "present"
         self.worker: Worker
         self.life: Peer
         self.relay: Relay
@@ -95,6 +104,8 @@ class Seat:
 
     def leaving(self) -> None:
         """Somebody wants it gone, and nothing in its place."""
+        if self.role != "present":
+            return  # its place has another life, which nobody speaks of
         is_next_due = self.place.phase is Phase.WAITING and self.place.status[0] is self.worker
         if self.life.status is None or is_next_due:  # else its successors are others' business
             self._tree.leaving(self.place)
@@ -104,7 +115,10 @@ class Seat:
     def ready(self) -> None:
         if isinstance(self.life, Life):
             self._liveness.watch(self, self.life)
-        self._tree.ready(self.place)
+        if self.role == "present":
+            self._tree.ready(self.place)
+        elif self.role == "successor":
+            self._tree.succeeded(self.place)
 
     def online(self) -> None:
         self.emit(events.Online(worker=self.worker))
@@ -132,7 +146,12 @@ class Seat:
     def exited(self, status: ExitStatus) -> None:
         self._forget(self)
         self.emit(events.Exit(worker=self.worker, status=status))
-        self._tree.ended(self.place, self.worker, status)
+        if self.role == "present":
+            self._tree.ended(self.place, self.worker, status)
+        elif self.role == "successor":
+            self._tree.successor_ended(self.place, self.worker, status)
+        else:
+            self._tree.past_ended(self.place)
 
     def failed(self, error: Exception) -> None:
         self.emit(events.Error(worker=self.worker, error=error))

@@ -26,13 +26,14 @@ from .._worker.start import Plan, Starter
 from .._worker.targets import check_target
 from .._worker.worker import Worker
 from .events import Event, EventHub
+from .limits import Limits, is_watched, reached
 from .liveness import Liveness
 from .names import Names
 from .options import limits_of, own_settings
 from .places import Place
 from .ports import Ports
 from .relay import Relay
-from .seat import Seat
+from .seat import Role, Seat
 from .supervision import Supervision
 from .ties import below
 from .tree import Child
@@ -41,6 +42,11 @@ from .watching import WorkerWatches
 __all__ = ["Launch", "Seating", "drain_seconds"]
 
 _BRUTAL: Final = "brutal_kill"
+
+#: How often to look what a worker has used, if it has limits.
+_LOOK_SECONDS: Final = 1.0
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 @final
@@ -95,6 +101,7 @@ class Seating:
         self._ports = ports
         self._mailbox = mailbox
         self._cluster = os.urandom(16)
+        self._successors: dict[Place, Seat] = {}
 
     # ---- places ---------------------------------------------------------------------------
 
@@ -127,6 +134,36 @@ class Seating:
     @trio.lowlevel.enable_ki_protection
     def begin(self, place: Place) -> None:
         """Begin a life; what goes wrong with it is its end."""
+        self._begin(place, "present", is_fresh=place.generation > self.tree.plan.generation)
+
+    @trio.lowlevel.enable_ki_protection
+    def renew(self, place: Place) -> None:
+        """Begin a life beside the present one."""
+        is_fresh = (place.successor or 0) > self.tree.plan.generation
+        self._successors[place] = self._begin(place, "successor", is_fresh=is_fresh)
+
+    @trio.lowlevel.enable_ki_protection
+    def switch(self, place: Place) -> None:
+        """Give the name to the successor, and end the life that had it."""
+        past = self._names.seat_named(place.name)
+        assert past is not None
+        self.adopt(place)
+        past.role = "past"
+        self._end(past)
+
+    def adopt(self, place: Place) -> None:
+        """The successor is the present life."""
+        seat = self._successors.pop(place)
+        seat.role = "present"
+        self._names.appoint(seat)
+
+    def drop(self, place: Place) -> None:
+        """Kill the successor."""
+        seat = self._successors.pop(place)
+        seat.role = "past"
+        seat.life.brutal_kill()
+
+    def _begin(self, place: Place, role: Role, *, is_fresh: bool) -> Seat:
         launch: Launch = place.launch
         child, plan = launch.child, launch.plan
         worker_id, incarnation = self._names.claim(place.name)
@@ -137,7 +174,7 @@ class Seating:
             cluster=self._cluster,
             limits=limits_of(launch.settings),
             ready=child.ready,
-            start_timeout=child.start_timeout,
+            start_timeout=min(place.patience, child.start_timeout),
             shutdown=child.shutdown,
             heartbeat=child.heartbeat,
             hung_after=child.hung_after,
@@ -145,9 +182,10 @@ class Seating:
         seat = Seat(
             self._hub, self._ports, self._release, self.tree, place, liveness=self._liveness
         )
+        seat.role = role
 
         async def start() -> Process:
-            return await self.starter.start(plan, worker_id)
+            return await self.starter.start(plan, worker_id, is_fresh=is_fresh)
 
         life = seat.life = Life(options, start, seat, self._mailbox, self._names)
         seat.relay = Relay(seat.life, self._names)
@@ -157,14 +195,41 @@ class Seating:
         )
         seat.life.sender = Ref(place.name, self._names, main_actor(worker_id), seat.worker)
         self._names.add(seat)
+        if role == "present":
+            self._names.appoint(seat)
         seat.forked()
         self._nursery.start_soon(life.run)
+        if child.limits is not None and is_watched(child.limits):
+            self._nursery.start_soon(self._watch, seat, child.limits)
+        return seat
+
+    async def _watch(self, seat: Seat, limits: Limits) -> None:
+        """Look once in a while whether a life has reached a limit."""
+        life = seat.life
+        while life.status is None:
+            with trio.move_on_after(_LOOK_SECONDS):
+                await life.dead.wait()
+            if seat.role == "present" and life.ready_at is not None:
+                why = reached(
+                    limits,
+                    rss=0 if life.process is None else resident_bytes(life.process.pid),
+                    messages=seat.connection.sent,
+                    accepted=self._ports.taken(seat),
+                )
+                if why is not None:
+                    self.tree.recycle(seat.place, why)
 
     def end(self, place: Place) -> None:
         """End a life as its child says, and before `stop_by`."""
         seat = self._names.seat_named(place.name)
-        if seat is None:
-            return
+        if seat is not None:
+            self._end(seat)
+        if place.besides:  # those that were replaced may have less time now
+            for past in list(self._names.seats.values()):
+                if past.place is place and past.role == "past":
+                    self._end(past)
+
+    def _end(self, seat: Seat) -> None:
         life = seat.life
         shutdown = life.options.shutdown
         left = self.stop_by - trio.current_time()
@@ -172,6 +237,27 @@ class Seating:
             life.brutal_kill()
         else:
             life.stop(drain_seconds(shutdown, left))
+
+    def prepare(self, patience: float) -> None:
+        """Have the code that is on disk now ready for fresh lives; then tell the tree."""
+        self._nursery.start_soon(self._prepare, patience)
+
+    async def _prepare(self, patience: float) -> None:
+        error: Exception | None = None
+        try:
+            with trio.fail_after(patience):
+                await self.starter.prepare()
+        except (OSError, RuntimeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
+            error = exc
+        self.tree.prepared(error)
+
+    def commit(self) -> None:
+        """All lives that begin from now on are fresh."""
+        self.starter.commit()
+
+    def revert(self) -> None:
+        """There are no fresh lives any more."""
+        self.starter.revert()
 
     def look_again(self) -> None:
         """Something has changed: who waits for somebody may go on."""
@@ -186,6 +272,15 @@ class Seating:
     def _release(self, seat: Seat) -> None:
         """A life is over: its names are free."""
         self._names.remove(seat)
+
+
+def resident_bytes(pid: int) -> int:
+    """Give the memory of a process that is in use, what it shares included; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, IndexError):  # it has ended
+        return 0
 
 
 def drain_seconds(shutdown: float, left: float) -> float:

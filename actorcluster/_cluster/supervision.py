@@ -17,21 +17,32 @@ import trio
 
 from .._worker.exit import ExitStatus
 from .._worker.worker import Worker
+from ..errors import ReloadAborted
 from . import events
+from .jobs import Job, Reload
 from .places import (
     Action,
+    Adopt,
+    Commit,
     Down,
+    Drop,
     Finished,
     GaveUp,
     Outcome,
     Phase,
     Place,
+    Prepare,
+    Renew,
     Restarting,
+    Revert,
+    Settled,
     Start,
     Stop,
+    Switch,
     Up,
 )
 from .plan import Plan
+from .rollout import Rollouts
 from .tree import Spec, Supervisor
 
 __all__ = ["Death", "Lives", "Supervision"]
@@ -54,6 +65,13 @@ class Lives(Protocol):
 
     def begin(self, place: Place) -> None: ...
     def end(self, place: Place) -> None: ...
+    def renew(self, place: Place) -> None: ...
+    def switch(self, place: Place) -> None: ...
+    def adopt(self, place: Place) -> None: ...
+    def drop(self, place: Place) -> None: ...
+    def prepare(self, patience: float) -> None: ...
+    def commit(self) -> None: ...
+    def revert(self) -> None: ...
     def look_again(self) -> None: ...
     def tell(self, event: events.Event) -> None: ...
 
@@ -70,6 +88,7 @@ class Supervision:
 
     Attributes:
         plan: what there is, and what becomes of it.
+        rollouts: what is done to lives that are well.
         settled: set once the whole tree is up, or has ended.
         outcome: how the tree ended, once it has.
         changed: set when something has; then there is a new one.
@@ -83,6 +102,7 @@ class Supervision:
         on_end: Callable[[Outcome], None],
     ) -> None:
         self.plan = Plan(tree, random.random)
+        self.rollouts = Rollouts(self.plan, random.random)
         self._forks = self.plan.add_forks()
         self.settled = trio.Event()
         self.outcome: Outcome | None = None
@@ -98,10 +118,15 @@ class Supervision:
         """Start what is due when it is due; until cancelled."""
         while True:
             with trio.CancelScope() as self._sleep:
-                self._sleep.deadline = self.plan.deadline()
+                self._sleep.deadline = self._deadline()
                 await trio.sleep_forever()
-            self.plan.tick(trio.current_time())
+            now = trio.current_time()
+            self.plan.tick(now)
+            self.rollouts.tick(now)
             self._carry_out()
+
+    def _deadline(self) -> float:
+        return min(self.plan.deadline(), self.rollouts.deadline())
 
     # ---- what happens ---------------------------------------------------------------------
 
@@ -119,12 +144,37 @@ class Supervision:
 
     def ready(self, place: Place) -> None:
         """A life is ready."""
-        self.plan.up(place, trio.current_time())
+        self.rollouts.up(place, trio.current_time())
         self._carry_out()
 
     def ended(self, place: Place, worker: Worker, status: ExitStatus) -> None:
         """A life has ended."""
         self.plan.ended(place, status.reason, Death(worker, status), trio.current_time())
+        self._carry_out()
+
+    def succeeded(self, place: Place) -> None:
+        """A successor is ready."""
+        self.rollouts.succeeded(place, trio.current_time())
+        self._carry_out()
+
+    def successor_ended(self, place: Place, worker: Worker, status: ExitStatus) -> None:
+        """A successor has ended before it was ready."""
+        self.rollouts.failed(place, Death(worker, status), trio.current_time())
+        self._carry_out()
+
+    def past_ended(self, place: Place) -> None:
+        """A life that was replaced, or not wanted any more, has ended."""
+        self.plan.gone(place, trio.current_time())
+        self._carry_out()
+
+    def prepared(self, error: Exception | None) -> None:
+        """New code is there, or never will be."""
+        self.rollouts.prepared(error)
+        self._carry_out()
+
+    def recycle(self, place: Place, why: str) -> None:
+        """The present life of a place has reached a limit."""
+        self.rollouts.recycle(place, why, trio.current_time())
         self._carry_out()
 
     @trio.lowlevel.enable_ki_protection
@@ -181,11 +231,35 @@ class Supervision:
         self.plan.delete(place)
         self._carry_out()
 
+    async def carry_out(self, job: Job) -> None:
+        """Have a job done, in its turn, and wait until it is known what came of it.
+
+        Cancellation:
+            What was begun goes on.
+        """
+        self._add(job)
+        try:
+            while job.outcome is None:
+                await self.changed.wait()
+        except BaseException:
+            self._cancel(job)
+            raise
+
+    @trio.lowlevel.enable_ki_protection
+    def _add(self, job: Job) -> None:
+        self.rollouts.add(job)
+        self._carry_out()
+
+    @trio.lowlevel.enable_ki_protection
+    def _cancel(self, job: Job) -> None:
+        self.rollouts.cancel(job)
+        self._carry_out()
+
     # ---- what is known --------------------------------------------------------------------
 
     def is_idle(self) -> bool:
         """Whether nothing runs, and nothing is going to."""
-        if self.plan.root.active:
+        if self.plan.root.active or self.plan.besides:
             return False
         groups = [place for place in self.plan.places.values() if place.is_group]
         return all(place.phase in (Phase.DOWN, Phase.UP) for place in (*groups, self._forks))
@@ -197,7 +271,7 @@ class Supervision:
             return  # what we do has led back here: the loop below sees what follows
         self._is_busy = True
         try:
-            while actions := self.plan.take():
+            while actions := self._next_actions():
                 for action in actions:
                     self._do(action)
         finally:
@@ -205,8 +279,14 @@ class Supervision:
         self._lives.look_again()
         changed, self.changed = self.changed, trio.Event()
         changed.set()
-        deadline = self.plan.deadline()
-        self._sleep.deadline = min(self._sleep.deadline, deadline)
+        self._sleep.deadline = min(self._sleep.deadline, self._deadline())
+
+    def _next_actions(self) -> list[Action]:
+        actions = self.plan.take()
+        if not actions:
+            self.rollouts.proceed(trio.current_time())
+            actions = self.plan.take()
+        return actions
 
     def _do(self, action: Action) -> None:
         match action:
@@ -227,6 +307,42 @@ class Supervision:
                 self.settled.set()
             case Up() | Down():
                 pass
+            case _:
+                self._do_rollout(action)
+
+    def _do_rollout(self, action: Action) -> None:
+        lives = self._lives
+        match action:
+            case Renew(place):
+                lives.renew(place)
+            case Switch(place):
+                lives.switch(place)
+            case Adopt(place):
+                lives.adopt(place)
+            case Drop(place):
+                lives.drop(place)
+            case Prepare(patience):
+                lives.prepare(patience)
+            case Commit():
+                lives.commit()
+            case Revert():
+                lives.revert()
+            case Settled(job):
+                self._tell_recycled(job)
+
+    def _tell_recycled(self, job: Job) -> None:
+        """What came of a recycling; who asked for anything else hears of it otherwise."""
+        if not isinstance(job, Reload) or job.due is None:
+            return
+        name = job.due.name
+        if job.failure is None:
+            log.info("%s: replaced, %s", name, job.why)
+            return
+        worker, status = job.failure.status
+        log.warning("%s: to be replaced, %s, but its successor failed: %s", name, job.why, status)
+        text = f"{name}: the successor failed: {status}"
+        error = ReloadAborted(text, worker=worker, status=status)
+        self._lives.tell(events.Error(worker=worker, error=error))
 
     def _tell_restart(self, action: Restarting) -> None:
         name, (worker, status) = action.place.name, action.status

@@ -129,6 +129,18 @@ class ForkServer:
                 ours.close()
                 raise
 
+    async def prepare(self) -> None:
+        """Have everything imported that the next `start` needs.
+
+        Raises:
+            CannotFork, RuntimeError, trio.ClosedResourceError: as `start`.
+
+        Cancellation:
+            It goes on, or has not begun.
+        """
+        self._forks = True
+        await self._running(to_fork=True)
+
     async def guard(self, process: Process) -> None:
         """Have a process that came into being otherwise killed too when this process dies.
 

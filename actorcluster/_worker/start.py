@@ -61,6 +61,8 @@ class Starter:
         self._nursery = nursery
         self._server: ForkServer | None = None
         self._preload: tuple[str, ...] = ()
+        self._candidate: ForkServer | None = None
+        self._candidate_preload: tuple[str, ...] = ()
         self._changing = trio.Lock()
         self._closed = False
         self._cannot_fork: dict[tuple[str, ...], str] = {}  # by preload: why not
@@ -91,8 +93,13 @@ class Starter:
             log.info("starting workers by exec: %s", reason)
         return method
 
-    async def start(self, plan: Plan, worker_id: int) -> Process:
+    async def start(self, plan: Plan, worker_id: int, *, is_fresh: bool = False) -> Process:
         """Start the process.
+
+        Args:
+            plan: how.
+            worker_id: its.
+            is_fresh: with the code that `prepare` found, if that is not in force yet.
 
         Raises:
             OSError: it could not be started; errno tells why.
@@ -102,7 +109,7 @@ class Starter:
         """
         stdio = _StdioPipes(plan.settings.stdio_plan, self._outlet)
         try:
-            process = await self._start(plan, worker_id, stdio.theirs)
+            process = await self._start(plan, worker_id, stdio.theirs, is_fresh)
             stdio.attach(process)
             process.kills = self._kills
             self._kills.started(process)
@@ -111,7 +118,11 @@ class Starter:
         return process
 
     async def _start(
-        self, plan: Plan, worker_id: int, stdio: tuple[int | None, int | None, int | None]
+        self,
+        plan: Plan,
+        worker_id: int,
+        stdio: tuple[int | None, int | None, int | None],
+        is_fresh: bool,
     ) -> Process:
         settings = plan.settings
         launch = Launch(
@@ -127,7 +138,9 @@ class Starter:
         )
         if plan.method == "forkserver":
             try:
-                return await self._ask_server(settings.preload, lambda it: it.start(launch))
+                return await self._ask_server(
+                    settings.preload, lambda it: it.start(launch), is_fresh=is_fresh
+                )
             except CannotFork as exc:
                 if settings.start_method == "forkserver":
                     raise OSError(f"start_method='forkserver' cannot be kept: {exc}") from exc
@@ -139,10 +152,18 @@ class Starter:
         return process
 
     async def _ask_server(
-        self, preload: tuple[str, ...] | None, question: Callable[[ForkServer], Awaitable[T]]
+        self,
+        preload: tuple[str, ...] | None,
+        question: Callable[[ForkServer], Awaitable[T]],
+        *,
+        is_fresh: bool = False,
     ) -> T:
         while True:
-            server = await self._fork_server(preload)
+            candidate = self._candidate if self._candidate_preload == preload else None
+            if is_fresh and candidate is not None:
+                server = candidate
+            else:
+                server = await self._fork_server(preload)
             try:
                 return await question(server)
             except trio.ClosedResourceError:
@@ -175,8 +196,10 @@ class Starter:
                 preload = preload or ()
                 server = ForkServer(preload)
                 try:
-                    if old is not None:
+                    while old is not None:
                         await server.take_over(old)
+                        # Meanwhile another one may have been put in force.
+                        old = self._server if self._server is not old else None
                 except BaseException:
                     await server.aclose()
                     raise
@@ -185,6 +208,61 @@ class Starter:
             assert self._server is not None
             return self._server
 
+    # ---- new code -------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Start another fork server, which imports what is on disk now, for fresh starts.
+
+        The one in force goes on until `commit`. Without one nothing happens: each start by exec
+        reads the disk anyway.
+
+        Raises:
+            OSError, RuntimeError, trio.ClosedResourceError: as `ForkServer.start`.
+
+        Cancellation:
+            There is none.
+        """
+        self.revert()
+        if self._closed:
+            raise trio.ClosedResourceError("the primary has closed")
+        if self._server is None:
+            return
+        candidate = self._candidate = ForkServer(self._preload)
+        self._candidate_preload = self._preload
+        try:
+            await candidate.prepare()
+        except BaseException:
+            if self._candidate is candidate:
+                self._candidate = None
+            await candidate.aclose()
+            raise
+
+    def commit(self) -> None:
+        """From now on all starts are fresh."""
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None:
+            old, self._server, self._preload = self._server, candidate, self._candidate_preload
+            self._nursery.start_soon(candidate.run)
+            if old is not None:
+                self._nursery.start_soon(self._retire, old, candidate)
+
+    def revert(self) -> None:
+        """There are no fresh starts any more."""
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None:
+            self._nursery.start_soon(candidate.aclose)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _retire(self, old: ForkServer, new: ForkServer) -> None:
+        try:
+            await new.take_over(old)
+        except (OSError, RuntimeError, trio.ClosedResourceError) as exc:
+            log.debug("a fork server could not take over from another: %s", exc)
+        finally:
+            await old.aclose()
+
+    # ---- the end --------------------------------------------------------------------------
+
     async def aclose(self) -> None:
         """End the fork server.
 
@@ -192,7 +270,10 @@ class Starter:
             It is killed.
         """
         self._closed = True
+        candidate, self._candidate = self._candidate, None
         with trio.CancelScope(shield=True):  # bounded: it is killed after a second
+            if candidate is not None:
+                await candidate.aclose()
             async with self._changing:
                 if self._server is not None:
                     await self._server.aclose()

@@ -27,6 +27,8 @@ async def puppet(actor: Actor, failing: Sequence[int] = (), silent: Sequence[int
                 await message.reply([actor.name, actor.incarnation])
                 continue
             match message.body:
+                case "ready":
+                    actor.ready()
                 case "return":
                     return
                 case "raise":
