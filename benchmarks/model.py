@@ -8,7 +8,21 @@ from typing import Any, Literal
 
 import attrs
 
-__all__ = ["Mark", "Pair", "Result", "Row", "Scale", "Side", "Wrong", "check", "summed_up"]
+__all__ = [
+    "AT_LEAST",
+    "Mark",
+    "Pair",
+    "Result",
+    "Row",
+    "Scale",
+    "Side",
+    "Wrong",
+    "check",
+    "summed_up",
+]
+
+AT_LEAST = "≥"
+"""Before a bound from below."""
 
 Result = Mapping[str, Any]
 """What one side of one pair gave: the JSON line of its program, and ``value``."""
@@ -50,7 +64,7 @@ class Mark:
     none_of: str | None = None
 
     def __str__(self) -> str:
-        text = f"{'≥' if self.at_least else '≤'} {self.bound:g}"
+        text = f"{AT_LEAST if self.at_least else '≤'} {self.bound:g}"
         return text if self.none_of is None else f"{text}, 0 {self.none_of}"
 
     def is_met(self, median: float, ours: Sequence[Result]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from benchmarks.measures.peers import (
+    FLOOR_BLOCKING,
     NODE,
     NODE_ADVANCED,
     NODE_AWAITED,
@@ -18,7 +19,7 @@ from benchmarks.model import Mark, Result, Row, Scale, check
 
 __all__ = ["rows"]
 
-_PEERS: Final = (NODE, NODE_ADVANCED, PIPE, TRIO)
+_PEERS: Final = (NODE, NODE_ADVANCED, PIPE, TRIO, FLOOR_BLOCKING)
 _CHUNK: Final = 16
 
 

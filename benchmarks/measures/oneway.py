@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.measures.peers import NODE, NODE_AWAITED, PEERS, PIPE, Peer, sides, sum_to
+from benchmarks.measures.peers import (
+    FLOOR,
+    FLOOR_BLOCKING,
+    NODE,
+    NODE_AWAITED,
+    PEERS,
+    PIPE,
+    Peer,
+    sides,
+    sum_to,
+)
 from benchmarks.model import Mark, Result, Row, Scale, check
 
 __all__ = ["rows"]
@@ -12,6 +22,7 @@ __all__ = ["rows"]
 _SIZES: Final = {"small": 8, "1k": 1024, "64k": 64 * 1024, "1m": 1024 * 1024}
 _TITLES: Final = {"small": "small dict", "1k": "1 KiB", "64k": "64 KiB", "1m": "1 MiB"}
 _CHUNKS: Final = {"small": 256, "1k": 256, "64k": 16, "1m": 1}
+_LONG: Final = ("64k", "1m")
 _DIRECTIONS: Final = {"to_worker": "to the worker", "to_primary": "to the primary"}
 
 _MARKS: Final = {
@@ -50,6 +61,8 @@ def _row(size: str, direction: str, peer: Peer) -> Row:
         "chunk": _CHUNKS[size],
     }
     bound = _MARKS.get((size, peer.name))
+    if peer is FLOOR and size in _LONG:
+        peer = FLOOR_BLOCKING
     ours, theirs = sides("oneway", peer, arguments, judge)
     return Row(
         name=f"oneway-{size}-{direction}-{peer.name}",

@@ -13,6 +13,8 @@ from benchmarks.model import Result, Scale, Side
 
 __all__ = [
     "ANY_NODE",
+    "FLOOR",
+    "FLOOR_BLOCKING",
     "NODE",
     "NODE_ADVANCED",
     "NODE_AWAITED",
@@ -78,8 +80,11 @@ NODE_ADVANCED: Final = Peer(
 PIPE: Final = Peer(name="pipe", who="multiprocessing", suffix="pipe.py")
 ZMQ: Final = Peer(name="zmq", who="pyzmq", suffix="zmq.py", needs=("zmq",))
 TRIO: Final = Peer(name="trio", who="bare Trio", suffix="trio.py")
+FLOOR: Final = Peer(name="floor", who="the floor", suffix="floor.py")
+#: The same where what is long or rare goes, so that no loop of events is asked for.
+FLOOR_BLOCKING: Final = attrs.evolve(FLOOR, suffix="blocking.py")
 
-PEERS: Final = (NODE, NODE_ADVANCED, PIPE, ZMQ, TRIO)
+PEERS: Final = (NODE, NODE_ADVANCED, PIPE, ZMQ, TRIO, FLOOR)
 
 
 def sum_to(count: int) -> int:

@@ -84,10 +84,23 @@ def test_the_page_says_what_was_measured_where_and_what_was_not() -> None:
     assert "- oneway: sent 2, received 1\n" in text
 
 
-def test_targets_stand_beside_what_bare_trio_reaches() -> None:
+@pytest.mark.parametrize(
+    ("who", "mark", "bound", "cells"),
+    [
+        ("bare Trio", "≥ 3", 3, "12.00, met |  |"),
+        ("the floor", "≥ 3", 3, " | 12.00, met |"),
+        ("the floor", "≥ 13", 13, " | 12.00, missed |"),
+        ("the floor", "≤ 12", 12, " | 12.00, met |"),
+        ("the floor", "≤ 3, 0 hung", 3, " | 12.00, missed |"),
+    ],
+)
+def test_targets_stand_beside_what_others_reach(
+    who: str, mark: str, bound: float, cells: str
+) -> None:
     figures = raw()
-    figures["rows"][2]["peer"]["who"] = "bare Trio"  # which was twice as fast as we
-    assert "| ≥ 3 | met | 12.00 |" in page(figures)
+    figures["rows"][0] |= {"mark": mark, "bound": bound}
+    figures["rows"][2]["peer"]["who"] = who  # which was twice as fast as we
+    assert f"| {mark} | met | {cells}" in page(figures)
 
 
 def test_the_plot_is_a_picture_of_the_rows_with_targets() -> None:
