@@ -29,8 +29,8 @@ receive: they add up its number and its length. That all have arrived is checked
 Messages to Node with JSON carry text, all others bytes. Of Node's ways to send, the fastest of
 those that were tried is used: bursts, each of which waits for its last message to be written. In
 rows that say so each send is awaited, as it is in our programs. Targets are for both.
-pyzmq, bare Trio and the floor encode with msgpack, as we do. `multiprocessing` and pyzmq know no tasks: with
-64 questions in flight, one thread sends all of them ahead.
+pyzmq, bare Trio and the floor encode with msgpack, as we do. `multiprocessing` and pyzmq know no
+tasks: with 64 questions in flight, one thread sends all of them ahead.
 """
 
 _LIMIT: Final = """\
