@@ -131,6 +131,12 @@ class Scene:
             if self.lines[-1] == line:
                 return event
 
+    async def until_any(self, kind: str) -> None:
+        """Wait for the next line of a kind."""
+        self._put(await anext(self._subscription))
+        while not self.lines[-1].startswith(f"{kind} "):
+            self._put(await anext(self._subscription))
+
     def _put(self, event: events.Event) -> None:
         self.lines.append(_line(event))
         self.events.append(event)
