@@ -70,6 +70,7 @@ class Seat:
         self.watches: WorkerWatches
         self.history: dict[type[events.Event], events.Event] = {}
         self.happened = trio.Event()
+        self._asks: int | None = None
 
     def is_in(self, hub: EventHub) -> bool:
         """Whether it is a seat of the primary with that hub."""
@@ -128,6 +129,7 @@ class Seat:
         self.emit(events.Draining(worker=self.worker))
 
     def disconnected(self) -> None:
+        self._asks = self._asks_waiting()  # who still waits may give up before it is reported
         self._ports.forget(self)
         self._liveness.forget(self)
         self.relay.gone()
@@ -176,16 +178,21 @@ class Seat:
             incarnation=worker.incarnation,
             pid=worker.pid,
             ended=str(status),
+            reason=status.reason,
             code=status.code,
             signal=status.signal,
             error=status.error,
             rusage=status.rusage,
             uptime=0.0 if life.ready_at is None else now - life.ready_at,
-            asks_in_flight=0 if life.channel is None else life.channel.statistics().asks_waiting,
+            asks_in_flight=self._asks_waiting() if self._asks is None else self._asks,
             history=history,
             stack=None if life.stack is None else life.stack.text,
             **self._last_words(),
         )
+
+    def _asks_waiting(self) -> int:
+        channel = self.life.channel
+        return 0 if channel is None else channel.statistics().asks_waiting
 
     def _last_words(self) -> dict[str, Any]:
         tee = None if self.life.process is None else self.life.process.tee

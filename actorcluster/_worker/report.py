@@ -44,6 +44,7 @@ class CrashReport:
         incarnation: of that name.
         pid: of the process; None if there was none.
         ended: in a few words, as ``str`` of the `ExitStatus`.
+        reason: in one word, as in the `ExitStatus`.
         code: exit code or None.
         signal: name of the signal or None.
         error: what main raised, with the traceback, or None.
@@ -64,6 +65,7 @@ class CrashReport:
     incarnation: int
     pid: int | None
     ended: str
+    reason: str
     code: int | None
     signal: str | None
     error: RemoteFailure | None

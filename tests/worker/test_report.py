@@ -33,6 +33,7 @@ def report(**changes: Any) -> CrashReport:
         "incarnation": 3,
         "pid": 4711,
         "ended": "error ValueError: broken",
+        "reason": "error",
         "code": 1,
         "signal": None,
         "error": RemoteFailure(
