@@ -33,7 +33,7 @@ ORDER = """
     _link.__init__ _link.kinds _link.handles _link.fdsocket _link.carrier _link.memory
     _link.failure _link.parcel _link.pace
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
-    _link.held
+    _link.held _link.introduction
 
     _worker.__init__ _worker.bootstrap _worker.words _worker.lastlines _worker.report _worker.exit
     _worker.oom _worker.memorykills _worker.settings _worker.sources _worker.imports

@@ -8,14 +8,14 @@ then the same as everywhere. It comes into being with the first message.
 
 from __future__ import annotations
 
-import socket
 from typing import Any, final
 
 import trio
 
 from .._link.channel import Channel
-from .._link.fdsocket import FdSocket
 from .._link.handles import HANDLES
+from .._link.introduction import introduce
+from .._link.memory import memory_pair
 from .._link.pipe import LINK_LIMITS
 from .._worker.mailbox import Mailbox, MergedMailbox, deliver
 from .._worker.ref import PRIMARY, Home, Ref
@@ -72,10 +72,10 @@ class Loopback:
                 Connection(role, limits=limits, handles=HANDLES, refs=self._home)
                 for role in ("worker", "primary")
             ]
-            _introduce(*ends)
+            introduce(*ends)
             self._entry, self._exit = (
-                Channel(FdSocket(sock), end, self._on_event)
-                for sock, end in zip(_pair(), ends, strict=True)
+                Channel(sock, end, self._on_event)
+                for sock, end in zip(memory_pair(), ends, strict=True)
             )
             self._nursery.start_soon(self._entry.run)
             self._nursery.start_soon(self._exit.run)
@@ -85,26 +85,3 @@ class Loopback:
         if isinstance(event, events.TellReceived):
             assert self._exit is not None
             deliver(event, self._exit, self._mailbox, Ref(PRIMARY, self._home))
-
-
-def _pair() -> tuple[socket.socket, socket.socket]:
-    pair = socket.socketpair()
-    for sock in pair:
-        sock.setblocking(False)
-    return pair
-
-
-def _introduce(worker: Connection, primary: Connection) -> None:
-    """Let two ends that nobody reads or writes yet come to know each other."""
-    worker.send_hello()
-    _carry(worker, primary)
-    primary.send_welcome(worker=1, cluster=bytes(16), name=PRIMARY, config={})
-    _carry(primary, worker)
-    worker.send_ready()
-    _carry(worker, primary)
-
-
-def _carry(source: Connection, target: Connection) -> None:
-    for batch in source.data_to_send():
-        for data in batch.buffers:
-            target.receive(data)

@@ -1,6 +1,6 @@
 """The Actor: a worker's own view of itself, its mailbox, its primary and its shared ports.
 
-Runs in: worker
+Runs in: both
 
 Theory of operation
 ===================
@@ -23,6 +23,7 @@ import logging
 import math
 import os
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, Final, final
 
@@ -40,25 +41,28 @@ from .mailbox import Mailbox, deliver, deliver_run
 from .message import Message, bounce, handle
 from .ref import PRIMARY, Ref, main_actor
 
-__all__ = ["Actor", "current_actor", "set_current_actor"]
+__all__ = ["Actor", "current_actor", "set_current_actor", "set_own_actor"]
 
 log = logging.getLogger("actorcluster.actor")
 
 _IDLE_POLL_SECONDS: Final = 0.02
 
+#: In a worker process; whatever runs there belongs to its one actor.
 _current: trio.lowlevel.RunVar[Actor | None] = trio.lowlevel.RunVar("actor", None)
+#: In a primary, where many actors may live side by side, each with the tasks that it starts.
+_own: ContextVar[Actor | None] = ContextVar("actor", default=None)
 
 
 def current_actor() -> Actor:
-    """Find the Actor of this worker.
+    """Find the Actor whose main this code runs for.
 
     Raises:
         RuntimeError: this is not a worker, or its main is not running.
     """
-    try:
-        actor = _current.get()
-    except RuntimeError:
-        actor = None
+    actor = _own.get()
+    if actor is None:
+        with contextlib.suppress(RuntimeError):
+            actor = _current.get()
     if actor is None:
         raise RuntimeError("there is no actor here: this code does not run inside a worker")
     return actor
@@ -67,6 +71,11 @@ def current_actor() -> Actor:
 def set_current_actor(actor: Actor | None) -> None:
     """Say whose main runs in this Trio run from now on."""
     _current.set(actor)
+
+
+def set_own_actor(actor: Actor) -> None:
+    """Say whose main runs in this task from now on, and in those that it starts."""
+    _own.set(actor)
 
 
 @final

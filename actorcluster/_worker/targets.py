@@ -51,6 +51,7 @@ __all__ = [
     "Target",
     "check_form",
     "check_target",
+    "find_target",
     "load_target",
     "loading_main",
     "refuse_while_loading",
@@ -429,6 +430,23 @@ def _source_of(spec: ModuleSpec) -> str | None:
     except (ImportError, UnicodeDecodeError):
         return None  # the import in the worker will say it better
     return source
+
+
+def find_target(target: Target) -> Callable[..., Awaitable[object]]:
+    """Give the function of a checked target as this process has it, for an actor that lives here.
+
+    Raises:
+        TypeError: the name leads nowhere, or to something that is no async function.
+        Exception: whatever the application's code raises while it is imported, as it is.
+    """
+    assert target.module is not None
+    assert target.qualname is not None
+    module = importlib.import_module(target.module)
+    found = _walk(module, target.qualname)
+    if found is _MISSING:
+        raise _no_such_name(str(target), target.module, target.qualname, dir(module))
+    _check_async(found, str(target))
+    return found  # type: ignore[return-value]
 
 
 # ---------------------------------------------------------------- in the worker
