@@ -35,7 +35,8 @@ ORDER = """
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held _link.introduction
 
-    _worker.__init__ _worker.bootstrap _worker.words _worker.lastlines _worker.report _worker.exit
+    _worker.__init__ _worker.bootstrap _worker.words _worker.deferred _worker.lastlines
+    _worker.report _worker.exit
     _worker.oom _worker.memorykills _worker.settings _worker.sources _worker.imports
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
@@ -47,7 +48,9 @@ ORDER = """
     _worker.ladder _worker.moments
     _worker.latch _worker.peer _worker.life
     _worker.worker
-    _worker.actorhome _worker.actor _worker.runtime _worker.rehearsal _worker.draft _worker.__main__
+    _worker.actorhome _worker.actor _worker.job _worker.tasklink
+    _worker.taskhome _worker.tasklife
+    _worker.runtime _worker.rehearsal _worker.draft _worker.__main__
 
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.limits
     _cluster.tree _cluster.places
@@ -55,7 +58,7 @@ ORDER = """
     _cluster.events _cluster.supervision _cluster.options _cluster.balance _cluster.binding
     _cluster.dealing
     _cluster.ports _cluster.watching _cluster.relay _cluster.liveness _cluster.seat
-    _cluster.loopback _cluster.names
+    _cluster.loopback _cluster.names _cluster.tasks
     _cluster.seating
     _cluster.operations _cluster.rolling _cluster.primary
     _cluster.open _cluster.run
@@ -81,6 +84,7 @@ FOR_TYPES_ONLY = {
 
 PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_worker.words",
+    "_worker.deferred",
     "_worker.lastlines",
     "_worker.report",
     "_worker.exit",

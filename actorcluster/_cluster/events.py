@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 import attrs
 import trio
 
+from .._link.pace import Pace
 from ..wire.fact import Fact
 
 if TYPE_CHECKING:
@@ -201,13 +202,14 @@ class Subscription(AsyncIterator[Event]):
         self, hub: EventHub, kinds: tuple[type[Event], ...], worker: Worker | None
     ) -> None:
         self._hub = hub
-        self._kinds = kinds or (Event,)
+        self.kinds = kinds or (Event,)
         self._worker = worker
         self._unread: deque[Event] = deque()
         self._overrun = False
         self._entered = False
         self._ended = False
-        self._news = trio.Event()
+        self._news: trio.Event | None = None
+        self._pace = Pace()
 
     def __enter__(self) -> Subscription:
         if self._hub.closed:
@@ -215,7 +217,7 @@ class Subscription(AsyncIterator[Event]):
         if self._entered:
             raise RuntimeError("a subscription's block can be entered once")
         self._entered = True
-        self._hub.subscriptions.append(self)
+        self._hub.add(self)
         return self
 
     def __exit__(
@@ -224,14 +226,12 @@ class Subscription(AsyncIterator[Event]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._hub.subscriptions.remove(self)
+        self._hub.remove(self)
         self.end()
 
     def put(self, event: Event) -> None:
-        """Take an event if it is wanted here."""
-        if not isinstance(event, self._kinds) or self._overrun:
-            return
-        if self._worker is not None and event.worker is not self._worker:
+        """Take an event, of a kind that is wanted here, unless it is about another worker."""
+        if self._overrun or (self._worker is not None and event.worker is not self._worker):
             return
         if len(self._unread) >= _MAX_UNREAD:
             self._overrun = True
@@ -246,11 +246,12 @@ class Subscription(AsyncIterator[Event]):
         self._tell()
 
     def _tell(self) -> None:
-        news, self._news = self._news, trio.Event()
-        news.set()
+        if self._news is not None:
+            self._news.set()
+            self._news = None
 
     async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
+        await self._pace.step()
         while True:
             if self._overrun:
                 raise trio.BrokenResourceError(f"{_MAX_UNREAD} events were left unread")
@@ -260,7 +261,10 @@ class Subscription(AsyncIterator[Event]):
                 raise RuntimeError("iterate a subscription inside its block")
             if self._ended:
                 raise StopAsyncIteration
+            if self._news is None:
+                self._news = trio.Event()
             await self._news.wait()
+            self._pace.restart()
 
 
 @final
@@ -268,16 +272,35 @@ class EventHub:
     """Deals events out to subscribers."""
 
     def __init__(self) -> None:
-        self.subscriptions: list[Subscription] = []
+        self._subscriptions: list[Subscription] = []
+        self.wanted: dict[type[Event], list[Subscription]] = {}
         self.closed = False
+
+    def who_wants(self, kind: type[Event]) -> list[Subscription]:
+        """Give those who want events of a kind, maybe not of every worker."""
+        found = self.wanted.get(kind)
+        if found is None:
+            found = [one for one in self._subscriptions if issubclass(kind, one.kinds)]
+            self.wanted[kind] = found
+        return found
 
     def emit(self, event: Event) -> None:
         """Give an event to everybody who wants it. Never waits."""
-        for subscription in list(self.subscriptions):
+        for subscription in self.who_wants(type(event)):
             subscription.put(event)
+
+    def add(self, subscription: Subscription) -> None:
+        """Somebody listens from now on."""
+        self._subscriptions.append(subscription)
+        self.wanted = {}
+
+    def remove(self, subscription: Subscription) -> None:
+        """He does not any more."""
+        self._subscriptions.remove(subscription)
+        self.wanted = {}
 
     def close(self) -> None:
         """End every subscription."""
         self.closed = True
-        for subscription in self.subscriptions:
+        for subscription in self._subscriptions:
             subscription.end()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Final, Protocol, final
+from typing import Any, Final, Protocol, final
 
 import attrs
 import trio
@@ -38,7 +38,7 @@ class Owner(Protocol):
 
     worker: Worker
 
-    def emit(self, event: events.Event) -> None: ...
+    def emit(self, kind: type[events.Event], **more: Any) -> None: ...
 
 
 @final
@@ -205,16 +205,14 @@ class Liveness:
             where = f"it is in {stack.file}, line {stack.line}, in {stack.function}"
         log.warning("worker %s does not answer for %.3g s; %s", name, seconds, printable(where))
         watched.owner.emit(
-            events.Hung(
-                worker=watched.owner.worker,
-                seconds=seconds,
-                file=None if stack is None else stack.file,
-                line=None if stack is None else stack.line,
-                function=None if stack is None else stack.function,
-                stack=None if stack is None else stack.text,
-                no_stack=look.no_stack,
-                stopped=look.stopped,
-            )
+            events.Hung,
+            seconds=seconds,
+            file=None if stack is None else stack.file,
+            line=None if stack is None else stack.line,
+            function=None if stack is None else stack.function,
+            stack=None if stack is None else stack.text,
+            no_stack=look.no_stack,
+            stopped=look.stopped,
         )
 
     def _kill(self, watched: _Watched) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, final
 
 import trio
 
+from .._worker.exit import ExitStatus
 from .._worker.monitor import Monitor
 from .._worker.ref import PRIMARY, Home, Ref, is_primary, main_actor
 from .._worker.worker import Worker
@@ -69,7 +70,8 @@ class Names(Home):
 
     def claim(self, name: str) -> tuple[int, int]:
         """Give a new worker its id and its incarnation."""
-        incarnation = self._incarnations.get(name, int(self._was_default(name))) + 1
+        before = self._incarnations.get(name)
+        incarnation = (int(self._was_default(name)) if before is None else before) + 1
         if name != self._default():  # nobody else gets that as his default
             self._incarnations[name] = incarnation
         self._last_id += 1
@@ -86,10 +88,14 @@ class Names(Home):
     def remove(self, seat: Seat) -> None:
         """A worker is gone."""
         del self.seats[seat.worker.id]
-        if self._by_name.get(seat.worker.name) is seat:
+        is_present = self._by_name.get(seat.worker.name) is seat
+        if is_present:
             del self._by_name[seat.worker.name]
-            self._gone[seat.worker.name] = seat
-        self._gone[seat.worker.id] = seat
+        if seat.life.channel is not None or seat.place.is_temporary:
+            # Nobody has a ref to another life, and what became of its place is known there.
+            self._gone[seat.worker.id] = seat
+            if is_present:
+                self._gone[seat.worker.name] = seat
         assert seat.life.status is not None
         self.watching.ended(seat.worker.id, seat.life.status)
 
@@ -181,9 +187,17 @@ class Names(Home):
         if self._existed(to):
             name = to if isinstance(to, str) else to >> 32
             gone = self._gone.get(name)
-            status = None if gone is None else gone.life.status
+            status = self._last_of(name) if gone is None else gone.life.status
             raise PeerClosed(f"worker {name} is gone", status=status)
         raise NoSuchActor(f"there is no actor {to!r}", code=ErrorCode.NO_SUCH_ACTOR)
+
+    def _last_of(self, name: int | str) -> ExitStatus | None:
+        """Say how the last life of a place ended, if that is known."""
+        place = self.tree.plan.places.get(name) if isinstance(name, str) else None
+        if place is None or place.status is None:
+            return None
+        status: ExitStatus = place.status[1]
+        return status
 
     def _seat_of_actor(self, aid: int) -> Seat | None:
         return self.seats.get(aid >> 32) if _is_main(aid) else None
@@ -271,7 +285,7 @@ class Names(Home):
             elif worker is not None:
                 return worker
             else:
-                await self.tree.changed.wait()
+                await self.tree.changes()
 
     def _worker(self, ref: Ref) -> Worker | None:
         """Give the worker meant; None: there is none just now."""

@@ -64,11 +64,15 @@ class ChildInfo:
         return "\n".join(self._lines(""))
 
     def _lines(self, indent: str) -> list[str]:
-        process = "" if self.worker is None else f" pid {self.worker.pid}"
-        lines = [f"{indent}{self.name} {self.state}{process}"]
+        lines = [f"{indent}{self.name} {self.state}{self._where()}"]
         for child in self.children:
             lines += child._lines(indent + "  ")
         return lines
+
+    def _where(self) -> str:
+        if self.worker is None:
+            return ""
+        return " task" if self.worker.start_method == "task" else f" pid {self.worker.pid}"
 
 
 @final
@@ -202,7 +206,7 @@ class TreeOperations:
         self._tree.begin(place)
         worker = self._worker_of(place)
         while place.is_fresh and place.phase is not Phase.DOWN:
-            await self._tree.changed.wait()
+            await self._tree.changes()
             worker = self._worker_of(place) or worker
         if place.is_fresh and place.absence is Absence.FAILED:
             failed, status = place.status
@@ -216,7 +220,7 @@ class TreeOperations:
         self._tree.end(place)
         # Somebody may start it again at once.
         while place.phase is not Phase.DOWN and place.absence is Absence.BY_HAND:
-            await self._tree.changed.wait()
+            await self._tree.changes()
 
     # ---- what there is --------------------------------------------------------------------
 

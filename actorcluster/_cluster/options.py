@@ -12,7 +12,7 @@ import attrs
 
 from .._worker.settings import Settings
 from ..wire._generated import LIMIT_DEFAULTS
-from .tree import Backoff, Child, Limits, Ready
+from .tree import Backoff, Child, Limits, Ready, Run
 
 __all__ = ["ChildOptions", "child_of", "limits_of", "own_settings"]
 
@@ -21,6 +21,7 @@ class ChildOptions(TypedDict, total=False):
     """Keywords of `Primary.fork` beside name and restart.
 
     Attributes:
+        run: ``"process"`` (default) or ``"task"``, see `Child`.
         ready: what counts as ready: ``"online"`` (default) runtime up and target found,
             ``"listening"`` first shared port, ``"called"`` `Actor.ready`.
         start_timeout: seconds until it must be ready, default 30, ``inf`` for no limit.
@@ -35,6 +36,7 @@ class ChildOptions(TypedDict, total=False):
         settings: fields of `Settings` for this worker alone, or all of them.
     """
 
+    run: Run
     ready: Ready
     start_timeout: float
     shutdown: float | Literal["brutal_kill"]

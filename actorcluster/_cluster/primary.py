@@ -53,11 +53,13 @@ class PrimaryStatistics:
         workers: by id.
         mailbox: what waits for the primary, all workers together.
         ports: one entry for each shared port.
+        given_up: how many tasks did not heed their cancellation, were given up, and still run.
     """
 
     workers: Mapping[int, WorkerStatistics]
     mailbox: MailboxStatistics
     ports: tuple[PortStatistics, ...]
+    given_up: int = 0
 
 
 @final
@@ -86,7 +88,12 @@ class Primary(RollingOperations):
         self._token = trio.lowlevel.current_trio_token()
         self._ports = Ports(nursery, policy=policy)
         self._seating = Seating(
-            nursery, names=self._names, hub=self._hub, ports=self._ports, mailbox=self.mailbox
+            nursery,
+            names=self._names,
+            hub=self._hub,
+            ports=self._ports,
+            mailbox=self.mailbox,
+            on_interrupt=self._interrupted,
         )
         self._tree = Supervision(tree, self._seating, self._hub, self._tree_ended)
         self.failure: RestartLimitReached | None = None
@@ -159,7 +166,8 @@ class Primary(RollingOperations):
             name: the place in the tree, unique among the living; default ``worker-<id>``.
             restart: ``"temporary"`` never, ``"transient"`` unless it ended well, ``"permanent"``
                 always; the first start is not retried.
-            child_options: ``ready="online"`` (default) the runtime is up and the target found,
+            child_options: ``run="process"`` (default) or ``"task"``, see `Child`;
+                ``ready="online"`` (default) the runtime is up and the target found,
                 ``"listening"`` it listens on its first port, ``"called"`` it called
                 `Actor.ready`; ``start_timeout=30.0`` seconds for that; ``shutdown=5.0`` seconds
                 from being told to stop to being cancelled, or ``"brutal_kill"``; ``exec`` and
@@ -259,6 +267,7 @@ class Primary(RollingOperations):
             workers={number: seat.worker.statistics() for number, seat in self._seats.items()},
             mailbox=self.mailbox.statistics(),
             ports=self._ports.statistics(),
+            given_up=len(self._seating.tasks.given_up),
         )
 
     # ---- events ---------------------------------------------------------------------------
@@ -297,7 +306,7 @@ class Primary(RollingOperations):
                 return event
             if not seat.may_still(kind):
                 raise seat.life.closed(f"it had no {kind.__name__} and never will")
-            await seat.happened.wait()
+            await seat.happens()
 
     # ---- mail for many --------------------------------------------------------------------
 
@@ -402,7 +411,7 @@ class Primary(RollingOperations):
         """Wait until no worker lives or will be started again."""
         await trio.lowlevel.checkpoint()
         while not self._tree.is_idle():
-            await self._tree.changed.wait()
+            await self._tree.changes()
 
     def _stop_soon(self) -> None:
         """Begin the stop of the whole block; for the signal handlers of `run`.
@@ -417,12 +426,20 @@ class Primary(RollingOperations):
         for seat in list(self._seats.values()):
             seat.life.kill_now()
 
+    def _interrupted(self) -> None:
+        """Ctrl-C has arrived in a task of ours: the same as in the body."""
+        if self._closing:
+            self._abandon()
+        else:
+            self.scope.cancel()
+
     def _abandon(self) -> None:
         """Kill every worker now, and start none again."""
         for place in list(self._tree.plan.places.values()):
             if not place.is_group or place.phase is Phase.WAITING:
                 self._tree.leaving(place)  # a supervisor whose turn has not come restarts nobody
-        self._kill_all()
+        for seat in list(self._seats.values()):
+            seat.life.brutal_kill()
 
     async def _shut_down(self) -> None:
         """Stop every worker, last started first; returns when every process is reaped.

@@ -256,7 +256,7 @@ class _Passage:
         meta["name"] = life.options.name
         sender = event.sender
         if sender is None:
-            sender = main_actor(life.options.worker_id)
+            sender = main_actor(life.worker_id)
         return Parcel(
             channel.connection,
             event.body,
@@ -340,7 +340,7 @@ class _Find(_Awaited):
                 self._refuse(exc)
             return
         self._leave()
-        aid = main_actor(life.options.worker_id)
+        aid = main_actor(life.worker_id)
         self._from.reply(self._event.channel, aid, None, keep_open=False)
         self._end()
 

@@ -5,13 +5,13 @@ Runs in: primary
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeAlias, TypeVar, final
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final
 
-import attrs
 import trio
 
-from .._worker.exit import ExitStatus
+from .._worker.deferred import Deferred
+from .._worker.exit import ExitStatus, RemoteFailure, add_report, in_words
 from .._worker.life import Life
 from .._worker.peer import Peer
 from .._worker.report import CrashReport, PastLife
@@ -23,18 +23,35 @@ from .events import EventHub
 from .liveness import Liveness
 from .places import Phase, Place
 from .ports import Ports
-from .relay import Relay
+from .relay import Directory, Relay
 from .supervision import Supervision
-from .watching import WorkerWatches
+from .watching import Watching, WorkerWatches
 
 __all__ = ["Role", "Seat"]
 
 E = TypeVar("E", bound=events.Event)
 
 Role: TypeAlias = Literal["present", "successor", "past"]
+#: Code, signal, reason and error of an `ExitStatus`.
+Ended: TypeAlias = tuple[int | None, str | None, str, RemoteFailure | None]
+#: The incarnation of an earlier life, how it ended, and when.
+Past: TypeAlias = tuple[int, Ended, float]
 
 #: Of so many lives of a place it is known how they ended.
 _REMEMBERED: Final = 10
+
+
+class SeatedIn(Directory, Protocol):
+    """Knows who has which seat.
+
+    Attributes:
+        watching: who is to be told of whose end.
+    """
+
+    watching: Watching
+
+    def remove(self, seat: Seat) -> None:
+        """A worker is gone."""
 
 
 @final
@@ -47,11 +64,16 @@ class Seat:
             ``"past"``: it was replaced, or is not wanted any more.
     """
 
+    _relay: Relay | None = None
+    _watches: WorkerWatches | None = None
+    _happened: trio.Event | None = None
+    _asks: int | None = None
+
     def __init__(
         self,
         hub: EventHub,
         ports: Ports,
-        forget: Callable[[Seat], None],
+        directory: SeatedIn,
         tree: Supervision,
         place: Place,
         *,
@@ -60,48 +82,81 @@ class Seat:
         self._hub = hub
         self._liveness = liveness
         self._ports = ports
-        self._forget = forget
+        self._directory = directory
         self._tree = tree
         self.place = place
         self.role: Role = "present"
         self.worker: Worker
         self.life: Peer
-        self.relay: Relay
-        self.watches: WorkerWatches
-        self.history: dict[type[events.Event], events.Event] = {}
-        self.happened = trio.Event()
-        self._asks: int | None = None
+        #: what has happened first of each kind: the event, or its fields if nobody wanted it.
+        self._history: dict[type[events.Event], events.Event | dict[str, Any]] = {}
 
     def is_in(self, hub: EventHub) -> bool:
         """Whether it is a seat of the primary with that hub."""
         return hub is self._hub
 
-    def emit(self, event: events.Event) -> None:
-        """Remember and tell."""
-        self.history.setdefault(type(event), event)
-        self.wake()
-        self._hub.emit(event)
+    @property
+    def relay(self) -> Relay:
+        """Passes on its messages; made with the first."""
+        if self._relay is None:
+            self._relay = Relay(self.life, self._directory)
+        return self._relay
+
+    @property
+    def watches(self) -> WorkerWatches:
+        """Its monitors; made with the first."""
+        if self._watches is None:
+            self._watches = WorkerWatches(self.life, self._directory.watching)
+        return self._watches
+
+    def emit(self, kind: type[events.Event], **more: Any) -> None:
+        """Remember what happens, and tell; an event is only made if somebody wants it."""
+        hub = self._hub
+        wanted = hub.wanted[kind] if kind in hub.wanted else hub.who_wants(kind)
+        if wanted:
+            event = kind(worker=self.worker, **more)
+            self._history.setdefault(kind, event)
+            for subscription in wanted:
+                subscription.put(event)
+        elif kind not in self._history:
+            self._history[kind] = more
+        if self._happened is not None:
+            self.wake()
 
     def wake(self) -> None:
         """Let those who wait for something look again."""
-        happened, self.happened = self.happened, trio.Event()
-        happened.set()
+        if self._happened is not None:
+            self._happened.set()
+            self._happened = None
+
+    async def happens(self) -> None:
+        """Wait until something has happened."""
+        if self._happened is None:
+            self._happened = trio.Event()
+        await self._happened.wait()
 
     def find(self, kind: type[E]) -> E | None:
         """Give the first event of a kind that has happened so far."""
-        return next((event for event in self.history.values() if isinstance(event, kind)), None)
+        found = next((one for one in self._history if issubclass(one, kind)), None)
+        if found is None:
+            return None
+        event = self._history[found]
+        if isinstance(event, dict):
+            event = self._history[found] = found(worker=self.worker, **event)
+        assert isinstance(event, kind)
+        return event
 
     def may_still(self, kind: type[events.Event]) -> bool:
         """Whether an event of a kind can still happen."""
-        if events.Exit in self.history:
+        if events.Exit in self._history:
             return False
-        return events.Disconnect not in self.history or any(
+        return events.Disconnect not in self._history or any(
             issubclass(last, kind) for last in (events.Exit, events.Restart, events.GaveUp)
         )
 
     def forked(self) -> None:
         """Its life begins."""
-        self.emit(events.Fork(worker=self.worker))
+        self.emit(events.Fork)
 
     def leaving(self) -> None:
         """Somebody wants it gone, and nothing in its place."""
@@ -122,32 +177,35 @@ class Seat:
             self._tree.succeeded(self.place)
 
     def online(self) -> None:
-        self.emit(events.Online(worker=self.worker))
+        self.emit(events.Online)
 
     def draining(self) -> None:
         self._ports.retire(self)
-        self.emit(events.Draining(worker=self.worker))
+        self.emit(events.Draining)
 
     def disconnected(self) -> None:
         self._asks = self._asks_waiting()  # who still waits may give up before it is reported
-        self._ports.forget(self)
-        self._liveness.forget(self)
-        self.relay.gone()
-        self.watches.gone()
-        self.emit(events.Disconnect(worker=self.worker))
+        if isinstance(self.life, Life):
+            self._liveness.forget(self)
+        if self.life.channel is not None:
+            self._ports.forget(self)
+        if self._relay is not None:
+            self._relay.gone()
+        if self._watches is not None:
+            self._watches.gone()
+        self.emit(events.Disconnect)
 
     def reported(self, status: ExitStatus) -> ExitStatus:
         now, place = trio.current_time(), self.place
         if status.reason not in ("normal", "shutdown"):
-            history = tuple(_past(past, now) for past in place.history)
-            status = attrs.evolve(status, report=self._report(status, history, now))
-        one = (self.worker.incarnation, str(status), now)
-        place.history = (one, *place.history[: _REMEMBERED - 1])
+            add_report(status, self._report(status, now))
+        ended = (status.code, status.signal, status.reason, status.error)
+        place.history = ((self.worker.incarnation, ended, now), *place.history[: _REMEMBERED - 1])
         return status
 
     def exited(self, status: ExitStatus) -> None:
-        self._forget(self)
-        self.emit(events.Exit(worker=self.worker, status=status))
+        self._directory.remove(self)
+        self.emit(events.Exit, status=status)
         if self.role == "present":
             self._tree.ended(self.place, self.worker, status)
         elif self.role == "successor":
@@ -156,7 +214,7 @@ class Seat:
             self._tree.past_ended(self.place)
 
     def failed(self, error: Exception) -> None:
-        self.emit(events.Error(worker=self.worker, error=error))
+        self.emit(events.Error, error=error)
 
     def port(self, event: wire_events.Event) -> None:
         self._ports.on_event(self, event)
@@ -170,25 +228,22 @@ class Seat:
     def bounced(self, event: wire_events.Undeliverable) -> bool:
         return self.relay.bounced(event)
 
-    def _report(self, status: ExitStatus, history: tuple[PastLife, ...], now: float) -> CrashReport:
+    def _report(self, status: ExitStatus, now: float) -> Deferred[CrashReport]:
+        """Note what will be in the report; few are ever read."""
         life, worker = self.life, self.worker
-        return CrashReport(
-            name=worker.name,
-            worker_id=worker.id,
-            incarnation=worker.incarnation,
-            pid=worker.pid,
-            ended=str(status),
-            reason=status.reason,
-            code=status.code,
-            signal=status.signal,
-            error=status.error,
-            rusage=status.rusage,
-            uptime=0.0 if life.ready_at is None else now - life.ready_at,
-            asks_in_flight=self._asks_waiting() if self._asks is None else self._asks,
-            history=history,
-            stack=None if life.stack is None else life.stack.text,
-            **self._last_words(),
-        )
+        facts: dict[str, Any] = {
+            "name": worker.name,
+            "worker_id": worker.id,
+            "incarnation": worker.incarnation,
+            "pid": life.pid,
+            "uptime": 0.0 if life.ready_at is None else now - life.ready_at,
+            "asks_in_flight": self._asks_waiting() if self._asks is None else self._asks,
+        }
+        if isinstance(life, Life):
+            facts |= self._last_words()
+            facts["stack"] = None if life.stack is None else life.stack.text
+        ended = (status.code, status.signal, status.reason, status.error)
+        return Deferred(_report, facts, ended, status.rusage, self.place.history, now)
 
     def _asks_waiting(self) -> int:
         channel = self.life.channel
@@ -224,9 +279,23 @@ class Seat:
 
     def listening(self, address: tuple[str, int] | str) -> None:
         self.life.set_listening()
-        self.emit(events.Listening(worker=self.worker, address=address))
+        self.emit(events.Listening, address=address)
 
 
-def _past(past: tuple[int, str, float], now: float) -> PastLife:
-    incarnation, ended, at = past
-    return PastLife(incarnation=incarnation, ended=ended, ago=now - at)
+def _report(
+    facts: dict[str, Any], ended: Ended, rusage: Any, history: tuple[Past, ...], now: float
+) -> CrashReport:
+    code, signal, reason, error = ended
+    return CrashReport(
+        **facts,
+        ended=in_words(*ended),
+        reason=reason,
+        code=code,
+        signal=signal,
+        error=error,
+        rusage=rusage,
+        history=tuple(
+            PastLife(incarnation=incarnation, ended=in_words(*its_end), ago=now - at)
+            for incarnation, its_end, at in history
+        ),
+    )

@@ -8,22 +8,25 @@ made; each life of it is then a `Seat` with a `Worker`, a `Life` and a `Relay`.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from typing import Final, final
+from collections.abc import Callable
+from typing import Any, Final, final
 
 import attrs
 import trio
 
+from .._worker.job import Job
 from .._worker.ladder import RUNG_SECONDS
 from .._worker.life import Life
 from .._worker.mailbox import MergedMailbox
 from .._worker.moments import LifeOptions
-from .._worker.process import Process
 from .._worker.ref import Ref, main_actor
 from .._worker.settings import Settings
 from .._worker.start import Plan, Starter
 from .._worker.targets import check_target
+from .._worker.tasklife import TaskLife
 from .._worker.worker import Worker
 from .events import Event, EventHub
 from .limits import Limits, is_watched, reached
@@ -32,12 +35,11 @@ from .names import Names
 from .options import limits_of, own_settings
 from .places import Place
 from .ports import Ports
-from .relay import Relay
 from .seat import Role, Seat
 from .supervision import Supervision
+from .tasks import Tasks
 from .ties import below
 from .tree import Child
-from .watching import WorkerWatches
 
 __all__ = ["Launch", "Seating", "drain_seconds"]
 
@@ -50,19 +52,21 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class Launch:
     """What a place runs, checked.
 
     Attributes:
         child: its spec.
         settings: of this place.
-        plan: how to start it.
+        plan: how to start it, as a process or as a task.
+        shared: what all its lives have in common, once there was one.
     """
 
     child: Child
     settings: Settings
-    plan: Plan
+    plan: Plan | Job
+    shared: LifeOptions | None = None
 
 
 @final
@@ -75,10 +79,12 @@ class Seating:
         hub: for events.
         ports: shared ones.
         mailbox: the primary's.
+        on_interrupt: called when Ctrl-C has arrived in a task.
 
     Attributes:
         tree: whose places these are; set by the owner.
         starter: makes processes.
+        tasks: runs what is none.
         stop_by: when everything has to be gone.
     """
 
@@ -90,9 +96,11 @@ class Seating:
         hub: EventHub,
         ports: Ports,
         mailbox: MergedMailbox,
+        on_interrupt: Callable[[], None],
     ) -> None:
         self.tree: Supervision
         self.starter = Starter(nursery)
+        self.tasks = Tasks(nursery, mailbox, names, on_interrupt)
         self.stop_by = math.inf
         self._liveness = Liveness(nursery)
         self._nursery = nursery
@@ -113,7 +121,11 @@ class Seating:
         """
         own = own_settings(settings, child)
         target = check_target(child.target, child.args, own)
-        plan = self.starter.plan(target, child.args, own)
+        plan: Plan | Job
+        if child.run == "task":
+            plan = Job(target, child.args)
+        else:
+            plan = self.starter.plan(target, child.args, own)
         return Launch(child=child, settings=own, plan=plan)
 
     def check_all(self, top: Place, settings: Settings) -> None:
@@ -165,43 +177,63 @@ class Seating:
 
     def _begin(self, place: Place, role: Role, *, is_fresh: bool) -> Seat:
         launch: Launch = place.launch
-        child, plan = launch.child, launch.plan
+        plan = launch.plan
         worker_id, incarnation = self._names.claim(place.name)
-        options = LifeOptions(
-            worker_id=worker_id,
-            name=place.name,
-            config={**plan.config, "incarnation": incarnation},
-            cluster=self._cluster,
-            limits=limits_of(launch.settings),
-            ready=child.ready,
-            start_timeout=min(place.patience, child.start_timeout),
-            shutdown=child.shutdown,
-            heartbeat=child.heartbeat,
-            hung_after=child.hung_after,
-        )
-        seat = Seat(
-            self._hub, self._ports, self._release, self.tree, place, liveness=self._liveness
-        )
+        seat = Seat(self._hub, self._ports, self._names, self.tree, place, liveness=self._liveness)
         seat.role = role
-
-        async def start() -> Process:
-            return await self.starter.start(plan, worker_id, is_fresh=is_fresh)
-
-        life = seat.life = Life(options, start, seat, self._mailbox, self._names)
-        seat.relay = Relay(seat.life, self._names)
-        seat.watches = WorkerWatches(seat.life, self._names.watching)
-        seat.worker = Worker(
-            incarnation=incarnation, settings=launch.settings, life=seat.life, place=seat
-        )
-        seat.life.sender = Ref(place.name, self._names, main_actor(worker_id), seat.worker)
-        self._names.add(seat)
-        if role == "present":
-            self._names.appoint(seat)
-        seat.forked()
-        self._nursery.start_soon(life.run)
-        if child.limits is not None and is_watched(child.limits):
-            self._nursery.start_soon(self._watch, seat, child.limits)
+        options = self._options(place, launch)
+        if isinstance(plan, Job):
+            task = seat.life = TaskLife(
+                options, worker_id, incarnation, moments=seat, job=plan, host=self.tasks
+            )
+            self._introduce(seat, launch, incarnation)
+            self.tasks.begin(place, task)
+        else:
+            config = {**plan.config, "incarnation": incarnation}
+            options = attrs.evolve(options, worker_id=worker_id, config=config)
+            start = functools.partial(self.starter.start, plan, worker_id, is_fresh=is_fresh)
+            life = seat.life = Life(options, start, seat, self._mailbox, self._names)
+            self._introduce(seat, launch, incarnation)
+            self._nursery.start_soon(life.run)
+        limits = launch.child.limits
+        if limits is not None and is_watched(limits):
+            self._nursery.start_soon(self._watch, seat, limits)
         return seat
+
+    def _options(self, place: Place, launch: Launch) -> LifeOptions:
+        """Say what the lives of a place have in common."""
+        child, shared = launch.child, launch.shared
+        start_timeout = min(place.patience, child.start_timeout)
+        if (
+            shared is None
+            or shared.name != place.name  # new slots of a pool have the launch of another
+            or shared.start_timeout != start_timeout
+        ):
+            shared = launch.shared = LifeOptions(
+                worker_id=0,
+                name=place.name,
+                config={},
+                cluster=self._cluster,
+                limits=limits_of(launch.settings),
+                ready=child.ready,
+                start_timeout=start_timeout,
+                shutdown=child.shutdown,
+                heartbeat=child.heartbeat,
+                hung_after=child.hung_after,
+            )
+        return shared
+
+    def _introduce(self, seat: Seat, launch: Launch, incarnation: int) -> None:
+        """Make the worker known, with all that it has by now."""
+        life, names = seat.life, self._names
+        worker = seat.worker = Worker(
+            incarnation=incarnation, settings=launch.settings, life=life, place=seat
+        )
+        life.sender = Ref(worker.name, names, main_actor(worker.id), worker)
+        names.add(seat)
+        if seat.role == "present":
+            names.appoint(seat)
+        seat.forked()
 
     async def _watch(self, seat: Seat, limits: Limits) -> None:
         """Look once in a while whether a life has reached a limit."""
@@ -213,7 +245,7 @@ class Seating:
                 why = reached(
                     limits,
                     rss=0 if life.process is None else resident_bytes(life.process.pid),
-                    messages=seat.connection.sent,
+                    messages=0 if life.channel is None else life.connection.sent,
                     accepted=self._ports.taken(seat),
                 )
                 if why is not None:
@@ -263,15 +295,11 @@ class Seating:
         """Something has changed: who waits for somebody may go on."""
         self._names.look_again()
 
-    def tell(self, event: Event) -> None:
+    def tell(self, worker: Worker, kind: type[Event], **more: Any) -> None:
         """Something has happened to a place; it is remembered with the worker."""
-        seat = event.worker.place
+        seat = worker.place
         assert isinstance(seat, Seat)
-        seat.emit(event)
-
-    def _release(self, seat: Seat) -> None:
-        """A life is over: its names are free."""
-        self._names.remove(seat)
+        seat.emit(kind, **more)
 
 
 def resident_bytes(pid: int) -> int:

@@ -9,6 +9,7 @@ in one step: whoever looks at the tree between two checkpoints finds it whole.
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol, final
@@ -73,7 +74,7 @@ class Lives(Protocol):
     def commit(self) -> None: ...
     def revert(self) -> None: ...
     def look_again(self) -> None: ...
-    def tell(self, event: events.Event) -> None: ...
+    def tell(self, worker: Worker, kind: type[events.Event], **more: Any) -> None: ...
 
 
 @final
@@ -91,7 +92,6 @@ class Supervision:
         rollouts: what is done to lives that are well.
         settled: set once the whole tree is up, or has ended.
         outcome: how the tree ended, once it has.
-        changed: set when something has; then there is a new one.
     """
 
     def __init__(
@@ -110,15 +110,16 @@ class Supervision:
         self._hub = hub
         self._on_end = on_end
         self._sleep = trio.CancelScope()
+        self._wakes_at = math.inf
         self._is_busy = False
-        self.changed = trio.Event()
+        self._changed: trio.Event | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Start what is due when it is due; until cancelled."""
         while True:
             with trio.CancelScope() as self._sleep:
-                self._sleep.deadline = self._deadline()
+                self._wakes_at = self._sleep.deadline = self._deadline()
                 await trio.sleep_forever()
             now = trio.current_time()
             self.plan.tick(now)
@@ -240,7 +241,7 @@ class Supervision:
         self._add(job)
         try:
             while job.outcome is None:
-                await self.changed.wait()
+                await self.changes()
         except BaseException:
             self._cancel(job)
             raise
@@ -256,6 +257,12 @@ class Supervision:
         self._carry_out()
 
     # ---- what is known --------------------------------------------------------------------
+
+    async def changes(self) -> None:
+        """Wait until something has changed."""
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
 
     def is_idle(self) -> bool:
         """Whether nothing runs, and nothing is going to."""
@@ -277,9 +284,12 @@ class Supervision:
         finally:
             self._is_busy = False
         self._lives.look_again()
-        changed, self.changed = self.changed, trio.Event()
-        changed.set()
-        self._sleep.deadline = min(self._sleep.deadline, self._deadline())
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+        deadline = self._deadline()
+        if deadline < self._wakes_at:
+            self._wakes_at = self._sleep.deadline = deadline
 
     def _next_actions(self) -> list[Action]:
         actions = self.plan.take()
@@ -342,18 +352,17 @@ class Supervision:
         log.warning("%s: to be replaced, %s, but its successor failed: %s", name, job.why, status)
         text = f"{name}: the successor failed: {status}"
         error = ReloadAborted(text, worker=worker, status=status)
-        self._lives.tell(events.Error(worker=worker, error=error))
+        self._lives.tell(worker, events.Error, error=error)
 
     def _tell_restart(self, action: Restarting) -> None:
         name, (worker, status) = action.place.name, action.status
         self._lives.tell(
-            events.Restart(
-                worker=worker,
-                name=name,
-                status=status,
-                delay=action.delay,
-                attempt=action.attempt,
-            )
+            worker,
+            events.Restart,
+            name=name,
+            status=status,
+            delay=action.delay,
+            attempt=action.attempt,
         )
         n = action.attempt
         if n <= _LOGGED or n & (n - 1) == 0:
@@ -369,5 +378,5 @@ class Supervision:
 
     def _tell_gave_up(self, place: Place, death: Any) -> None:
         worker, status = death
-        self._lives.tell(events.GaveUp(worker=worker, name=place.name, status=status))
+        self._lives.tell(worker, events.GaveUp, name=place.name, status=status)
         log.error("%s: %s; given up", place.name, status)

@@ -32,6 +32,7 @@ __all__ = [
     "Pool",
     "Restart",
     "RetryAfter",
+    "Run",
     "Spec",
     "Strategy",
     "Supervisor",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
+Run: TypeAlias = Literal["process", "task"]
 Ready: TypeAlias = Literal["online", "listening", "called"]
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
@@ -46,9 +48,12 @@ AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 T = TypeVar("T")
 
 RUNGS_SECONDS: Final = 4.0
-"""From cancelling a main to its certain end: SIGTERM 2 s later, SIGKILL after 2 s more."""
+"""From cancelling a main to its certain end: SIGTERM 2 s later, SIGKILL after 2 s more. A task is
+given up when a process would be killed."""
 
 _RESERVED: Final = ("primary",)
+#: What says something about a process, and nothing about a task; None or the default says nothing.
+_OF_PROCESSES: Final = ("exec", "stderr", "env", "settings", "hung_after", "heartbeat")
 
 
 @final
@@ -121,6 +126,9 @@ class _Childlike:
         converter=_tuple,
         validator=checks.instance(tuple, "a tuple or list"),
     )
+    run: Run = attrs.field(
+        kw_only=True, default="process", validator=checks.one_of("process", "task")
+    )
     restart: Restart = attrs.field(
         kw_only=True,
         default="permanent",
@@ -176,6 +184,19 @@ class _Childlike:
             raise ValueError(
                 f"hung_after must be at least heartbeat ({self.heartbeat}), not {self.hung_after}"
             )
+        if self.run == "task":
+            self._check_task()
+
+    def _check_task(self) -> None:
+        """Refuse what only a process can have."""
+        if self.target is None:
+            raise ValueError(f"target: {self.name!r} runs as a task, which needs a function")
+        for field in attrs.fields(type(self)):
+            if field.name in _OF_PROCESSES and getattr(self, field.name) != field.default:
+                raise ValueError(f"{field.name}: {self.name!r} runs as a task and cannot have it")
+        if self.limits is not None and self.limits.max_rss is not None:
+            text = f"{self.name!r} is a task, its memory is the primary's"
+            raise ValueError(f"limits.max_rss: {text}")
 
 
 @final
@@ -187,6 +208,9 @@ class Child(_Childlike):
         name: unique among its siblings; ``mail.smtp`` is the child ``smtp`` of ``mail``.
         target: an async function, ``"package.module:function"``, or None for a script.
         args: body values for the function.
+        run: ``"process"``, or ``"task"``: in the primary itself, isolated from all else there
+            except that what holds up the loop holds up all, and that a task cannot be forced to
+            end: one that ignores its cancellation for four seconds is given up.
         restart: ``"permanent"`` always; ``"transient"`` unless it ended well: by itself, without
             an error, or because it was told to; ``"temporary"`` never.
         ready: ``"online"``, ``"listening"`` or ``"called"``, see `Primary.fork`.
@@ -366,4 +390,6 @@ def stop_seconds(spec: Spec) -> float:
     """
     if isinstance(spec, Supervisor):
         return math.fsum(map(stop_seconds, spec.children))
-    return 0.0 if spec.shutdown == "brutal_kill" else spec.shutdown + RUNGS_SECONDS
+    if spec.shutdown == "brutal_kill":
+        return RUNGS_SECONDS if spec.run == "task" else 0.0
+    return spec.shutdown + RUNGS_SECONDS

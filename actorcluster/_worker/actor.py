@@ -90,20 +90,21 @@ class Actor:
         incarnation: counts the lives of that name from 1.
     """
 
+    _busy = 0
+    _ready_said = False
+    _is_draining = False
+    # What follows is made when it is wanted: there may be ten thousand actors in one process.
+    _draining: trio.Event | None = None
+    _mailbox: Mailbox | None = None
+    _primary: Ref | None = None
+    _listening: Listeners | None = None
+
     def __init__(self, home: ActorHome, worker_id: int, name: str, incarnation: int) -> None:
         self.id = worker_id
         self.name = name
         self.incarnation = incarnation
         self.scope = trio.CancelScope()
         self._home = home
-        self._busy = 0
-        self._ready_said = False
-        self._is_draining = False
-        # What follows is made when it is wanted: there may be ten thousand actors in one process.
-        self._draining: trio.Event | None = None
-        self._mailbox: Mailbox | None = None
-        self._primary: Ref | None = None
-        self._listening: Listeners | None = None
         home.actor = self
 
     def __repr__(self) -> str:

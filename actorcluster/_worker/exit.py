@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, final
 
 import attrs
 
-from .._link.failure import remote_details, traceback_text, type_name
+from .._link.failure import remote_details, stack_of, text_of, traceback_text, type_name
+from .deferred import Deferred, settled
 from .report import CrashReport
 from .words import printable
 
@@ -21,9 +22,14 @@ __all__ = [
     "RemoteFailure",
     "Status",
     "Verdict",
+    "add_report",
     "exit_status",
     "failure_from",
+    "failure_of",
+    "in_words",
     "never_started",
+    "signal_name",
+    "task_exit",
 ]
 
 Status = tuple[int | None, resource.struct_rusage | None]
@@ -57,12 +63,17 @@ class RemoteFailure:
     Attributes:
         type: qualified name of the exception's class. To show, never to import.
         text: its message.
-        traceback: the traceback as text, or None.
     """
 
     type: str
     text: str
-    traceback: str | None = attrs.field(default=None, repr=False)  # a page; print it
+    _traceback: str | Deferred[str] | None = attrs.field(default=None, repr=False, eq=settled)
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback as text, or None. A page; print it."""
+        text: str | None = settled(self._traceback)
+        return text
 
 
 @final
@@ -82,7 +93,6 @@ class ExitStatus:
         voluntary: the worker was told to leave, or asked to.
         error: what main raised, or why no process came into being; else None.
         rusage: ``resource.struct_rusage`` of the process, or None.
-        report: more about it, when it failed; None for ``normal`` and ``shutdown``.
     """
 
     code: int | None
@@ -91,19 +101,37 @@ class ExitStatus:
     voluntary: bool = False
     error: RemoteFailure | None = None
     rusage: Any = attrs.field(default=None, repr=False)
-    report: CrashReport | None = attrs.field(default=None, repr=False)  # a page; print it
+    _report: CrashReport | Deferred[CrashReport] | None = attrs.field(
+        default=None, repr=False, eq=settled
+    )
+
+    @property
+    def report(self) -> CrashReport | None:
+        """More about it, when it failed; None for ``normal`` and ``shutdown``. A page; print it."""
+        report: CrashReport | None = settled(self._report)
+        return report
 
     def __str__(self) -> str:
         """Say it in a few words on one line, e.g. ``SIGKILL``, ``killed SIGTERM``, ``exit 3``."""
-        if self.reason == "error" and self.error is not None:
-            return printable(f"error {self.error.type}: {self.error.text}")
-        if self.signal is not None:
-            return self.signal if self.reason == "signal" else f"{self.reason} {self.signal}"
-        if self.reason == "exit":
-            return f"exit {self.code}"
-        if self.code is None and self.error is not None:  # there never was a process
-            return printable(f"{self.reason}: {_brief(self.error.text)}")
-        return self.reason
+        return in_words(self.code, self.signal, self.reason, self.error)
+
+
+def add_report(status: ExitStatus, report: Deferred[CrashReport]) -> None:
+    """Give a status its report, before anybody else has seen it."""
+    object.__setattr__(status, "_report", report)
+
+
+def in_words(code: int | None, signal: str | None, reason: str, error: RemoteFailure | None) -> str:
+    """Say it as an `ExitStatus` of these does."""
+    if reason == "error" and error is not None:
+        return printable(f"error {error.type}: {error.text}")
+    if signal is not None:
+        return signal if reason == "signal" else f"{reason} {signal}"
+    if reason == "exit":
+        return f"exit {code}"
+    if code is None and error is not None:  # there never was a process, or it still lives
+        return printable(f"{reason}: {_brief(error.text)}")
+    return reason
 
 
 def _brief(text: str) -> str:
@@ -166,6 +194,62 @@ def exit_status(
         error=error,
         rusage=rusage,
     )
+
+
+def task_exit(
+    error: BaseException | None,
+    *,
+    told_to_stop: bool,
+    verdict: Verdict | None = None,
+    signal: str | None = None,
+) -> ExitStatus:
+    """Judge a life that had no process of its own, as one with a process would be judged.
+
+    Args:
+        error: what main raised; None when it returned, or was cancelled.
+        told_to_stop: it was, by our wish or its own.
+        verdict: why it was cancelled, if for that.
+        signal: the name of what it was cancelled by, if by `Worker.kill`.
+
+    Returns:
+        The status; exactly one reason, see `ExitStatus`.
+    """
+    code: int | None = 0
+    reason: Reason = "shutdown" if told_to_stop else "normal"
+    failure = None
+    if isinstance(error, SystemExit):
+        code = _exit_code(error.code)
+        reason = reason if code == 0 else "exit"
+    elif error is not None:
+        code, reason, failure = _MAIN_RAISED, "error", failure_of(error)
+    elif verdict is not None:
+        code, reason = None, verdict
+    elif signal is not None:
+        code, reason = None, "signal"
+    return ExitStatus(
+        code=code,
+        signal=signal if reason == "signal" else None,
+        reason=reason,
+        voluntary=told_to_stop,
+        error=failure,
+    )
+
+
+def _exit_code(code: object) -> int:
+    """What Python makes of the argument of SystemExit."""
+    if code is None:
+        return 0
+    return code & 0xFF if isinstance(code, int) else 1
+
+
+def failure_of(exc: BaseException) -> RemoteFailure:
+    """Describe what a main raised in this process."""
+    try:
+        later = stack_of(exc)
+        stack = traceback_text(remote_details(exc)) if later is None else Deferred(later)
+        return RemoteFailure(type=type_name(exc), text=text_of(exc), traceback=stack)
+    except BaseException:  # noqa: BLE001  (whatever its methods do, it is a failure of main's)
+        return RemoteFailure(type=type(exc).__qualname__, text="(it cannot be described)")
 
 
 def split(waitstatus: int | None) -> tuple[int | None, int | None]:

@@ -18,8 +18,8 @@ class Latch:
 
     __slots__ = ("_awaited", "_is_set")
 
-    def __init__(self) -> None:
-        self._is_set = False
+    def __init__(self, *, is_set: bool = False) -> None:
+        self._is_set = is_set
         self._awaited: trio.Event | None = None
 
     def is_set(self) -> bool:

@@ -82,7 +82,7 @@ class Life(Peer):
         merged: MergedMailbox | None,
         refs: RefAdapter | None = None,
     ) -> None:
-        super().__init__(options, moments, merged)
+        super().__init__(options, options.worker_id, moments, merged)
         self.acts = _ACTS
         self.connection = Connection(
             "primary",

@@ -41,7 +41,7 @@ class LifeOptions:
     """What one life needs to know.
 
     Attributes:
-        worker_id: never reused within a primary.
+        worker_id: never reused within a primary; 0 where several lives share these.
         name: the place in the tree.
         config: for the worker's WELCOME; body values.
         ready: ``"online"``, ``"listening"`` or ``"called"``.

@@ -9,7 +9,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import trio
 
@@ -37,6 +37,7 @@ class Peer:
 
     Args:
         options: see `LifeOptions`.
+        worker_id: of this life.
         moments: told what happens.
         merged: the primary's mailbox.
 
@@ -60,29 +61,56 @@ class Peer:
     acts: Mapping[type, Callable[[Any, Any], None]]
     """What to do when it says something that is no mail."""
 
+    # Nearly all of these change in the life of a process, and few in that of a task, of which
+    # there may be a great many.
+    sender: Any = None
+    state: LifeState = "none"
+    process: Process | None = None
+    channel: Channel | None = None
+    status: ExitStatus | None = None
+    told_to_stop = False
+    primary_closed = False
+    was_ready = False
+    ready_at: float | None = None
+    stack: Stack | None = None
+    is_sendable = False
+    _is_settled = False
+    _settled: Latch | None = None
+    _dead: Latch | None = None
+    _sendable: Latch | None = None
+    _mailbox: Mailbox | None = None
+    _held: deque[Callable[[], None]] | None = None
+    _said_goodbye = False
+
     def __init__(
-        self, options: LifeOptions, moments: Moments, merged: MergedMailbox | None
+        self,
+        options: LifeOptions,
+        worker_id: int,
+        moments: Moments,
+        merged: MergedMailbox | None,
     ) -> None:
         self.options = options
-        self.sender: Any = None
-        self.state: LifeState = "none"
-        self.process: Process | None = None
-        self.channel: Channel | None = None
-        self.status: ExitStatus | None = None
-        self.told_to_stop = False
-        self.primary_closed = False
-        self.was_ready = False
-        self.ready_at: float | None = None
-        self.stack: Stack | None = None
-        self.settled = Latch()
-        self.dead = Latch()
-        self.sendable = Latch()
-        self.is_sendable = False
+        self.worker_id = worker_id
         self._moments = moments
         self._merged = merged
-        self._mailbox: Mailbox | None = None
-        self._held: deque[Callable[[], None]] = deque()
-        self._said_goodbye = False
+
+    @property
+    def settled(self) -> Latch:
+        if self._settled is None:
+            self._settled = Latch(is_set=self._is_settled)
+        return self._settled
+
+    @property
+    def dead(self) -> Latch:
+        if self._dead is None:
+            self._dead = Latch(is_set=self.status is not None)
+        return self._dead
+
+    @property
+    def sendable(self) -> Latch:
+        if self._sendable is None:
+            self._sendable = Latch(is_set=self.is_sendable)
+        return self._sendable
 
     @property
     def mailbox(self) -> Mailbox:
@@ -97,6 +125,11 @@ class Peer:
     def pid(self) -> int | None:
         """Of the process that it runs in; None before that exists."""
         return None if self.process is None else self.process.pid
+
+    @property
+    def start_method(self) -> Literal["forkserver", "exec", "task"] | None:
+        """How it was started; None before it was."""
+        return None if self.process is None else self.process.start_method
 
     # ---- the end --------------------------------------------------------------------------
 
@@ -147,9 +180,15 @@ class Peer:
         self._set_sendable()
         if self.channel is not None:
             self.channel.fail_all(self.closed)
-        self.settled.set()
-        self.dead.set()
+        self._settle()
+        if self._dead is not None:
+            self._dead.set()
         self._moments.exited(status)
+
+    def _settle(self) -> None:
+        self._is_settled = True
+        if self._settled is not None:
+            self._settled.set()
 
     def _shutdown_seconds(self) -> float:
         shutdown = self.options.shutdown
@@ -167,14 +206,17 @@ class Peer:
 
     def when_sendable(self, act: Callable[[], None]) -> None:
         """Call ``act`` as soon as mail can be sent, or never can be again; in order of asking."""
-        if self.sendable.is_set():
+        if self.is_sendable:
             act()
+        elif self._held is None:
+            self._held = deque([act])
         else:
             self._held.append(act)
 
     def _set_sendable(self) -> None:
         self.is_sendable = True
-        self.sendable.set()
+        if self._sendable is not None:
+            self._sendable.set()
         while self._held:
             self._held.popleft()()
 
@@ -244,10 +286,10 @@ class Peer:
 
     def set_ready(self) -> None:
         """The worker is what its ``ready`` option waits for."""
-        if not self.settled.is_set():
+        if not self._is_settled:
             self.was_ready = True
             self.ready_at = trio.current_time()
-            self.settled.set()
+            self._settle()
             self._moments.ready()
 
     def _on_leave(self, event: events.Leave) -> None:

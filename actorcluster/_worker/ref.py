@@ -32,6 +32,11 @@ class Home:
     def type(self) -> builtins.type[Ref]:
         return Ref
 
+    @property
+    def realm(self) -> Home:
+        """What it has in common with the other homes of its cluster in this process."""
+        return self
+
     def named(self, name: str) -> Ref:
         """Make the ref to whoever has that name.
 
@@ -48,7 +53,7 @@ class Home:
         Raises:
             TypeError: the ref is of another cluster, where its name means somebody else.
         """
-        if ref.home is not self:
+        if ref.home.realm is not self.realm:
             raise TypeError(f"{ref!r} is of another primary and cannot be sent to this one's")
         return ref.aid, ref.name
 
@@ -106,7 +111,8 @@ class Ref:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ref):
             return NotImplemented
-        return (self.home, self.aid, self.name) == (other.home, other.aid, other.name)
+        theirs = (other.home.realm, other.aid, other.name)
+        return (self.home.realm, self.aid, self.name) == theirs
 
     def __hash__(self) -> int:
         return hash((self.aid, self.name))

@@ -63,7 +63,7 @@ class Worker:
     """
 
     def __init__(self, *, incarnation: int, settings: Settings, life: Peer, place: Owner) -> None:
-        self.id = life.options.worker_id
+        self.id = life.worker_id
         self.name = life.options.name
         self.incarnation = incarnation
         self.settings = settings
@@ -78,7 +78,10 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        """Process id; None before the process exists, and kept after its death."""
+        """Process id; None before the process exists, and kept after its death.
+
+        Of a task it is this process's.
+        """
         return self._life.pid
 
     @property
@@ -87,10 +90,9 @@ class Worker:
         return self._life.state
 
     @property
-    def start_method(self) -> Literal["forkserver", "exec"] | None:
-        """How the process was started; None before it exists."""
-        process = self._life.process
-        return None if process is None else process.start_method
+    def start_method(self) -> Literal["forkserver", "exec", "task"] | None:
+        """How it was started; None before it was."""
+        return self._life.start_method
 
     @property
     def mailbox(self) -> Mailbox:
@@ -270,6 +272,8 @@ class Worker:
 
     def kill(self, signal: str | int = "SIGTERM") -> None:
         """Send a signal to the process now, without draining. Nothing when it is dead.
+
+        A task is cancelled, whatever the signal.
 
         Args:
             signal: name or number.

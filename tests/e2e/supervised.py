@@ -176,7 +176,7 @@ class Scene:
         """Wait until nothing starts, stops, or is about to."""
         busy = {"waiting", "starting", "stopping"}
         while any(place.state in busy for place in all_of(self.primary.tree())):
-            await self.primary._tree.changed.wait()
+            await self.primary._tree.changes()
 
 
 def all_of(info: ChildInfo) -> Iterator[ChildInfo]:

@@ -15,7 +15,7 @@ async def main(actor: Any, number: int = 0) -> None:
 
 TREE = Supervisor(
     children=[
-        Child("clock", main, args=[1]),
+        Child("clock", main, args=[1], run="task"),
         Supervisor(
             "mail",
             strategy="rest_for_one",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,8 @@ WRONG_OF_CHILDREN: Final[list[tuple[str, type[Exception], tuple[Any, ...]]]] = [
     ("name", ValueError, ("", "a.b", "a\n", "a\x00", "\x7f", "primary")),
     ("target", TypeError, (5, b"a:b", [])),
     ("args", TypeError, ("abc", None, 5, {1: 2})),
+    ("run", TypeError, (None, 5)),
+    ("run", ValueError, ("", "thread")),
     ("restart", TypeError, (None, True)),
     ("restart", ValueError, ("", "always", "Permanent")),
     ("ready", TypeError, (None, 5)),
@@ -134,6 +137,7 @@ RIGHT_OF_CHILDREN: Final[list[tuple[str, tuple[Any, ...]]]] = [
     ("name", ("a", "A-1", "ä", "primary1", "root", "日本", "a/b:c", "a b")),
     ("target", (TARGET, None)),
     ("args", ((), (1, "a"))),
+    ("run", ("process", "task")),
     ("restart", ("permanent", "transient", "temporary")),
     ("ready", ("online", "listening", "called")),
     ("start_timeout", (0, 5, 0.5, math.inf)),
@@ -227,3 +231,33 @@ def test_a_path_of_a_program_is_a_text() -> None:
     """So that it is equal to the same path as a text."""
     path: Any = Path("x.py")
     assert Child("a", None, exec="x.py") == Child("a", None, exec=path)
+
+
+OF_PROCESSES: Final[dict[str, Any]] = {
+    "exec": "a.py",
+    "env": {},
+    "settings": {},
+    "stderr": "capture",
+    "heartbeat": 1.0,
+    "hung_after": 10,
+}
+
+
+@pytest.mark.parametrize("field", OF_PROCESSES)
+def test_a_task_has_nothing_of_a_process(field: str) -> None:
+    for make in (Child, functools.partial(Pool, count=2)):
+        with pytest.raises(ValueError, match=rf"^{field}: 'a' runs as a task and cannot have it$"):
+            make("a", TARGET, run="task", **{field: OF_PROCESSES[field]})
+
+
+def test_a_task_needs_a_function() -> None:
+    with pytest.raises(ValueError, match=r"^target: 'a' runs as a task, which needs a function$"):
+        Child("a", None, run="task")
+
+
+def test_a_task_has_no_memory_of_its_own() -> None:
+    text = "limits.max_rss: 'a' is a task, its memory is the primary's"
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        Child("a", TARGET, run="task", limits=Limits(max_rss="1M"))
+    other = Limits(max_age=1, max_messages=1, max_accepted=1)
+    assert other == Child("a", TARGET, run="task", limits=other).limits

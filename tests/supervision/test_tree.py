@@ -178,9 +178,10 @@ def nested() -> Any:
         (5, 'target must be an async function, "package.module:function" or None, not 5'),
     ],
 )
-def test_what_no_worker_can_run(target: Any, what_to_do: str) -> None:
+@pytest.mark.parametrize("run", ["process", "task"])
+def test_what_no_worker_can_run(run: Any, target: Any, what_to_do: str) -> None:
     with pytest.raises(TypeError, match=what_to_do):
-        Child("a", target)
+        Child("a", target, run=run)
 
 
 def test_a_coroutine_is_closed() -> None:
@@ -219,6 +220,9 @@ def test_walk() -> None:
         (child("a", shutdown=0), 4),
         (child("a", shutdown="brutal_kill"), 0),
         (child("a", shutdown=math.inf), math.inf),
+        # A task that ignores its cancellation is given up when a process would be killed.
+        (child("a", run="task", shutdown=1), 1 + 4),
+        (child("a", run="task", shutdown="brutal_kill"), 4),
         # Slots stop at once.
         (pool("a", 7, shutdown=3), 3 + 4),
         (pool("a", 7, shutdown="brutal_kill"), 0),

@@ -1,0 +1,482 @@
+"""One life of an actor that is a task of its primary: the same actor, without a process.
+
+Runs in: primary
+
+Theory of operation
+===================
+
+`live` runs main in the Actor's cancel scope and returns when it has ended, however that was; then
+the link hangs up, and `conclude` tells how it ended. No exception leaves either.
+
+The link to the primary comes into being with whatever needs it first: a message, a listener, a ref.
+Without one there is nothing to read or say, so Stop and the end need no words.
+
+Nothing but cancelling ends a task, and a task may refuse: it shields itself, or swallows
+``Cancelled`` and goes on. Who sees to that is the *overseer*, one small task that exists only while
+it has something to wait for: the start limit, the actor's becoming idle, the time to cancel. After
+cancelling it waits `GRACE_SECONDS`; then the life is given up. That is told, with the place where
+it hangs, as the status ``lost``; its link is cut, its name is free, and nobody waits for it any
+more. When it ends after all, that is logged.
+
+A task that never comes to a checkpoint holds the whole loop, and with it whoever could give it up.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import traceback
+from collections.abc import Sequence
+from contextvars import Context, copy_context
+from typing import Any, Final, Literal, Protocol, final
+
+import trio
+
+from .._link.channel import Channel
+from ..errors import PeerClosed
+from ..wire import events
+from ..wire._generated import Reason, State
+from .actor import Actor, set_own_actor
+from .exit import ExitStatus, RemoteFailure, Verdict, signal_name, task_exit
+from .job import Job, Main
+from .ladder import RUNG_SECONDS
+from .mailbox import MergedMailbox
+from .message import withdraw
+from .moments import LifeOptions, Moments
+from .peer import HEARD, Peer
+from .ref import Home
+from .taskhome import TaskHome
+from .tasklink import TaskLink
+
+__all__ = ["GRACE_SECONDS", "TaskHost", "TaskLife"]
+
+log = logging.getLogger("actorcluster.task")
+
+#: From cancelling a main to giving it up, as long as a process gets for the same.
+GRACE_SECONDS: Final = 2 * RUNG_SECONDS
+
+#: How often it is looked whether an actor that drains is idle by now, as in a worker process.
+_IDLE_POLL_SECONDS: Final = 0.02
+
+
+class TaskHost(Protocol):
+    """Where tasks live.
+
+    Attributes:
+        nursery: of the primary's own tasks.
+        mailbox: the primary's.
+        refs: the primary's home of refs.
+    """
+
+    nursery: trio.Nursery
+    mailbox: MergedMailbox
+    refs: Home
+
+    def interrupted(self) -> None:
+        """Ctrl-C arrived in a task."""
+
+    def gave_up(self, life: TaskLife) -> None:
+        """A task does not heed its cancellation."""
+
+    def came_back(self, life: TaskLife) -> None:
+        """One that was given up has ended after all."""
+
+
+@final
+class TaskLife(Peer):
+    """One life in a task.
+
+    Args:
+        options: see `LifeOptions`; all lives of a place have the same.
+        worker_id: of this one.
+        incarnation: of this one.
+        moments: told what happens.
+        job: what it runs.
+        host: where it lives.
+
+    Attributes:
+        is_over: main has ended, or never will begin.
+        left_traces: whether main has left context variables changed.
+    """
+
+    acts = HEARD
+    left_traces = False
+    _actor: Actor | None = None
+    _link: TaskLink | None = None
+    _task: trio.lowlevel.Task | None = None
+    _result: ExitStatus | None = None
+    is_over = False
+    #: why main was cancelled, when it was not told to stop before.
+    _verdict: Verdict | None = None
+    _signal: int | None = None
+    #: when main is to be cancelled at the latest.
+    _deadline = math.inf
+    _drains = False
+    _oversight: trio.CancelScope | None = None
+    _patience: trio.CancelScope | None = None
+
+    def __init__(
+        self,
+        options: LifeOptions,
+        worker_id: int,
+        incarnation: int,
+        *,
+        moments: Moments,
+        job: Job,
+        host: TaskHost,
+    ) -> None:
+        self.options = options
+        self.worker_id = worker_id
+        self._incarnation = incarnation
+        self._moments = moments
+        self._merged = host.mailbox
+        self._job = job
+        self._host = host
+
+    @property
+    def pid(self) -> int:
+        """Of this process."""
+        return os.getpid()
+
+    @property
+    def start_method(self) -> Literal["task"]:
+        return "task"
+
+    # ---- the whole life -------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Run main to its end, and do not wait for anything after it.
+
+        Cancellation:
+            That is main's end.
+        """
+        error: BaseException | None = None
+        self._task = trio.lowlevel.current_task()
+        was_cancelled = is_condemned = self._verdict is not None or self._signal is not None
+        if not self.told_to_stop and not is_condemned:
+            error = await self._run_main()
+            was_cancelled = self._actor is not None and self._actor.scope.cancelled_caught
+        self.is_over = True
+        self._task = None
+        if self.status is not None:
+            self._came_back(error)
+            return
+        self._result = self._judge(error, was_cancelled=was_cancelled)
+        del error  # and with it the frames of main
+        if self._actor is not None:
+            self._actor._close_mailbox()
+
+    @property
+    def link(self) -> TaskLink | None:
+        """To the primary, if it was needed; `TaskLink.hang_up` comes before `conclude`."""
+        return None if self.status is not None else self._link
+
+    @trio.lowlevel.enable_ki_protection
+    def conclude(self) -> None:
+        """Tell how it ended."""
+        if self._oversight is not None:
+            self._oversight.cancel()
+        if self._result is not None:
+            self._finish(self._result)
+
+    async def _run_main(self) -> BaseException | None:
+        """Run main; returns what it raised."""
+        try:
+            main, args = self._job.load()
+        except BaseException as exc:  # noqa: BLE001  (whatever it is, it is the status)
+            return exc
+        home = TaskHome(self, self._host.refs)
+        actor = self._actor = Actor(home, self.worker_id, self.options.name, self._incarnation)
+        set_own_actor(actor)
+        context = copy_context()
+        self._come_online()
+        try:
+            with actor.scope:
+                await _call(main, actor, args)
+        except BaseException as exc:  # noqa: BLE001  (it must not reach anybody else)
+            return _without_ours(exc)
+        finally:
+            self.left_traces = _differ(context, copy_context())
+        return None
+
+    def _come_online(self) -> None:
+        self.state = "online"
+        self._set_sendable()
+        self._moments.online()
+        if self.options.ready == "online":
+            self.set_ready()
+        elif self.options.start_timeout < math.inf:
+            self._deadline = trio.current_time() + self.options.start_timeout
+            self._oversee()
+
+    def _judge(self, error: BaseException | None, *, was_cancelled: bool) -> ExitStatus:
+        if error is not None and _is_only(error, trio.Cancelled):  # of all that runs here
+            error, was_cancelled = None, True
+            self._verdict = self._verdict or "killed"
+        signum = self._signal
+        if error is not None and _is_only(error, KeyboardInterrupt):
+            error, was_cancelled, signum = None, True, 2
+            self._host.interrupted()
+        if isinstance(error, SystemExit) and not isinstance(error.code, (int, type(None))):
+            log.error("%s: %s", self.options.name, error.code)  # a process would print that
+        return task_exit(
+            error,
+            told_to_stop=self.told_to_stop,
+            verdict=self._verdict if was_cancelled else None,
+            signal=signal_name(signum) if signum is not None and was_cancelled else None,
+        )
+
+    # ---- the link -------------------------------------------------------------------------
+
+    def connect(self) -> TaskLink:
+        """Give the link, which begins with the first who asks.
+
+        Raises:
+            PeerClosed: it is over, or never was needed and is not any more.
+        """
+        if self._link is None:
+            actor = self._actor
+            if actor is None or self.is_over or self.status is not None:
+                raise self.closed("it is gone")
+            link = TaskLink(
+                self.options,
+                self.worker_id,
+                refs=(self._host.refs, actor._home),
+                on_event=(self._on_event, self._on_said),
+                on_end=self._link_is_over,
+            )
+            self._host.nursery.start_soon(link.run)
+            self._link = link
+            self.connection = link.connection
+            self.channel = link.ours
+            link.ours.pass_mail_to(self._on_mail, self._on_run)
+            link.theirs.pass_mail_to(actor._on_mail, actor._on_run)
+            actor._home.channel = link.theirs
+        return self._link
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the actor can be heard."""
+        return self.status is None and not (self._link is not None and self._link.theirs.ended)
+
+    @property
+    def takes_mail(self) -> bool:
+        """Whether it takes mail, or may once it is online."""
+        if self.told_to_stop or self.is_over or self._said_goodbye or self.status is not None:
+            return False
+        return self._link is None or self.connection.state not in (State.CLOSING, State.CLOSED)
+
+    def channel_or_raise(self) -> Channel:
+        """Give the channel, see `Peer.channel_or_raise`."""
+        if self.channel is None and self.takes_mail:
+            self.connect()
+        return super().channel_or_raise()
+
+    def _on_said(self, event: events.Event) -> None:
+        """The primary said something that is no mail."""
+        actor, link = self._actor, self._link
+        assert actor is not None
+        assert link is not None
+        if isinstance(event, events.Cancelled):
+            withdraw(link.theirs, event.channel)
+        elif isinstance(event, events.Stop):
+            self._begin_drain(actor)
+        elif not isinstance(event, events.Goodbye):
+            actor._on_event(event)
+
+    def _link_is_over(self) -> None:
+        actor, link = self._actor, self._link
+        assert actor is not None
+        assert link is not None
+        link.theirs.fail_all(
+            lambda text: PeerClosed(f"the primary: {text}", unconfirmed=link.theirs.unconfirmed)
+        )
+        actor._home.lose()
+        if not self.is_over:
+            actor._lose_primary()
+
+    # ---- what the actor says without a link -----------------------------------------------
+
+    def said_ready(self) -> None:
+        """See `Actor.ready`."""
+        if self.options.ready == "called":
+            self.set_ready()
+
+    def said_leave(self) -> None:
+        """See `Actor.disconnect`."""
+        self.stop(self._shutdown_seconds(), Reason.NORMAL)
+
+    def set_ready(self) -> None:
+        """It is what its ``ready`` option waits for, unless that came too late."""
+        if self._verdict is None and not self.is_over:
+            if not self.told_to_stop:
+                self._deadline = math.inf
+            super().set_ready()
+
+    # ---- stopping -------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    def stop(self, seconds: float = math.inf, reason: int = Reason.SHUTDOWN) -> None:
+        """See `Peer.stop`."""
+        if self.status is not None or self.is_over:
+            return
+        deadline = trio.current_time() + seconds
+        is_first, is_news = not self.told_to_stop, deadline < self._deadline
+        if is_first:
+            self._deadline = deadline  # from now on the start limit does not count
+            self._leave()
+        elif is_news:
+            self._deadline = deadline
+            self._look_again()
+        actor = self._actor
+        if actor is None:
+            return  # and main never will be
+        if self._link is None:
+            self._begin_drain(actor)
+        elif is_first or is_news:
+            self.connection.send_stop(None if seconds == math.inf else seconds, reason)
+            self._link.ours.flush()
+        if is_first and self._has_nothing_to_drain(actor):
+            actor.scope.cancel()
+        self._oversee()
+
+    def _has_nothing_to_drain(self, actor: Actor) -> bool:
+        """Whether it cannot even notice that it is to drain."""
+        if self._link is not None or actor._busy:
+            return False
+        return actor._mailbox is None and actor._draining is None and actor._listening is None
+
+    def _begin_drain(self, actor: Actor) -> None:
+        if not self._drains:
+            self._drains = True
+            actor._begin_drain()
+            self._look_again()
+
+    def kill(self, signum: int) -> None:
+        """Cancel main, as if by a signal; 0 is none."""
+        if self.status is None and not self.is_over and signum:
+            if self._signal is None:
+                self._signal = signum
+            self._condemn()
+
+    def kill_now(self) -> None:
+        """Tell it to stop at once. Safe in a signal handler, where it can only be noted."""
+        if self.status is None and not self.is_over:
+            self.told_to_stop = True
+            self._verdict = self._verdict or "killed"
+
+    @trio.lowlevel.enable_ki_protection
+    def brutal_kill(self) -> None:
+        """Tell it to stop, and cancel main at once."""
+        self.kill_now()
+        if self.status is None and not self.is_over:
+            self._condemn()
+
+    def _condemn(self) -> None:
+        if self._actor is not None:
+            self._actor.scope.cancel()
+            self._look_again()
+            self._oversee()
+
+    # ---- seeing it end --------------------------------------------------------------------
+
+    def _oversee(self) -> None:
+        """Have the overseer there."""
+        if self._oversight is None:
+            self._oversight = trio.CancelScope()
+            self._host.nursery.start_soon(self._see_it_end, self._oversight)
+
+    def _look_again(self) -> None:
+        """Something has changed that the overseer should know."""
+        if self._patience is not None:
+            self._patience.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _see_it_end(self, oversight: trio.CancelScope) -> None:
+        actor = self._actor
+        assert actor is not None
+        with oversight:
+            while not actor.scope.cancel_called:
+                self._patience = trio.CancelScope(deadline=self._deadline)
+                with self._patience:
+                    await trio.sleep(_IDLE_POLL_SECONDS if self._drains else math.inf)
+                if self._is_due(actor):
+                    actor.scope.cancel()
+            await trio.sleep(GRACE_SECONDS)
+            self._give_up()
+
+    def _is_due(self, actor: Actor) -> bool:
+        """Whether it is time to cancel main."""
+        if trio.current_time() >= self._deadline:
+            if not self.told_to_stop:
+                self._verdict = self._verdict or "start_timeout"
+            return True
+        return self._drains and actor._is_idle()
+
+    def _give_up(self) -> None:
+        """It was cancelled long ago and goes on: nobody waits for it any more."""
+        if self.is_over or self.status is not None:
+            return
+        where, stack = self._where()
+        text = f"it was cancelled {GRACE_SECONDS:g} s ago and still runs, at {where}"
+        log.error("%s is given up: %s", self.options.name, text)
+        self._moments.failed(self.closed(text))
+        if self._link is not None:
+            self._link.cut()
+        self._host.gave_up(self)
+        error = RemoteFailure(type="trio.Cancelled", text=text, traceback=stack)
+        self._finish(
+            ExitStatus(
+                code=None, signal=None, reason="lost", voluntary=self.told_to_stop, error=error
+            )
+        )
+
+    def _where(self) -> tuple[str, str]:
+        """Where main waits, in short and as a stack."""
+        assert self._task is not None
+        frames = [one for one in self._task.iter_await_frames() if not _is_ours(one[0])]
+        stack = traceback.StackSummary.extract(iter(frames))
+        short = f"{stack[-1].filename}:{stack[-1].lineno}" if stack else "an unknown place"
+        return short, "Stack (most recent call last):\n" + "".join(stack.format())
+
+    def _came_back(self, error: BaseException | None) -> None:
+        log.warning(
+            "%s, life %d, which was given up, has ended after all: %s",
+            self.options.name,
+            self._incarnation,
+            "cancelled" if error is None else repr(error),
+        )
+        self._host.came_back(self)
+
+
+@trio.lowlevel.disable_ki_protection  # as any task of the application
+async def _call(main: Main, actor: Actor, args: Sequence[Any]) -> None:
+    await main(actor, *args)
+
+
+def _without_ours(exc: BaseException) -> BaseException:
+    """Leave our own frames out of a traceback: nobody looks for a fault in them."""
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame):
+        trace = trace.tb_next
+    return exc.with_traceback(trace)
+
+
+def _differ(before: Context, after: Context) -> bool:
+    """Whether context variables were changed."""
+    try:
+        return before != after
+    except BaseException:  # noqa: BLE001  (two values that nobody has told apart before)
+        return True
+
+
+def _is_ours(frame: Any) -> bool:
+    return bool(frame.f_code.co_filename == __file__)
+
+
+def _is_only(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether it is of this kind and nothing else, however wrapped."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(kind)[1] is None
+    return isinstance(error, kind)
