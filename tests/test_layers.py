@@ -40,7 +40,7 @@ ORDER = """
     _worker.oom _worker.memorykills _worker.settings _worker.sources _worker.imports
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
-    _worker.buffers _worker.clone _worker.forkrequest
+    _worker.buffers _worker.holes _worker.clone _worker.forkrequest
     _worker.tee _worker.streams _worker.process _worker.adopted _worker.pulse _worker.stack
     _worker.stackfile
     _worker.commands _worker.forkprocess _worker.forkserver

@@ -51,6 +51,7 @@ from . import bootstrap
 from .buffers import Buffers
 from .clone import clone_sibling, thread_count
 from .forkrequest import FAILED, HEADER, MAX_FDS, NO_FORK, READY
+from .holes import fill_holes
 
 if TYPE_CHECKING:
     from .draft import Draft
@@ -66,6 +67,8 @@ _USUAL: Final = ("argparse", "dataclasses", "json")
 _NOBODY: Final = "actorcluster_looks_into_each_directory_of_the_path_once"
 """Whoever looks for it has read all directories; workers find there what they import."""
 _REHEARSE: Final = "actorcluster._worker.rehearsal:rehearse"
+_REHEARSALS: Final = 10
+"""Python looks at code that has run eight times, and then once more at each place in it."""
 _DRAFT: Final = "actorcluster._worker.draft:Draft"
 _PR_SET_PDEATHSIG: Final = 1
 _STDIO: Final = 3
@@ -214,8 +217,12 @@ class _Server:
 
                 self._model = Model(entry)
                 gc.collect()
-                _load(_REHEARSE)()
                 buffers.empty()
+                gc.freeze()  # then there is little to look through for what rehearsals leave
+                for _ in range(_REHEARSALS):
+                    _load(_REHEARSE)()
+                    gc.collect()
+                fill_holes()
                 gc.freeze()
                 gc.disable()
                 with contextlib.suppress(OSError):  # no descriptors: without one, then
