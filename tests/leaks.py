@@ -27,7 +27,9 @@ import attrs
 import pytest
 import trio
 
-ROOMS = frozenset("link worker cluster e2e examples chaos hardened hostile liveness tasks".split())
+ROOMS = frozenset(
+    "link worker cluster e2e examples chaos reload_load hardened hostile liveness tasks".split()
+)
 """Directories of tests/ whose tests have the fixture without asking."""
 
 # Whoever this test run starts inherits the mark, also when its parent died and it was adopted:
