@@ -39,8 +39,9 @@ Trio and msgpack reach as one would use them, with no protocol round them: no cr
 acknowledgement, nobody who may be cancelled or killed. The floor is the least that is possible: for
 small messages only what a program sees of ours is left, an `await` for each that can be cancelled,
 one in 64 that lets others run, and an object for each that was received; for long messages and open
-sockets nothing but msgpack and blocking calls. Where the floor misses a target too, no library of
-this kind can meet it on that machine.
+sockets nothing but msgpack and blocking calls; for starts and memory a process that has imported
+Trio and forks, and a child that runs Trio and speaks. Where the floor misses a target too, no
+library of this kind can meet it on that machine.
 """
 
 _TITLES: Final = {

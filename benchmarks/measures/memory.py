@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks import procfs
-from benchmarks.measures.peers import ANY_NODE, OURS, PIPE, TRIO, Peer
+from benchmarks.measures.peers import ANY_NODE, FLOOR, OURS, PIPE, TRIO, Peer
 from benchmarks.model import Mark, Result, Row, Scale, Side, check
 from benchmarks.process import command, program
 
 __all__ = ["rows"]
 
-_PEERS: Final = (ANY_NODE, PIPE, TRIO)
+_PEERS: Final = (ANY_NODE, PIPE, TRIO, FLOOR)
 _WORKERS: Final = 8
 _MIB: Final = 1024 * 1024
 

@@ -12,12 +12,12 @@ import time
 from typing import Final
 
 from benchmarks import process
-from benchmarks.measures.peers import ANY_NODE, OURS, PIPE, TRIO, Peer, sides
+from benchmarks.measures.peers import ANY_NODE, FLOOR, OURS, PIPE, TRIO, Peer, sides
 from benchmarks.model import Mark, Result, Row, Scale, Side, check
 
 __all__ = ["rows"]
 
-_PEERS: Final = (ANY_NODE, PIPE, TRIO)
+_PEERS: Final = (ANY_NODE, PIPE, TRIO, FLOOR)
 
 
 def rows(scale: Scale) -> list[Row]:

@@ -34,7 +34,9 @@ OF_PYTHON = {
     "handles-floor",
     "handle-roundtrip-trio",
     "start-warm-pipe",
+    "start-warm-floor",
     "memory-trio",
+    "memory-floor",
 }
 OF_NODE = {
     "oneway-64k-to_primary-node-advanced",
