@@ -19,7 +19,7 @@ import trio
 from .._worker.life import Life
 from .._worker.pulse import Act, Beats, Pulse, is_starved
 from .._worker.stack import Look
-from .._worker.stackfile import look_into, processor_time
+from .._worker.stackfile import can_run, look_into, processor_time
 from .._worker.words import printable
 from .._worker.worker import Worker
 from ..wire._generated import State
@@ -48,7 +48,7 @@ class _Watched:
 
     Attributes:
         heard: as its channel had it when we last looked.
-        before: its `processor_time` at the first beat without an answer, and when that was.
+        ran: its `processor_time` at the first beat without an answer.
         is_looked_into: just now.
         is_condemned: it will be killed after that.
     """
@@ -57,7 +57,7 @@ class _Watched:
     life: Life
     pulse: Pulse
     heard: int
-    before: tuple[float, float, float] | None = None
+    ran: float | None = None
     is_looked_into: bool = False
     is_condemned: bool = False
 
@@ -76,15 +76,14 @@ class _Watched:
         before, self.heard = self.heard, channel.heard
         return before != self.heard or (self.pulse.asked_at is not None and channel.has_unread())
 
-    def is_starved(self, now: float) -> bool:
-        """Whether it had no processor, since the first beat without an answer."""
+    def is_starved(self) -> bool:
+        """Whether it has had no processor since the first beat without an answer."""
         assert self.life.process is not None
-        used = processor_time(self.life.process.pid)
-        if used is None or self.before is None:
-            self.before = None if used is None else (*used, now)
-            return False
-        ran, waited, since = self.before
-        return is_starved(used[0] - ran, used[1] - waited, now - since)
+        pid = self.life.process.pid
+        ran = processor_time(pid)
+        if self.ran is None:
+            self.ran = ran
+        return ran is not None and is_starved(ran - (self.ran or 0.0), can_run=can_run(pid))
 
 
 @final
@@ -156,9 +155,9 @@ class Liveness:
             return
         heard = watched.has_spoken()
         if heard or watched.pulse.asked_at is None:
-            watched.before = None
+            watched.ran = None
         elif counts:
-            counts = not watched.is_starved(now)
+            counts = not watched.is_starved()
         self._do(watched, watched.pulse.beat(now, heard=heard, counts=counts))
 
     def _do(self, watched: _Watched, acts: list[Act]) -> None:

@@ -11,18 +11,18 @@ at once. Whatever comes from it counts as an answer, for nothing comes from a lo
 still; a worker that floods us with mail is not stuck, though its answer lies behind all of that.
 
 A question that two beats in a row find unanswered means *stuck*. Seen from the worker: who stands
-still for less than two thirds of a heartbeat is never reported, who does for more than one always.
-It is reported once, until something is heard again. ``hung_after`` seconds after the question it is
-killed, if that was asked for.
+still for more than a heartbeat is reported, who does for less than two thirds of one is not (less
+than half, if the beat of the question was held late). It is reported once, until something is heard
+again. ``hung_after`` seconds after the question it is killed, if that was asked for.
 
 Silence proves nothing when we could not hear, or it could not speak:
 
 - *We were late.* A beat that is held half a beat late counts for nothing: what kept us from it, a
   suspended machine or a task of ours that blocks, may have kept the worker from answering, or us
   from reading. But the next one counts, so that a primary that is always late still finds out.
-- *It had no processor.* A beat counts for nothing either when the worker's main thread has spent
-  more than half of the time since the first unanswered one in the queue for a processor, and hardly
-  ran: on an overloaded machine that is no fault of its loop.
+- *It had no processor.* A beat counts for nothing either when the worker's main thread could run
+  and has hardly run since the first unanswered one: it stands in the queue for a processor, which
+  on an overloaded machine is no fault of its loop.
 - *It is not our turn.* Before it is ready ``start_timeout`` has the time, after its GOODBYE the
   ladder. In between, a worker that was told to stop is asked as any other: it drains, and for that
   its loop runs.
@@ -163,12 +163,11 @@ class Pulse:
         return 0.0 if self.asked_at is None else now - self.asked_at
 
 
-def is_starved(ran: float, waited: float, seconds: float) -> bool:
-    """Whether a thread had no processor to answer with.
+def is_starved(ran: float, *, can_run: bool) -> bool:
+    """Whether a thread has had no processor to answer with.
 
     Args:
         ran: seconds that it ran.
-        waited: seconds that it stood in the queue for a processor.
-        seconds: that passed.
+        can_run: whether it runs just now, or would if it had a processor.
     """
-    return ran < _HARDLY and waited > seconds / 2
+    return can_run and ran < _HARDLY

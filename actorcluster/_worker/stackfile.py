@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import fcntl
 import os
 import signal
 import sys
@@ -41,7 +40,7 @@ import trio
 from .process import Process, above_stdio
 from .stack import Look, read_stack
 
-__all__ = ["SIGNAL", "look_into", "offer_stack", "processor_time"]
+__all__ = ["SIGNAL", "can_run", "look_into", "offer_stack", "processor_time"]
 
 #: 46 where the C library keeps two for itself, as on nearly every Linux.
 SIGNAL: Final = signal.SIGRTMIN + 12 if sys.platform == "linux" else 0
@@ -70,7 +69,6 @@ def offer_stack() -> None:
         if fd < _STDIO:  # this process runs without some of its standard streams
             low, fd = fd, above_stdio(fd)
             os.close(low)
-        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)  # the primary empties it
         faulthandler.register(SIGNAL, file=fd, all_threads=True, chain=False)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
 
@@ -92,22 +90,31 @@ class _Question(NamedTuple):
     Attributes:
         process: it is about.
         fd: of the file in which the answer comes.
+        begin: where it begins there.
         blocking: threads that block the signal always, by number.
     """
 
     process: Process
     fd: int
+    begin: int
     blocking: frozenset[str]
 
 
-def processor_time(pid: int) -> tuple[float, float] | None:
-    """Seconds that the main thread of a process ran, and waited for a processor; None: unknown."""
+def processor_time(pid: int) -> float | None:
+    """Seconds that the main thread of a process ran; None: nobody knows."""
     try:
         with open(f"/proc/{pid}/schedstat") as file:
-            ran, waited, *_ = map(int, file.read().split())
-    except (OSError, ValueError):
+            return int(file.read().split()[0]) * _NANO
+    except (OSError, ValueError, IndexError):
         return None
-    return ran * _NANO, waited * _NANO
+
+
+def can_run(pid: int) -> bool:
+    """Whether the main thread of a process runs, or would if it had a processor."""
+    try:
+        return _status(f"/proc/{pid}").state == "R"
+    except OSError:
+        return False
 
 
 async def look_into(process: Process) -> Look:
@@ -139,8 +146,8 @@ async def _look_into(process: Process) -> Look:
     try:
         if not status.is_caught:
             return Look(no_stack=f"it does not listen to signal {SIGNAL}")
-        question = _Question(process, fd, _blocking(process.pid))
-        os.ftruncate(fd, 0)
+        question = _Question(process, fd, os.fstat(fd).st_size, _blocking(process.pid))
+        os.ftruncate(fd, 0)  # it goes on where it was, and what was before takes no memory
         if not process.send_signal(SIGNAL):
             return Look(no_stack="it has ended")
         look = _brief_answer(question)
@@ -163,7 +170,7 @@ def _brief_answer(question: _Question) -> Look | None:
 
 def _answer(question: _Question) -> Look | None:
     """What it wrote, if that is there now."""
-    process, fd, blocking = question
+    process, fd, begin, blocking = question
     has_ended = process.poll() is not None
     if not has_ended:
         try:
@@ -172,7 +179,7 @@ def _answer(question: _Question) -> Look | None:
                 return None
         except FileNotFoundError:
             return None  # it ends just now
-    stack = read_stack(os.pread(fd, _MOST, 0).decode("ascii", "replace"))
+    stack = read_stack(os.pread(fd, _MOST, begin).decode("ascii", "replace"))
     if stack is None:
         return Look(no_stack="it has ended" if has_ended else "its main thread is not among them")
     return Look(stack=stack)

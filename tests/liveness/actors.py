@@ -139,3 +139,11 @@ async def computes(actor: Actor) -> None:
         while time.monotonic() < until:
             pass
         await trio.lowlevel.checkpoint()
+
+
+async def unimportant(_: Actor, processor: int) -> None:
+    """Do nothing, and run only when nobody else wants that processor."""
+    for task in map(int, os.listdir("/proc/self/task")):
+        os.sched_setaffinity(task, {processor})
+        os.sched_setscheduler(task, os.SCHED_IDLE, os.sched_param(0))
+    await trio.sleep_forever()

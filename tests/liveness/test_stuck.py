@@ -99,7 +99,7 @@ async def test_where_it_stands(scene: Scene, way: str, method: str) -> None:
     assert ("", False) == (hung.no_stack, hung.stopped)
     assert f'File "{hung.file}", line {hung.line} in {way}' in hung.stack
     assert "in still" in hung.stack
-    assert 2 / 3 * HEARTBEAT * 0.9 <= hung.seconds
+    assert HEARTBEAT / 2 <= hung.seconds
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -127,7 +127,7 @@ async def test_seven_seconds_with_the_usual_heartbeat(scene: Scene) -> None:
     await worker.send(["sleeps", 7])
     hung = await scene.next(events.Hung)
     assert place_of("sleeps") == place(hung)
-    assert 3.0 <= hung.seconds
+    assert 2.5 <= hung.seconds
     assert "still there" == await worker.ask("still there")
 
 
@@ -273,12 +273,11 @@ async def test_asks_that_are_given_up_are_no_sign_of_life(scene: Scene) -> None:
     """What we do on our side of the channel is nothing that the worker says."""
     worker = await scene.fork(hung_after=0.6)
     await worker.send(["spins"])
-    with pytest.raises(PeerClosed) as caught:
+    with pytest.raises(PeerClosed):
         while True:
             with trio.move_on_after(0.02):
                 await worker.ask("are you there?")
-    assert caught.value.status is not None
-    assert "hung" == caught.value.status.reason
+    assert "hung" == (await worker.wait()).reason
 
 
 # ---- workers of others ------------------------------------------------------------------------

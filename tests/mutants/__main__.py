@@ -15,10 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.mutants import supervision
+from tests.mutants import liveness, supervision
 from tests.mutants.mutant import Mutant, run_all, run_tests
 
-AREAS: dict[str, Sequence[Mutant]] = {"supervision": supervision.MUTANTS}
+AREAS: dict[str, Sequence[Mutant]] = {
+    "liveness": liveness.MUTANTS,
+    "supervision": supervision.MUTANTS,
+}
 
 
 def main(arguments: list[str]) -> int:
