@@ -144,14 +144,14 @@ class ReceiveWindow:
 
         Returns:
             True when a CREDIT is due at once: a quarter of the window has come together, or
-            everything is empty and a sixteenth has, so that a sender of large messages need not
-            wait for the timer.
+            everything is empty and the message alone had a sixteenth, so that a sender of large
+            messages need not wait for the timer.
         """
         owed = self.owed = self.owed + charge
         size = self.size
         if owed < self.silent:
             return False
-        return owed * 4 >= size or self.available + owed == size
+        return owed * 4 >= size or (charge * 16 >= size and self.available + owed == size)
 
     @property
     def silent(self) -> int:

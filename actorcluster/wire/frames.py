@@ -214,7 +214,7 @@ class FrameReader:
         if len(begun) == self._need:
             self._begun = bytearray()  # a new one: tracebacks and views may still hold the other
             self._need = 0
-            self._frames.append(decode_frame(self._values, begun))
+            self._add(decode_frame(self._values, begun))
         return view[missing:]
 
     def _read(self, view: memoryview) -> None:
@@ -280,8 +280,19 @@ class FrameReader:
                     return
                 self._unpacker = self._values.unpacker(_RUN)  # the old one has lost its way
             end = start + HEADER_SIZE + _length_at(view, start)
-            self._frames.append(decode_frame(self._values, view[start:end]))
+            self._add(decode_frame(self._values, view[start:end]))
             start = end
+
+    def _add(self, frame: Frame) -> None:
+        """Append a frame that was decoded by itself."""
+        frames = self._frames
+        if self._plain is None or not _is_plain(frame):
+            frames.append(frame)
+        elif frames and type(frames[-1]) is PlainTells:
+            frames[-1].bodies.append(frame.payload)
+            frames[-1].lengths.append(frame.length)
+        else:
+            frames.append(PlainTells([frame.payload], [frame.length]))
 
     def _decode_good(self, view: memoryview, start: int, stop: int) -> int:
         """Append the frames of a run up to the first that is not all well.
@@ -333,6 +344,15 @@ class FrameReader:
         except UNPACK_ERRORS:
             pass  # whatever it is, `decode_frame` finds it again
         return start
+
+
+def _is_plain(frame: Frame) -> bool:
+    """Whether it is a plain message, and all is well."""
+    return (
+        frame.envelope == _PLAIN
+        and frame.kind << 24 == _TELL_WORD
+        and not (frame.flags or frame.nfds or frame.channel or frame.error)
+    )
 
 
 def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:

@@ -159,6 +159,10 @@ class Outbox:
         else:
             self._queue.append(encode_frame(kind, channel, envelope, payload))
 
+    def put_whole(self, kind: int, envelope: bytes, payload: bytes | memoryview) -> None:
+        """Queue a message without handles that goes in one frame, its payload uncopied."""
+        self._queue.append(Outgoing(kind, 0, envelope, memoryview(payload), (), large=False))
+
     def put_final(self, frame: bytes) -> None:
         """Queue a frame that goes after all others, which no longer wait for anything."""
         self._final.append(frame)

@@ -34,8 +34,9 @@ _TELL: Final = int(Kind.TELL)
 _CALL: Final = int(Kind.CALL)
 _REPLY: Final = int(Kind.REPLY)
 _LONGEST_NAME: Final = 1024
-#: The envelope of a message from main actor to main actor.
+#: The envelope of a message from main actor to main actor, and its bytes.
 _PLAIN: Final = [None]
+_ENVELOPE: Final = 2
 #: The same with a meta map, up to that.
 _PLAIN_WITH_META: Final = [None, None, None]
 #: The first two elements of such an envelope.
@@ -50,7 +51,7 @@ class Receiving(Sending):
     def _on_tells(self, run: PlainTells) -> bool:
         """Take a run of plain messages; False, and nothing done, if not all of them can be."""
         longest = max(run.lengths)
-        if longest > self._plain_length:
+        if longest - _ENVELOPE > self.limits["max_message"]:
             return False
         charges = self._inbound_window.take_all(run.lengths, longest)
         if charges is None:

@@ -105,7 +105,7 @@ class Sending(Flow):
         return len(self._calls) < self.peer_limits["max_calls"]
 
     def tell(self, body: Any) -> int | Encoded:
-        """Queue a message the short way: plain, small, and there is room.
+        """Queue a message the short way: plain, in one frame, and there is room.
 
         Returns:
             its size in bytes; or, if that is not possible, the encoded body: nothing was done.
@@ -124,13 +124,16 @@ class Sending(Flow):
             room = window.available - length - HEADER_SIZE
         if (
             room < 0
-            or length > self._largest_plain
+            or length > self._largest_whole
             or values.found
             or _TELL not in self._machine.sendable
         ):
             return self._long_way(payload)
         window.available = room
-        self._outbox.put(head + payload)
+        if length > self._largest_plain:
+            self._outbox.put_whole(_TELL, _PLAIN, payload)
+        else:
+            self._outbox.put(head + payload)
         self._deliveries.sent += 1
         return length
 

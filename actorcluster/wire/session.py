@@ -105,8 +105,8 @@ class Session:
         self._machine = StateMachine(role)
         #: the longest body that the peer takes.
         self._largest_body = 0
-        #: the longest message, envelope included, that goes the short way.
-        self._largest_plain = 0
+        #: the longest message, envelope included, that goes the short way: copied, not copied.
+        self._largest_plain = self._largest_whole = 0
         self._values = Values(handles=handles, refs=refs, max_depth=self.limits["max_depth"])
         self._reader = FrameReader(self._values, max_frame=self.limits["max_frame"], gather=gather)
         self._packer = msgpack.Packer()
@@ -183,6 +183,7 @@ class Session:
         self._largest_body = largest if can_fragment else min(largest, max_frame // ENVELOPE_SHARE)
         self._largest_plain = min(self._largest_body, SMALL)
         self._outbox.fragment_size = min(max_frame, FRAGMENT_SIZE) if can_fragment else max_frame
+        self._largest_whole = min(self._largest_body, self._outbox.fragment_size)
         self._outbox.max_partial = self.peer_limits["max_partial"]
         acknowledged = Capability.HANDLE_ACK in self.capabilities
         self._outbox.fds_in_flight = self.peer_limits["fds_in_flight"] if acknowledged else None
