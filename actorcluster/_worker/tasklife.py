@@ -437,7 +437,10 @@ class TaskLife(Peer):
         assert self._task is not None
         frames = [one for one in self._task.iter_await_frames() if not _is_ours(one[0])]
         stack = traceback.StackSummary.extract(iter(frames))
-        short = f"{stack[-1].filename}:{stack[-1].lineno}" if stack else "an unknown place"
+        last = next((one for one in reversed(frames) if not _is_trios(one[0])), None)
+        short = "an unknown place"
+        if last is not None:
+            short = f"{last[0].f_code.co_filename}:{last[1]}"
         return short, "Stack (most recent call last):\n" + "".join(stack.format())
 
     def _came_back(self, error: BaseException | None) -> None:
@@ -473,6 +476,10 @@ def _differ(before: Context, after: Context) -> bool:
 
 def _is_ours(frame: Any) -> bool:
     return bool(frame.f_code.co_filename == __file__)
+
+
+def _is_trios(frame: Any) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("trio.")
 
 
 def _is_only(error: BaseException, kind: type[BaseException]) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
 from actorcluster import Child, Pool, events
 from tests.e2e.supervised import AT_ONCE, Scene, comes, dies, run_tree, stops
 from tests.e2e.test_supervision import FATES, FOLLOWS, INCARNATION, STRATEGIES
 from tests.tasks import actors
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 #: What `b` is told, and the reason of its end; in the order of `FATES`.
 ENDS = {
@@ -43,7 +42,9 @@ async def ends(scene: Scene, name: str, how: str) -> Any:
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("restart", FATES)
 @pytest.mark.parametrize("strategy", STRATEGIES)
-async def test_one_of_three_ends(strategy: str, restart: str, end: str) -> None:
+async def test_one_of_three_ends(
+    strategy: str, restart: str, end: str, autojump_clock: trio.abc.Clock
+) -> None:
     """From the end of `b` to the end of the block, line by line."""
     fate = FATES[restart][list(ENDS).index(end)]
     failing = [2] if end.endswith("fails") else []
@@ -84,7 +85,11 @@ async def test_one_of_three_ends(strategy: str, restart: str, end: str) -> None:
     ],
 )
 async def test_how_it_ended(
-    how: str, reason: str, code: int | None, in_words: str, caplog: pytest.LogCaptureFixture
+    how: str,
+    reason: str,
+    code: int | None,
+    in_words: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The siblings, and the primary, notice nothing, whatever it is."""
     async with run_tree([puppet("a"), puppet("b", restart="temporary"), puppet("c")]) as scene:
@@ -99,7 +104,7 @@ async def test_how_it_ended(
     assert ("a text" in caplog.text) is (how == "exit text")
 
 
-async def test_its_traceback_and_report() -> None:
+async def test_its_traceback_and_report(autojump_clock: trio.abc.Clock) -> None:
     """Written down when somebody reads it, of this life and not of the next one."""
     async with run_tree([puppet("a"), puppet("b")]) as scene:
         first = await ends(scene, "b", "raise")
@@ -132,7 +137,7 @@ async def test_its_traceback_and_report() -> None:
     assert status is exits[0].status
 
 
-async def test_a_pool_of_tasks() -> None:
+async def test_a_pool_of_tasks(autojump_clock: trio.abc.Clock) -> None:
     pool = Pool("p", actors.puppet, count=3, run="task", ready="called", backoff=AT_ONCE)
     async with run_tree([pool]) as scene:
         assert ["p.1", "p.2", "p.3"] == [
@@ -144,7 +149,7 @@ async def test_a_pool_of_tasks() -> None:
     assert ["restart p.2 1", *comes("p.2")] == scene.lines[2:5]
 
 
-async def test_one_that_is_never_ready() -> None:
+async def test_one_that_is_never_ready(autojump_clock: trio.abc.Clock) -> None:
     """It is cancelled then; that a restart fails for it is counted as any other."""
     child = puppet("b", start_timeout=3, args=[[], [2]])
     async with run_tree([child]) as scene:
@@ -162,7 +167,9 @@ async def test_one_that_is_never_ready() -> None:
         (actors.leaves_a_scope, float("inf")),
     ],
 )
-async def test_a_life_finds_nothing_of_the_one_before(main: Any, found: Any) -> None:
+async def test_a_life_finds_nothing_of_the_one_before(
+    main: Any, found: Any, autojump_clock: trio.abc.Clock
+) -> None:
     child = Child("b", main, run="task", backoff=AT_ONCE)
     async with run_tree([child], max_restarts=3, on_exhausted="park") as scene:
         assert [found] * 4 == [(await scene.primary.mailbox.receive()).body for _ in range(4)]
@@ -170,7 +177,9 @@ async def test_a_life_finds_nothing_of_the_one_before(main: Any, found: Any) -> 
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_nursery_that_is_left_open(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_nursery_that_is_left_open(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.abc.Clock
+) -> None:
     """It goes with its generator; neither the next life nor anybody else is concerned."""
     child = Child("b", actors.leaves_a_nursery, run="task", backoff=AT_ONCE)
     async with run_tree([puppet("a"), child], max_restarts=2, on_exhausted="park") as scene:
