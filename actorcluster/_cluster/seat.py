@@ -5,6 +5,7 @@ Runs in: primary
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final
 
@@ -86,14 +87,29 @@ class Seat:
         self._tree = tree
         self.place = place
         self.role: Role = "present"
-        self.worker: Worker
         self.life: Peer
-        #: what has happened first of each kind: the event, or its fields if nobody wanted it.
-        self._history: dict[type[events.Event], events.Event | dict[str, Any]] = {}
+        self._worker: Worker | None = None
+        self._past: weakref.ref[Worker] | None = None
+        #: the fields of what has happened first of each kind. Events would hold the worker, and
+        #: that this: most lives are over without the collector's help.
+        self._history: dict[type[events.Event], dict[str, Any]] = {}
 
     def is_in(self, hub: EventHub) -> bool:
         """Whether it is a seat of the primary with that hub."""
         return hub is self._hub
+
+    @property
+    def worker(self) -> Worker:
+        """Whose seat it is; whoever asks for one that is over has it at hand."""
+        worker = self._worker
+        if worker is None and self._past is not None:
+            worker = self._past()
+        assert worker is not None
+        return worker
+
+    @worker.setter
+    def worker(self, worker: Worker) -> None:
+        self._worker = worker
 
     @property
     def relay(self) -> Relay:
@@ -113,13 +129,12 @@ class Seat:
         """Remember what happens, and tell; an event is only made if somebody wants it."""
         hub = self._hub
         wanted = hub.wanted[kind] if kind in hub.wanted else hub.who_wants(kind)
+        if kind not in self._history:
+            self._history[kind] = more
         if wanted:
             event = kind(worker=self.worker, **more)
-            self._history.setdefault(kind, event)
             for subscription in wanted:
                 subscription.put(event)
-        elif kind not in self._history:
-            self._history[kind] = more
         if self._happened is not None:
             self.wake()
 
@@ -140,9 +155,7 @@ class Seat:
         found = next((one for one in self._history if issubclass(one, kind)), None)
         if found is None:
             return None
-        event = self._history[found]
-        if isinstance(event, dict):
-            event = self._history[found] = found(worker=self.worker, **event)
+        event = found(worker=self.worker, **self._history[found])
         assert isinstance(event, kind)
         return event
 
@@ -212,6 +225,8 @@ class Seat:
             self._tree.successor_ended(self.place, self.worker, status)
         else:
             self._tree.past_ended(self.place)
+        self._past = weakref.ref(self.worker)
+        self._worker = None  # which has this
 
     def failed(self, error: Exception) -> None:
         self.emit(events.Error, error=error)

@@ -179,6 +179,12 @@ class TaskLife(Peer):
             self._oversight.cancel()
         if self._result is not None:
             self._finish(self._result)
+            # What holds each other is left to the collector, which takes longer than a whole life.
+            del self._moments
+            self.sender = None
+            if self._actor is not None:
+                self._actor._home.actor = None
+                self._actor = None
 
     async def _run_main(self) -> BaseException | None:
         """Run main; returns what it raised."""
