@@ -29,6 +29,8 @@ from .watching import End, Watching
 __all__ = ["Names"]
 
 _ITSELF: Final = main_actor(0)
+_REMEMBERED: Final = 10_000
+"""Of so many names it is known how many lives they had, when nobody has them any more."""
 _DEFAULT_NAME = re.compile(r"worker-([1-9]\d{0,9})")
 
 
@@ -70,12 +72,21 @@ class Names(Home):
 
     def claim(self, name: str) -> tuple[int, int]:
         """Give a new worker its id and its incarnation."""
-        before = self._incarnations.get(name)
+        before = self._incarnations.pop(name, None)
         incarnation = (int(self._was_default(name)) if before is None else before) + 1
         if name != self._default():  # nobody else gets that as his default
             self._incarnations[name] = incarnation
+            self._forget_some()
         self._last_id += 1
         return self._last_id, incarnation
+
+    def _forget_some(self) -> None:
+        """Forget who has not been there for long; whoever still has a place is remembered."""
+        for _ in range(min(2, len(self._incarnations) - _REMEMBERED)):
+            name = next(iter(self._incarnations))
+            incarnation = self._incarnations.pop(name)
+            if name in self.tree.plan.places:
+                self._incarnations[name] = incarnation
 
     def add(self, seat: Seat) -> None:
         """A worker has its seat; its name it has from `appoint` on."""
