@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import connections, handles, kill, memory, oneway, roundtrip, start
+from benchmarks.measures import (
+    connections,
+    handles,
+    kill,
+    memory,
+    oneway,
+    restarts,
+    roundtrip,
+    start,
+)
 from benchmarks.model import Row, Scale
 
 __all__ = ["MEASURES", "rows"]
@@ -15,6 +24,7 @@ MEASURES = {
     "start": start,
     "memory": memory,
     "kill": kill,
+    "restarts": restarts,
 }
 """By name, in the order of the table."""
 
