@@ -9,6 +9,7 @@ needs at once, so it imports nothing but the standard library, and of that littl
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import signal
@@ -223,10 +224,10 @@ class Lifeline:
         self._disarmed, self._disarm = os.pipe2(os.O_CLOEXEC)
         self._primary = _pidfd_of_peer(channel_fd)
         self._lock = threading.Lock()
-        self._thread = threading.Thread(
-            target=self._watch, name="actorcluster lifeline", daemon=True
-        )
-        self._thread.start()
+        self._watching = threading.Lock()
+        self._watching.acquire()
+        # Not by `threading`: that waits until the thread has had a turn.
+        self._thread = _thread.start_new_thread(self._watch, ())
 
     def disarm(self) -> None:
         """Let this process live on. Any number of calls."""
@@ -235,13 +236,19 @@ class Lifeline:
                 return
             self._armed_by = None
         os.write(self._disarm, b"!")  # not by closing: a forked copy would hold it open
-        self._thread.join()
+        self._watching.acquire()  # it does no more now than to end
         os.close(self._disarm)
         os.close(self._disarmed)
         if self._primary >= 0:
             os.close(self._primary)
 
     def _watch(self) -> None:
+        try:
+            self._wait()
+        finally:
+            self._watching.release()
+
+    def _wait(self) -> None:
         poll = select.poll()
         poll.register(self._disarmed, select.POLLIN)
         poll.register(self._channel_fd, select.POLLRDHUP)

@@ -16,6 +16,7 @@ from actorcluster._worker.mailbox import Mailbox
 from actorcluster._worker.runtime import Runtime
 from actorcluster.wire import events
 from actorcluster.wire._generated import Reason
+from tests.worker.entries import wait_for_thread
 from tests.worker.lines import End, make_end
 
 Main = Callable[[Actor], Awaitable[object]]
@@ -97,3 +98,4 @@ async def hosted(
             nursery.cancel_scope.cancel()
             assert runtime._lifeline is not None
             runtime._lifeline.disarm()  # else it would end this very process
+            wait_for_thread(runtime._lifeline._thread, to_run=False)
