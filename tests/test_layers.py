@@ -48,6 +48,7 @@ ORDER = """
     _worker.ladder _worker.moments
     _worker.latch _worker.peer _worker.life
     _worker.worker
+    _worker.quota _worker.outgoing
     _worker.actorhome _worker.actor _worker.job _worker.tasklink
     _worker.taskhome _worker.tasklife
     _worker.runtime _worker.rehearsal _worker.draft _worker.__main__
@@ -90,6 +91,7 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_worker.exit",
     "_worker.oom",
     "_worker.settings",
+    "_worker.quota",
     "_worker.pulse",
     "_worker.stack",
     "_cluster.balance",

@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, final
 
 import attrs
@@ -120,7 +120,8 @@ class Relay:
     def __init__(self, life: Peer, directory: Directory) -> None:
         self.life = life
         self._directory = directory
-        self._calls: set[_Awaited] = set()
+        self._calls: set[_Awaited | _Room] = set()
+        self._lanes: dict[int | str, dict[_Passage | _Room, None]] = {}
         self._passed: deque[_Passed] = deque(maxlen=_REMEMBERED)
 
     def mail(self, event: TellReceived | CallReceived) -> None:
@@ -131,6 +132,10 @@ class Relay:
         if to in (PRIMARY, _HERE):
             deliver(event, life.channel, life.mailbox, life.sender)
             return
+        if isinstance(event, CallReceived) and event.meta.get("room") is True:
+            life.connection.arrived(event.number)
+            _Room(event, self).begin(self._lanes.get(to))
+            return
         try:
             target = self._directory.find(to)
         except NoSuchActor as exc:
@@ -139,12 +144,23 @@ class Relay:
             bounce(event, life.channel, ErrorCode.CONNECTION_LOST, str(exc))
         else:
             life.connection.arrived(event.number)
-            if not isinstance(event, CallReceived):
-                _Tell(event, self, self._directory, target).begin()
-            elif event.meta.get("find") is True:
-                _Find(event, self, self._directory, target).begin()
-            else:
-                _Call(event, self, self._directory, target).begin()
+            kind: Callable[..., _Passage] = _Tell
+            if isinstance(event, CallReceived):
+                kind = _Find if event.meta.get("find") is True else _Call
+            passage = kind(event, self, self._directory, target)
+            passage.begin()
+            if not passage.has_left:
+                self._lanes.setdefault(to, {})[passage] = None
+
+    def left(self, passage: _Passage | _Room, to: int | str) -> None:
+        """A message of this worker's is held no more; who has waited for that is told."""
+        lane = self._lanes.get(to, {})
+        lane.pop(passage, None)
+        while lane and isinstance(first := next(iter(lane)), _Room):
+            del lane[first]
+            first.settle()
+        if not lane:
+            self._lanes.pop(to, None)
 
     def remember(self, number: int, source: Peer, event: TellReceived) -> None:
         """A message of somebody else's was queued for this worker."""
@@ -160,18 +176,19 @@ class Relay:
                 return True
         return False
 
-    def begun(self, call: _Awaited) -> None:
+    def begun(self, call: _Awaited | _Room) -> None:
         """Others work on a call of this worker."""
         self._calls.add(call)
 
-    def ended(self, call: _Awaited) -> None:
+    def ended(self, call: _Awaited | _Room) -> None:
         """They do not any more."""
         self._calls.discard(call)
 
     def gone(self) -> None:
         """The worker is gone: nobody waits for what others do for it."""
         for call in list(self._calls):
-            call.withdraw()
+            if call in self._calls:  # the end of one may have been another's answer
+                call.withdraw()
 
 
 class _Passage:
@@ -193,6 +210,8 @@ class _Passage:
         self.ticket = next(_TICKETS)
         self._posting: Posting | None = None
         self._over = False
+        #: the primary holds it no more.
+        self.has_left = False
 
     @property
     def _target(self) -> Relay:
@@ -284,6 +303,8 @@ class _Passage:
         close_all(self._event.handles)
         self._event.body = None
         self._from.release(self._event.charge)
+        self.has_left = True
+        self._source.left(self, self._event.to)
 
     def _fail(self, error: Mapping[str, Any]) -> None:
         raise AssertionError("abstract")
@@ -393,6 +414,43 @@ class _Call(_Awaited):
                 self._fail(error_for(exc))
             close_all(answer.handles)  # those that the answer holds nowhere
             self._end()
+
+
+@final
+class _Room:
+    """The question whether all that its sender sent to an address before it has left."""
+
+    def __init__(self, event: CallReceived, source: Relay) -> None:
+        assert source.life.channel is not None
+        self._event: Any = event
+        self._source = source
+        self._from: Channel = source.life.channel
+
+    def begin(self, lane: dict[_Passage | _Room, None] | None) -> None:
+        """Answer, now or when the last in the lane has left."""
+        self._source.begun(self)
+        self._from.asked(self._event.channel, self)
+        if lane:
+            lane[self] = None
+        else:
+            self.settle()
+
+    def settle(self) -> None:
+        """It has."""
+        self._end()
+        self._from.reply(self._event.channel, None, None, keep_open=False)
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._source.left(self, self._event.to)
+        self._end()
+        error = {"code": str(ErrorCode.CANCELLED), "message": "withdrawn"}
+        self._from.pass_error(self._event.channel, error)
+
+    def _end(self) -> None:
+        close_all(self._event.handles)
+        self._from.release(self._event.charge)
+        self._source.ended(self)
 
 
 def error_for(exc: BaseException) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, final
 
 import trio
@@ -251,15 +251,15 @@ class Channel(Answering):
             PeerClosed, TypeError, MessageTooLarge, HandleError: see `Worker.send`.
         """
         if self._closed_with is not None or self._ended or self._waiters:
-            self._raise_if_closed()
+            self.raise_if_closed()
             return self.connection.encode(body)
         try:
             size = self.connection.tell(body)
         except Exception:
-            self._raise_if_closed()  # that counts for more
+            self.raise_if_closed()  # that counts for more
             raise
         if type(size) is not int:
-            self._raise_if_closed()
+            self.raise_if_closed()
             return size  # type: ignore[return-value]
         self._gathered += 1
         if size > _SMALL:
@@ -278,7 +278,7 @@ class Channel(Answering):
         encoded: Encoded | None,
     ) -> None:
         """Queue a message of any kind, as soon as there is room for it. No checkpoint before it."""
-        self._raise_if_closed()
+        self.raise_if_closed()
         waiting = self._tell_now(body, handle, keep_open, address, encoded)
         if waiting is not None:
             await self._wait_for_room(waiting, waiting.tell)
@@ -290,7 +290,7 @@ class Channel(Answering):
         self, body: Any, handle: Any = None, *, keep_open: bool = False, **address: Any
     ) -> None:
         """Queue a message if there is room for it now; see `Worker.send_nowait`."""
-        self._raise_if_closed()
+        self.raise_if_closed()
         if self._tell_now(body, handle, keep_open, address, None) is not None:
             raise trio.WouldBlock
 
@@ -310,25 +310,30 @@ class Channel(Answering):
         parcel = Parcel(
             self.connection, body, handle, keep_open=keep_open, address=address, encoded=encoded
         )
-        if self._waiters or not self._has_room(parcel):
-            return parcel
-        parcel.tell()
-        self._flush_tell(parcel.size)
-        return None
+        return None if self.tell_parcel(parcel) else parcel
 
-    def _flush_tell(self, size: int) -> None:
-        if size <= _SMALL:
-            self.flush_small()
-        else:
-            self.flush()
+    @_whole
+    def tell_parcel(self, parcel: Parcel) -> bool:
+        """Queue a message of an open channel, if it has room and nobody waits; tells whether."""
+        if self._waiters or not self._has_room(parcel):
+            return False
+        parcel.tell()
+        (self.flush_small if parcel.size <= _SMALL else self.flush)()
+        return True
 
     @_whole
     async def ask(
-        self, body: Any, handle: Any = None, *, keep_open: bool = False, **address: Any
+        self,
+        body: Any,
+        handle: Any = None,
+        *,
+        keep_open: bool = False,
+        put: Callable[[Parcel, Callable[[], Any]], Awaitable[None]] | None = None,
+        **address: Any,
     ) -> Any:
-        """Send a message and wait for its answer; see `Worker.ask`."""
+        """Send a message, queued by ``put`` or here, and wait for its answer; see `Worker.ask`."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._raise_if_closed()
+        self.raise_if_closed()
         deadline = trio.current_effective_deadline()
         question = _Asking(self)
         encoded = None
@@ -354,7 +359,9 @@ class Channel(Answering):
                 encoded=encoded,
             )
             commit = functools.partial(self._put_question, parcel, deadline, question)
-            if not self._waiters and self._has_room(parcel):
+            if put is not None:
+                await put(parcel, commit)
+            elif not self._waiters and self._has_room(parcel):
                 commit()
                 self.flush()
             else:  # in the reader's task, when there is room at last
@@ -406,7 +413,8 @@ class Channel(Answering):
             if self.connection.wants_to_send():
                 self.flush()
 
-    def _raise_if_closed(self) -> None:
+    def raise_if_closed(self) -> None:
+        """Raise `PeerClosed` if nothing more can be sent."""
         if self._closed_with is not None or self._ended or self.connection.state in _OVER:
             raise self._closed("it takes no more messages")
 
@@ -440,7 +448,7 @@ class Channel(Answering):
     def post(self, posting: Posting) -> None:
         """Queue a message of somebody else's, in its turn. Never waits; see `Posting`."""
         try:
-            self._raise_if_closed()
+            self.raise_if_closed()
         except PeerClosed as exc:
             posting.error = exc
             posting.wake()

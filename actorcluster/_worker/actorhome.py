@@ -6,13 +6,18 @@ Runs in: both
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Any, Final, Protocol
 
+import trio
+
 from .._link.channel import Channel
+from .._link.parcel import Parcel
 from ..errors import LocalProtocolError
 from ..wire._generated import Reason
 from ..wire.events import Down
 from .monitor import Monitor
+from .outgoing import Outgoing
 from .ref import Home, Ref, is_primary
 from .watches import Watches
 
@@ -43,6 +48,7 @@ class ActorHome(Home):
         self.channel: Channel
         self.actor: Resident | None = None
         self._known: set[int | str] = set()
+        self._lines: Outgoing | None = None
         self._watches: Watches | None = None
 
     # ---- the actor and its primary --------------------------------------------------------
@@ -75,22 +81,46 @@ class ActorHome(Home):
     # ---- refs -----------------------------------------------------------------------------
 
     async def send(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
-        to = _address(ref).get("to")
-        if to is not None and to not in self._known:
-            await self.channel.ask(None, to=to, meta={"find": True})
+        channel, to = self.channel, _address(ref)
+        if to is None:
+            await channel.send(body, handle, keep_open=keep_open)
+            return
+        outgoing = self._outgoing()
+        if to not in self._known:
+            put = functools.partial(outgoing.put, to)
+            await channel.ask(None, put=put, to=to, meta={"find": True})
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known.add(to)
-        await self.channel.send(body, handle, keep_open=keep_open, **_address(ref))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await outgoing.send(to, self._parcel(to, body, handle, keep_open))
 
     def send_nowait(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> None:
-        self.channel.send_nowait(body, handle, keep_open=keep_open, **_address(ref))
+        to = _address(ref)
+        if to is None:
+            self.channel.send_nowait(body, handle, keep_open=keep_open)
+        elif not self._outgoing().send_nowait(to, self._parcel(to, body, handle, keep_open)):
+            raise trio.WouldBlock
 
     async def ask(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> Any:
         actor = self.actor
         if actor is not None and actor._answers_to(ref.name if ref.aid is None else ref.aid):
             raise RuntimeError(f"{actor!r} asks itself: it cannot answer while it waits")
-        return await self.channel.ask(body, handle, keep_open=keep_open, **_address(ref))
+        to = _address(ref)
+        if to is None:
+            return await self.channel.ask(body, handle, keep_open=keep_open)
+        put = functools.partial(self._outgoing().put, to)
+        return await self.channel.ask(body, handle, keep_open=keep_open, put=put, to=to)
+
+    def _parcel(self, to: int | str, body: Any, handle: Any, keep_open: bool) -> Parcel:
+        self.channel.raise_if_closed()  # that counts for more than what is wrong with the body
+        address = {"to": to}
+        return Parcel(self.channel.connection, body, handle, keep_open=keep_open, address=address)
+
+    def _outgoing(self) -> Outgoing:
+        if self._lines is None:
+            self._lines = Outgoing(self.channel)
+        return self._lines
 
     def monitor(self, ref: Ref) -> Monitor:
         if self._watches is None:
@@ -112,7 +142,8 @@ class ActorHome(Home):
         self._known.discard(to)
 
 
-def _address(ref: Ref) -> dict[str, Any]:
+def _address(ref: Ref) -> int | str | None:
+    """What a message to it says; None for the primary."""
     if is_primary(ref):
-        return {}
-    return {"to": ref.name if ref.aid is None else ref.aid}
+        return None
+    return ref.name if ref.aid is None else ref.aid

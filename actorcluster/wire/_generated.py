@@ -712,6 +712,8 @@ REQUIREMENTS: dict[str, str] = {
     "AWP-MS-11": "The primary MUST answer a message to a name or id that it never gave with `no_such_actor`, to a worker that has ended with `connection_lost`, and to one that was told to stop with `stopping`; an UNDELIVERABLE that the worker answers MUST go back to the sender under the sender's own number.",
     "AWP-MS-12": "A message that the primary has taken to pass it on counts as put into a mailbox; its cost MUST NOT be returned before it was sent on or given up.",
     "AWP-MS-13": "A CALL to another worker with `find` true MUST NOT be passed on: the primary answers it with the aid that its `to` means, as soon as that actor takes messages, or with an error of AWP-MS-11.",
+    "AWP-MS-14": "A CALL to another worker with `room` true MUST NOT be passed on: the primary answers it with nil once every message that its sender sent to the same address before has been sent on or given up, whoever bears that address, and if anybody does.",
+    "AWP-MS-15": "A worker SHOULD NOT let its messages to one address, of which it does not know by AWP-MS-14 that they were sent on, cost more than half of the primary's `window`, but for a single one that costs more.",
     "AWP-CA-1": "The callee MUST end a call with exactly one REPLY or ERROR, also after CANCEL; after CANCEL normally with ERROR `cancelled`.",
     "AWP-CA-2": "After CANCEL the caller MUST keep the channel open until the REPLY or ERROR arrives, which it then drops, closing its descriptors.",
     "AWP-CA-3": "A CALL beyond the callee's `max_calls`, or in a state that refuses it, MUST be answered with ERROR `refused`, which promises that nothing of it was executed.",
