@@ -11,7 +11,10 @@ there is room, or it waits in the queue in which everybody waits who sends to th
 messages from one worker to another keep their order, and nobody waits for anybody else's target.
 
 Memory is bounded, because a message holds its sender's credit until it was queued onward. A sender
-that floods a target which does not read ends up waiting, as if it had sent to it directly.
+that floods a target which does not read ends up waiting, as if it had sent to it directly; workers
+of ours wait before that, so that they have credit left for others. They ask how far their mail to
+an address has come (``room``, AWP-MS-14): what is still held of it, and such questions behind it,
+stand in a lane for each address, in order.
 
 A call that is passed on is a call of the primary's to the target. Its answer goes back as the
 answer to the sender's call, an error with the primary added to its ``path``. When the sender gives

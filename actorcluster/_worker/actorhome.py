@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -15,11 +15,13 @@ from .._link.channel import Channel
 from .._link.parcel import Parcel
 from ..errors import LocalProtocolError
 from ..wire._generated import Reason
-from ..wire.events import Down
-from .monitor import Monitor
-from .outgoing import Outgoing
 from .ref import Home, Ref, is_primary
-from .watches import Watches
+
+if TYPE_CHECKING:
+    from ..wire.events import Down
+    from .monitor import Monitor
+    from .outgoing import Outgoing
+    from .watches import Watches
 
 __all__ = ["ActorHome"]
 
@@ -119,11 +121,15 @@ class ActorHome(Home):
 
     def _outgoing(self) -> Outgoing:
         if self._lines is None:
+            from .outgoing import Outgoing  # noqa: PLC0415  (many workers need none)
+
             self._lines = Outgoing(self.channel)
         return self._lines
 
     def monitor(self, ref: Ref) -> Monitor:
         if self._watches is None:
+            from .watches import Watches  # noqa: PLC0415  (many workers need none)
+
             self._watches = Watches(self)
         return self._watches.monitor(ref)
 

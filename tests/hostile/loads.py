@@ -96,6 +96,15 @@ def flood_asks(it: Speaker) -> None:
         it.say(*itertools.islice(calls, 1000))
 
 
+@fault("floods: CALL with room")
+def flood_questions(it: Speaker) -> None:
+    """About mail that never was; each is answered at once."""
+    meta = [None, None, {"room": True}]
+    calls = (frame(CALL, ["innocent", *meta], 1, channel=1 + 2 * n) for n in itertools.count())
+    for _ in range(20) if it.state == "closing" else itertools.count():
+        it.say(*itertools.islice(calls, 1000))
+
+
 @fault("floods: LISTEN")
 def flood_listens(it: Speaker) -> None:
     """For what cannot be bound."""

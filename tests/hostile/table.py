@@ -140,6 +140,7 @@ _BY_STATE: Final[dict[str, tuple[Outcome, Outcome, Outcome, Outcome, Outcome]]] 
     "floods: CALL to nobody":  (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: CALL to the primary": (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: CALL that is answered": (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
+    "floods: CALL with room":  (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: LISTEN":          (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: MONITOR":         (STATE, STATE, MONITORS, MONITORS, CLOSING),
     "floods: MONITOR of nobody": (STATE, STATE, DOWNS, DOWNS, CLOSING),
