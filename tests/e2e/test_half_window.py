@@ -45,7 +45,8 @@ def held(scene: Scene) -> int:
     """What the primary holds of the flooder's window."""
     seat = scene.primary._names.seat_named("f")
     assert seat is not None
-    return WINDOW - seat.life.connection.inbound_window.available
+    window = seat.life.connection.inbound_window
+    return WINDOW - window.available - window.owed
 
 
 async def says(scene: Scene, how: str, to: str, body: Any) -> Any:
