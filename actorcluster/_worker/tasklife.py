@@ -196,7 +196,7 @@ class TaskLife(Peer):
         actor = self._actor = Actor(home, self.worker_id, self.options.name, self._incarnation)
         set_own_actor(actor)
         context = copy_context()
-        self._come_online()
+        self._come_online(actor)
         try:
             with actor.scope:
                 await _call(main, actor, args)
@@ -206,7 +206,7 @@ class TaskLife(Peer):
             self.left_traces = _differ(context, copy_context())
         return None
 
-    def _come_online(self) -> None:
+    def _come_online(self, actor: Actor) -> None:
         self.state = "online"
         self._set_sendable()
         self._moments.online()
@@ -214,7 +214,7 @@ class TaskLife(Peer):
             self.set_ready()
         elif self.options.start_timeout < math.inf:
             self._deadline = trio.current_time() + self.options.start_timeout
-            self._oversee()
+            self._oversee(actor)
 
     def _judge(self, error: BaseException | None, *, was_cancelled: bool) -> ExitStatus:
         if error is not None and _is_only(error, trio.Cancelled):  # of all that runs here
@@ -345,7 +345,7 @@ class TaskLife(Peer):
             self._link.ours.flush()
         if is_first and self._has_nothing_to_drain(actor):
             actor.scope.cancel()
-        self._oversee()
+        self._oversee(actor)
 
     def _has_nothing_to_drain(self, actor: Actor) -> bool:
         """Whether it cannot even notice that it is to drain."""
@@ -380,18 +380,19 @@ class TaskLife(Peer):
             self._condemn()
 
     def _condemn(self) -> None:
-        if self._actor is not None:
-            self._actor.scope.cancel()
+        actor = self._actor
+        if actor is not None:
+            actor.scope.cancel()
             self._look_again()
-            self._oversee()
+            self._oversee(actor)
 
     # ---- seeing it end --------------------------------------------------------------------
 
-    def _oversee(self) -> None:
+    def _oversee(self, actor: Actor) -> None:
         """Have the overseer there."""
         if self._oversight is None:
             self._oversight = trio.CancelScope()
-            self._host.nursery.start_soon(self._see_it_end, self._oversight)
+            self._host.nursery.start_soon(self._see_it_end, actor, self._oversight)
 
     def _look_again(self) -> None:
         """Something has changed that the overseer should know."""
@@ -399,9 +400,7 @@ class TaskLife(Peer):
             self._patience.cancel()
 
     @trio.lowlevel.enable_ki_protection
-    async def _see_it_end(self, oversight: trio.CancelScope) -> None:
-        actor = self._actor
-        assert actor is not None
+    async def _see_it_end(self, actor: Actor, oversight: trio.CancelScope) -> None:
         with oversight:
             while not actor.scope.cancel_called:
                 self._patience = trio.CancelScope(deadline=self._deadline)
