@@ -31,6 +31,10 @@ MINIMUM_SIZE: Final = 256
 #: which can be many times those that came. No peer keeps so many open that do not fit.
 _MAX_WEIGHT: Final = 8 * 1024 * 1024
 _BASE_WEIGHT: Final = 512
+#: Shorter pieces are put together as they come.
+_LEAST_APART: Final = 16 * 1024
+#: So are all pieces of a longer message.
+_MOST_APART: Final = 4 * 1024 * 1024
 _OBJECT_WEIGHT: Final = 64
 
 
@@ -47,7 +51,7 @@ class Partial:
         fds: those, or none when they were lost.
         weight: of its envelope, see `Reassembly`.
         fault: error code of what is wrong with it, and a text; None while all is well.
-        data: the pieces so far, unless there is a fault.
+        pieces: what came so far, unless there is a fault; some of it already put together.
         held: what it counts for in `Reassembly.held`.
         size: bytes of the pieces so far, faulty ones included.
     """
@@ -60,9 +64,33 @@ class Partial:
     fds: list[int]
     weight: int = 0
     fault: tuple[ErrorCode, str] | None = None
-    data: bytearray = attrs.Factory(bytearray)
+    pieces: list[bytes | bytearray | memoryview] = attrs.Factory(list)
     held: int = 0
     size: int = 0
+
+    @property
+    def data(self) -> bytes | bytearray | memoryview:
+        """The pieces in one; they are kept so from then on."""
+        if len(self.pieces) != 1:
+            self.pieces = [b"".join(self.pieces)]
+        return self.pieces[0]
+
+    def append(self, piece: bytes | memoryview) -> None:
+        """Keep one more piece, which belongs to us.
+
+        Large ones wait as they are, to be copied once, while a second copy of all is no great
+        matter; small ones would take many times their size in memory.
+        """
+        pieces = self.pieces
+        if self.size > _MOST_APART:
+            if len(pieces) != 1 or type(pieces[0]) is not bytearray:
+                pieces[:] = [bytearray().join(pieces)]
+        elif len(piece) >= _LEAST_APART:
+            pieces.append(piece)
+            return
+        if not pieces or type(pieces[-1]) is not bytearray:
+            pieces.append(bytearray())
+        pieces[-1] += piece  # type: ignore[operator]
 
     @property
     def envelope_cost(self) -> int:
@@ -150,7 +178,7 @@ class Reassembly:
             self.spoil(partial, ErrorCode.TOO_LARGE, f"over max_message ({self.max_message})")
         self._hold(partial, len(piece))
         if partial.fault is None:
-            partial.data += piece
+            partial.append(piece)
 
     def _hold(self, partial: Partial, size: int) -> None:
         """Make room for more of a message, unless it is spoilt; it may be, for lack of room."""
@@ -164,7 +192,7 @@ class Reassembly:
         """Note what is wrong with a message and free its memory. The first fault counts."""
         if partial.fault is None:
             partial.fault = (code, text)
-            partial.data = bytearray()
+            partial.pieces.clear()
             self.held -= partial.held
             partial.held = 0
 

@@ -103,8 +103,7 @@ class Frame:
         channel: 0 for the connection.
         length: bytes of envelope and payload, as in the header.
         envelope: decoded.
-        payload: decoded, with `HandleIndex` below `nfds`; with FLAG_FRAG the piece's bytes, which
-            may be a view of what was fed.
+        payload: decoded, with `HandleIndex` below `nfds`; with FLAG_FRAG the piece's bytes.
         body: for PING and PONG envelope and payload as they came; else None.
         error: None, or why the message is a ``bad_payload``. Then `payload` is None, and so is
             `envelope` if the fault lies there.
@@ -358,6 +357,8 @@ def _is_plain(frame: Frame) -> bool:
 def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
     """Decode one complete frame by itself; its header must be a good one.
 
+    A view is copied from, anything else may live on in the frame.
+
     Raises:
         RemoteProtocolError: AWP-FR-3, envelope and payload do not end where the header says.
     """
@@ -381,13 +382,15 @@ def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
     return frame
 
 
-def _piece_in(data: bytes | bytearray | memoryview) -> memoryview | None:
-    """The payload of a fragment like nearly all are, uncopied: nil and a large bin."""
+def _piece_in(data: bytes | bytearray | memoryview) -> bytes | memoryview | None:
+    """The payload of a fragment like nearly all are: nil and a large bin."""
     if len(data) < HEADER_SIZE + len(_BIN32) + 4 or data[HEADER_SIZE : HEADER_SIZE + 2] != _BIN32:
         return None
     piece = memoryview(data)[HEADER_SIZE + len(_BIN32) + 4 :]
     (size,) = _U32.unpack_from(data, HEADER_SIZE + len(_BIN32))
-    return piece if size == len(piece) else None
+    if size != len(piece):
+        return None
+    return bytes(piece) if isinstance(data, memoryview) else piece
 
 
 def _is_sound(values: Values, word: int, envelope: Any, payload: Any) -> bool:

@@ -43,6 +43,29 @@ def test_the_length_is_that_of_the_message_in_one_frame(size: int) -> None:
     assert 0 == reassembly.held == len(reassembly)
 
 
+def test_small_pieces_are_put_together_as_they_come() -> None:
+    """Each by itself would take many times its size."""
+    reassembly = Reassembly(max_message=1 << 20, max_partial=1 << 20)
+    sizes = [1] * 20 + [20_000, 20_000] + [2] * 20
+    for size in sizes:
+        assert feed(reassembly, fragment(bytes([size % 251]) * size, more=True)) is None
+    partial = reassembly.get(2)
+    assert partial is not None
+    assert [20, 20_000, 20_000, 40] == list(map(len, partial.pieces))
+    assert b"".join(bytes([size % 251]) * size for size in sizes) == partial.data
+
+
+def test_a_long_message_is_put_together_as_it_comes() -> None:
+    """Its pieces and what they make would be there twice."""
+    reassembly = Reassembly(max_message=1 << 24, max_partial=1 << 24)
+    for number in range(20):
+        feed(reassembly, fragment(bytes([number]) * (1 << 18), more=True))
+    partial = reassembly.get(2)
+    assert partial is not None
+    assert [20 << 18] == list(map(len, partial.pieces))
+    assert b"".join(bytes([number]) * (1 << 18) for number in range(20)) == partial.data
+
+
 def test_one_fragment_may_be_all() -> None:
     message = feed(Reassembly(100, 65536), fragment(b"abc", more=False))
     assert message is not None
