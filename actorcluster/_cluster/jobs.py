@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, final
 import attrs
 
 from .places import Group, Place
-from .tree import Child, Pool
+from .tree import Child, Pool, Supervisor
 
 __all__ = [
     "Failure",
@@ -25,9 +25,9 @@ __all__ = [
     "Step",
     "count_of",
     "is_old",
-    "is_replaceable",
     "set_count",
     "units_of",
+    "why_no_new_code",
 ]
 
 
@@ -137,26 +137,30 @@ class Scale:
 Job: TypeAlias = Reload | Scale
 
 
-def is_replaceable(place: Place) -> bool:
-    """Whether a place may get a new life while its present one is well."""
-    return isinstance(place.spec, Child) and not place.is_temporary
+def why_no_new_code(place: Place) -> str | None:
+    """Say why a pool or child can get no new code; None: it can."""
+    spec = place.spec
+    if isinstance(spec, Supervisor):
+        return None
+    if spec.run == "task":
+        return f"{place.name!r} is a task of this process, which has its code"
+    if spec.restart == "temporary":
+        return f"{place.name!r} is temporary, it has one life"
+    return None
 
 
 def units_of(top: Place) -> Iterator[Place]:
     """Give the pools and children below a place that can be reloaded, in order of start."""
-    if not isinstance(top, Group):
-        if is_replaceable(top):
+    if isinstance(top.spec, (Child, Pool)):
+        if why_no_new_code(top) is None:
             yield top
-    elif isinstance(top.spec, Pool):
-        yield top
-    else:
+    elif isinstance(top, Group):
         for child in top.children.values():
             yield from units_of(child)
 
 
 def is_old(place: Place, job: Reload) -> bool:
-    if not is_replaceable(place):
-        return False
+    """Whether the present life of a place is one that a job is to replace."""
     if job.due is not None:
         return place.serial == job.serial
     return place.generation < job.generation

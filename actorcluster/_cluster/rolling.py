@@ -13,9 +13,9 @@ import trio
 from .._worker.exit import ExitStatus
 from .._worker.worker import Worker
 from ..errors import ReloadAborted
-from .jobs import Failure, Reload, Scale, is_replaceable, units_of
+from .jobs import Failure, Reload, Scale, units_of, why_no_new_code
 from .operations import TreeOperations, start_error
-from .places import Group, Place
+from .places import Group
 from .tree import Pool
 
 __all__ = ["RollingOperations"]
@@ -41,7 +41,8 @@ class RollingOperations(TreeOperations):
         then its place is started. Returns when all old ones are gone.
 
         One reload, recycling or change of size at a time; others wait for their turn. Temporary
-        children are left out: they have one life. One that crashes meanwhile comes back as ever.
+        children are left out, they have one life, and so are tasks, which have the code of this
+        process. One that crashes meanwhile comes back as ever.
 
         Args:
             name: of a child, pool or supervisor; None: the whole tree, forks included.
@@ -50,7 +51,7 @@ class RollingOperations(TreeOperations):
             ready_timeout: seconds for a new one to become ready, beside its own start_timeout.
 
         Raises:
-            TypeError, ValueError: an argument is wrong, or the child is temporary.
+            TypeError, ValueError: an argument is wrong, or the child is temporary or a task.
             NoSuchActor: there is no such place.
             ReloadAborted: a new one failed, or was not ready in time; what had been replaced until
                 then stays new, all others serve on. Nothing of that counts as a restart. A place
@@ -67,7 +68,8 @@ class RollingOperations(TreeOperations):
         _check_timeout(ready_timeout)
         root = self._tree.plan.root
         top = root if name is None else self._place(name)
-        _check_replaceable(top)
+        if (why_not := why_no_new_code(top)) is not None:
+            raise ValueError(why_not)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._raise_unless_up(root)
         job = Reload(
@@ -121,11 +123,6 @@ class RollingOperations(TreeOperations):
         if job.outcome == "closed":
             raise trio.ClosedResourceError(f"pool {name} was stopped")
         await trio.lowlevel.checkpoint_if_cancelled()
-
-
-def _check_replaceable(place: Place) -> None:
-    if not isinstance(place, Group) and not is_replaceable(place):
-        raise ValueError(f"{place.name!r} is temporary, it has one life")
 
 
 def _aborted(failure: Failure) -> ReloadAborted:

@@ -24,6 +24,14 @@ async def test_too_old() -> None:
     assert [*comes("a"), *stops("a")] * 2 == scene.lines[:10]
 
 
+async def test_a_task_that_is_too_old() -> None:
+    child = puppet("a", run="task", limits=Limits(max_age=0.2))
+    async with run_tree([child], max_restarts=0) as scene:
+        await scene.until("exit a shutdown")
+        assert ["a", 2] == await scene.primary.ref("a").ask("who")
+    assert [*comes("a"), *stops("a")] == scene.lines[:5]
+
+
 async def test_never_two_at_a_time() -> None:
     """All slots become due together, and are replaced one after the other."""
     async with run_tree([pool("web", 3, limits=Limits(max_age=1.0))]) as scene:

@@ -106,6 +106,18 @@ async def test_forks_are_replaced_unless_they_have_one_life() -> None:
             await scene.primary.reload("once")
 
 
+async def test_tasks_have_the_code_of_this_process() -> None:
+    children = [puppet("a"), pool("web", 1, run="task")]
+    async with run_tree(children) as scene:
+        await scene.primary.reload()
+        assert {"a": 2, "web.1": 1} == {
+            worker.name: worker.incarnation for worker in scene.primary.workers.values()
+        }
+        for name in ("web", "web.1"):
+            with pytest.raises(ValueError, match=f"^'{name}' is a task of this process"):
+                await scene.primary.reload(name)
+
+
 async def test_as_many_at_once_as_allowed() -> None:
     async with run_tree([pool("web", 3)]) as scene:
         await scene.primary.reload("web", max_surge=3)

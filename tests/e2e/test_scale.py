@@ -66,6 +66,15 @@ async def test_a_pool_that_was_empty() -> None:
         assert ["web.1", 1] == await scene.primary.ref("web").ask("who")
 
 
+async def test_a_pool_of_tasks() -> None:
+    async with run_tree([pool("web", 1, run="task")]) as scene:
+        await scene.primary.scale("web", 3)
+        answers = [await scene.primary.ref("web").ask("who") for _ in range(3)]
+        assert [["web.1", 1], ["web.2", 1], ["web.3", 1]] == sorted(answers)
+        await scene.primary.scale("web", 1)
+        assert ["web.1", 1] == await scene.primary.ref("web").ask("who")
+
+
 async def test_a_new_slot_is_supervised() -> None:
     async with run_tree([pool("web", 1)]) as scene:
         await scene.primary.scale("web", 2)
