@@ -37,12 +37,12 @@ from actorcluster._cluster.tree import RetryAfter, Spec, Supervisor
 
 __all__ = ["RARE", "REACHED", "RUNNING", "STARTED", "Life", "World", "goes_on", "groups", "leaves"]
 
-#: A reload that overlaps a crash belongs here too, once there are reloads.
 RARE = (
     "nested give-up",
     "restart during stop",
     "start failure in mid-restart",
     "significant shutdown",
+    "reload overlapping a crash",
 )
 REACHED: collections.Counter[str] = collections.Counter()
 
@@ -160,14 +160,22 @@ class World:
         """Time passes; without a tick whoever carries the plan out is late."""
         self._say(f"{seconds:g} seconds")
         self.now += seconds
-        if tick and self.plan.deadline() <= self.now:
-            self.plan.tick(self.now)
-            assert self.plan.deadline() > self.now
+        if tick and self.deadline() <= self.now:
+            self.tick()
         self._went_on()
 
     def wait(self) -> None:
         """Time passes until something is due."""
-        self.let_pass(max(0.0, self.plan.deadline() - self.now))
+        self.let_pass(max(0.0, self.deadline() - self.now))
+
+    def tick(self) -> None:
+        """Say that something is due."""
+        self.plan.tick(self.now)
+        assert self.plan.deadline() > self.now
+
+    def deadline(self) -> float:
+        """When something is due."""
+        return self.plan.deadline()
 
     # ---- what somebody does ---------------------------------------------------------------
 
@@ -230,21 +238,26 @@ class World:
     def settle(self, slow: Place | None = None) -> None:
         """Every start and stop that is under way succeeds, the oldest first, but the slow one's."""
         for _ in range(MANY):
-            busy = [place for place in self.in_phase("starting", "stopping") if place is not slow]
-            if not busy:
+            if not self.settle_one(slow):
                 return
-            self.answer_well(busy[0])
         raise AssertionError("starts and stops without end")
+
+    def settle_one(self, slow: Place | None) -> bool:
+        """One of them succeeds, if there is one."""
+        busy = [place for place in self.in_phase("starting", "stopping") if place is not slow]
+        if busy:
+            self.answer_well(busy[0])
+        return bool(busy)
 
     def come_to_rest(self) -> None:
         """Let everything go well, and time pass: who is wanted is up then, and nothing waits."""
         for _ in range(MANY):
             self.settle()
-            if self.plan.deadline() == math.inf:
+            if self.deadline() == math.inf:
                 break
             self.wait()
         self.is_sound = False
-        assert self.plan.deadline() == math.inf
+        assert self.deadline() == math.inf
         for group in groups(self.plan.root):
             assert group.phase in (Phase.UP, Phase.DOWN), group
             assert not group.agenda, group
@@ -258,7 +271,7 @@ class World:
 
     def end_all(self) -> None:
         """Stop the tree, with everything that goes well; in which order is looked at."""
-        in_order = not self.in_phase("stopping")
+        in_order = not self.in_phase("stopping") and not self.is_rolling
         expected = [place for place in leaves(self.plan.root) if place in self.lives]
         self._stops.clear()
         self.stop()
@@ -266,12 +279,23 @@ class World:
             ending = self.in_phase("stopping")
             assert ending, "nobody is told to stop"
             self.ends(ending[0], "shutdown")
+            self.settle_beside()
         self.is_sound = False
         if in_order:
             assert expected[::-1] == self._stops
         assert self.outcome is not None
         assert self.plan.root.phase is Phase.DOWN
         self.is_sound = True
+
+    def settle_beside(self) -> None:
+        """What has no place of its own ends."""
+
+    is_rolling = False
+    """Whether lives are replaced just now."""
+
+    def is_under_way(self, place: Place) -> bool:
+        """Whether the restart of a place is starting already."""
+        return False
 
     # ---- the dumb memory ------------------------------------------------------------------
 
@@ -353,9 +377,23 @@ class World:
 
     # ---- what the plan does ---------------------------------------------------------------
 
+    def _next_actions(self) -> list[Action]:
+        return self.plan.take()
+
     def _went_on(self) -> None:
-        self._happened = self.plan.take()
-        for index, action in enumerate(self._happened):
+        self._happened = []
+        while actions := self._next_actions():
+            begin = len(self._happened)
+            self._happened += actions
+            self._carry_out(begin)
+        self._look(self)
+        for group in groups(self.plan.root):
+            if group.phase in RUNNING:
+                self.given_up.update(filter(_is_parked, group.children.values()))
+        self.is_sound = True
+
+    def _carry_out(self, begin: int) -> None:
+        for index, action in enumerate(self._happened[begin:], begin):
             self._say(f"    {action}")
             match action:
                 case Start(place):
@@ -375,11 +413,11 @@ class World:
                 case Finished(outcome):
                     assert self.outcome is None
                     self.outcome = outcome
-        self._look(self)
-        for group in groups(self.plan.root):
-            if group.phase in RUNNING:
-                self.given_up.update(filter(_is_parked, group.children.values()))
-        self.is_sound = True
+                case _:
+                    self._do(action)
+
+    def _do(self, action: Action) -> None:
+        raise AssertionError(action)
 
     def _say(self, line: str) -> None:
         self.is_sound = False
@@ -446,15 +484,18 @@ class World:
         is_retry = len(window) >= rules.max_restarts
         if not is_retry and up_at is not None and self.now - up_at >= backoff.reset_after:
             self._streaks[place] = 0
+        is_under_way = self.is_under_way(place)
+        assert delay == 0 or not is_under_way
         if is_retry:
             assert isinstance(rules.on_exhausted, RetryAfter), "too many restarts"
-            assert delay == rules.on_exhausted.seconds
+            assert is_under_way or delay == rules.on_exhausted.seconds
             self._restarts[group].clear()
         else:
             self._restarts[group] = [*window, self.now]
             grown = min(backoff.max, backoff.min * backoff.factor ** self._streaks[place])
-            assert grown / (1 + backoff.jitter) <= delay <= grown * (1 + backoff.jitter)
-            assert backoff.min <= delay <= backoff.max
+            least, most = grown / (1 + backoff.jitter), grown * (1 + backoff.jitter)
+            assert is_under_way or least <= delay <= most
+            assert is_under_way or backoff.min <= delay <= backoff.max
         self._veterans.add(place)
         if group.strategy != "one_for_one":  # the last failure's delay is that of all
             for other in group.children.values():

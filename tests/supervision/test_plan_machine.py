@@ -31,6 +31,7 @@ from tests.supervision.machine import (
     groups,
     leaves,
 )
+from tests.supervision.rolling import RollingWorld, is_waited_for, look_beside
 
 ThingT = TypeVar("ThingT")
 
@@ -137,7 +138,10 @@ def look(world: World) -> None:
             look_at_child(world, group, child, timers)
         if not group.at_once:
             look_at_order(world, group)
-    running = [place for place in leaves(plan.root) if place.phase in RUNNING]
+    look_beside(world)
+    running = [
+        place for place in leaves(plan.root) if place.phase in RUNNING and place.ending is None
+    ]
     assert len(running) == len(world.lives), "a life outside the tree"
     if world.outcome is not None:
         assert not world.lives
@@ -151,10 +155,13 @@ def look_at_child(
     if not isinstance(child, Group):
         life = world.lives.get(child)
         doing = life.phase.upper() if life is not None else None
-        assert doing == (child.phase.name if child.phase in RUNNING else None), child
+        is_running = child.phase in RUNNING and child.ending is None
+        assert doing == (child.phase.name if is_running else None), child
+        assert child.ending is None or (child.phase is Phase.STOPPING and child.besides), child
     if child.phase is Phase.WAITING:
         assert group.phase in STARTED, child
         has_time = child in group.agenda or (child, child.due) in timers
+        has_time = has_time or is_waited_for(world, child)
         # What is to be stopped starts nothing; it is told so in its turn.
         assert has_time or not goes_on(group), "it waits for nothing"
     if child in world.by_hand or child in world.given_up:
@@ -168,6 +175,7 @@ def look_at_order(world: World, group: Group) -> None:
     assert all(child.phase in RUNNING for child in condemned), condemned
     condemned = [child for child in condemned if child not in world.begun]
     told = [child for child in condemned if child.is_told and child not in world.told]
+    told = [child for child in told if child.ending is None]
     assert len(told) <= 1, told
     assert not told or told == condemned[-1:], condemned
 
@@ -178,7 +186,7 @@ def look_at_order(world: World, group: Group) -> None:
 class Trees(RuleBasedStateMachine):
     """One world after another: a tree that has ended is planted again."""
 
-    world: World
+    world: RollingWorld
 
     @initialize(
         tree=trees(),
@@ -188,14 +196,14 @@ class Trees(RuleBasedStateMachine):
     )
     def plant(self, tree: Supervisor, chance: float, slow: int, settles: bool) -> None:
         self.tree, self.chance, self.slow = tree, chance, slow
-        self.world = World(tree, chance, look)
+        self.world = RollingWorld(tree, chance, look)
         if settles:
             self.world.settle()
 
     @precondition(lambda self: self.world.outcome is not None)
     @rule()
     def plant_again(self) -> None:
-        self.world = World(self.tree, self.chance, look)
+        self.world = RollingWorld(self.tree, self.chance, look)
         self.world.settle()
 
     # ---- what happens by itself -----------------------------------------------------------
@@ -235,7 +243,7 @@ class Trees(RuleBasedStateMachine):
             if life is not None:
                 self.world.ends(place, "signal" if life.phase == "up" else "exit")
             self.world.settle(place if fails else self.slow_one())
-            if self.world.plan.deadline() < float("inf"):
+            if self.world.deadline() < float("inf"):
                 self.world.wait()
 
     @precondition(lambda self: self.world.in_phase("starting", "stopping"))
@@ -243,7 +251,7 @@ class Trees(RuleBasedStateMachine):
     def settle(self) -> None:
         self.world.settle(self.slow_one())
 
-    @precondition(lambda self: self.world.plan.deadline() < float("inf"))
+    @precondition(lambda self: self.world.deadline() < float("inf"))
     @rule()
     def wait(self) -> None:
         self.world.wait()
@@ -308,7 +316,53 @@ class Trees(RuleBasedStateMachine):
     def stop(self) -> None:
         self.world.stop()
 
+    # ---- what is done to lives that are well ----------------------------------------------
+
+    @precondition(lambda self: self.world.outcome is None)
+    @rule(index=indexes, ways=st.sampled_from([(1, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2)]))
+    def reload(self, index: int, ways: tuple[int, int]) -> None:
+        places = [self.world.plan.root, *self.world.plan.places.values()]
+        self.world.reload(pick(places, index), *ways)
+
+    @precondition(lambda self: self.every(2) and self.pools())
+    @rule(index=indexes, count=st.integers(0, 4))
+    def scale(self, index: int, count: int) -> None:
+        self.world.scale(pick(self.pools(), index), count)
+
+    @precondition(lambda self: self.recyclable())
+    @rule(index=indexes)
+    def recycle(self, index: int) -> None:
+        self.world.recycle(pick(self.recyclable(), index))
+
+    @precondition(lambda self: self.world.jobs)
+    @rule(index=indexes)
+    def cancel(self, index: int) -> None:
+        self.world.cancel(pick(self.world.jobs, index))
+
+    @precondition(lambda self: self.world.is_preparing)
+    @rule(is_there=st.sampled_from([True, True, False]))
+    def prepared(self, is_there: bool) -> None:
+        self.world.prepared(None if is_there else RuntimeError())
+
+    @precondition(lambda self: self.world.beside)
+    @rule(index=indexes, is_well=st.sampled_from([True, True, False]))
+    def answer_beside(self, index: int, is_well: bool) -> None:
+        self.world.answer_beside(pick(self.world.beside, index), is_well=is_well)
+
+    @precondition(lambda self: self.world.beside)
+    @rule(index=indexes, reason=st.sampled_from(REASONS))
+    def crash_amid_a_rollout(self, index: int, reason: str) -> None:
+        place = pick(self.world.beside, index).place
+        if place in self.world.lives:
+            self.world.ends(place, reason)
+
     # ---- small ----------------------------------------------------------------------------
+
+    def pools(self) -> list[Group]:
+        return [group for group in groups(self.world.plan.root) if isinstance(group.spec, Pool)]
+
+    def recyclable(self) -> list[Place]:
+        return [place for place in self.world.in_phase("up") if not place.is_temporary]
 
     def slow_one(self) -> Place | None:
         """One child of the tree answers only when it is told to."""
