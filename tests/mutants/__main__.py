@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.mutants import liveness, supervision
+from tests.mutants import liveness, rollout, supervision
 from tests.mutants.mutant import Mutant, run_all, run_tests
 
 AREAS: dict[str, Sequence[Mutant]] = {
     "liveness": liveness.MUTANTS,
-    "supervision": supervision.MUTANTS,
+    "supervision": supervision.MUTANTS + rollout.MUTANTS,
 }
 
 
