@@ -110,8 +110,8 @@ MUTANTS = [
     _in(
         "tree",
         "brutal-kill-takes-its-time",
-        'return 0.0 if spec.shutdown == "brutal_kill"',
-        'return 4.0 if spec.shutdown == "brutal_kill"',
+        'return RUNGS_SECONDS if spec.run == "task" else 0.0',
+        "return RUNGS_SECONDS",
         "test_what_is_killed_needs_no_time",
     ),
     # ---- places ----
