@@ -170,9 +170,11 @@ class Primary(RollingOperations):
                 ``ready="online"`` (default) the runtime is up and the target found,
                 ``"listening"`` it listens on its first port, ``"called"`` it called
                 `Actor.ready`; ``start_timeout=30.0`` seconds for that; ``shutdown=5.0`` seconds
-                from being told to stop to being cancelled, or ``"brutal_kill"``; ``exec`` and
-                ``env``, this worker's own or additional; ``settings``, a `Settings` or a mapping
-                of its fields, for this worker alone.
+                from being told to stop to being cancelled, or ``"brutal_kill"``;
+                ``heartbeat=5.0`` and ``hung_after=None`` seconds of silence until it is
+                reported, and killed, see `Child`; ``exec`` and ``env``, this worker's own or
+                additional; ``settings``, a `Settings` or a mapping of its fields, for this worker
+                alone.
 
         Returns:
             The worker, ready. From now on it belongs to the primary, not to the caller's scope.

@@ -126,7 +126,8 @@ async def look_into(process: Process) -> Look:
     try:
         return await _look_into(process)
     except (FileNotFoundError, ProcessLookupError):
-        return Look(no_stack="it has ended")
+        has_ended = process.poll() is not None
+        return Look(no_stack="it has ended" if has_ended else "/proc says nothing about it")
     except PermissionError:
         return Look(no_stack="its user does not let this one look into it")
     except OSError as exc:
@@ -213,7 +214,7 @@ def _blocking(pid: int) -> frozenset[str]:
 
 
 def _status(path: str) -> _Status:
-    with open(f"{path}/status") as file:
+    with open(f"{path}/status", errors="replace") as file:  # there is its name, which may be any
         fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
 
     def has(name: str) -> bool:

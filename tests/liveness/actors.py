@@ -55,6 +55,12 @@ def stops() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def renames() -> None:
+    """Give the process a name that is no text, and spin."""
+    ctypes.CDLL(None).prctl(15, b"\xff:\t(\n) S", 0, 0, 0)
+    spins()
+
+
 def forgets() -> None:
     """Take back what would write the stack, and stand still."""
     faulthandler.unregister(SIGNAL)
@@ -80,7 +86,7 @@ def keeps_its_signal() -> None:
 WAYS: dict[str, Callable[..., None]] = {
     way.__name__: way
     for way in (
-        *(sleeps, spins, holds, holds_once, deadlocks, stops),
+        *(sleeps, spins, holds, holds_once, deadlocks, stops, renames),
         *(forgets, closes, keeps_its_signal),
     )
 }

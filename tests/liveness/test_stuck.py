@@ -218,16 +218,34 @@ async def test_stuck_and_then_told_to_stop(scene: Scene) -> None:
     assert ("hung", True) == (status.reason, status.voluntary)
 
 
-async def test_killed_while_somebody_looks_into_it(scene: Scene) -> None:
+@pytest.mark.parametrize("way", ["spins", "stops"])
+async def test_killed_while_somebody_looks_into_it(scene: Scene, way: str) -> None:
     """In any moment round the report; nothing comes of it but its end."""
-    for delay in [0.0, 0.001, 0.003, 0.01]:
-        worker = await scene.fork()
-        await worker.send(["stops"])
-        with scene.primary.events(events.Hung, worker=worker) as hung:
-            await anext(hung)
-            await trio.sleep(delay)
-            worker.kill("SIGKILL")
-            assert "signal" == (await worker.wait()).reason
+
+    async def kill(worker: Worker, delay: float) -> None:
+        await trio.sleep(delay)
+        worker.kill("SIGKILL")
+        assert "signal" == (await worker.wait()).reason
+
+    async with trio.open_nursery() as nursery:
+        for n in range(8):
+            worker = await scene.fork()
+            await worker.send([way])
+            nursery.start_soon(kill, worker, HEARTBEAT * (0.6 + n / 16))
+    for _ in range(8):
+        await scene.next(events.Exit)
+    by_worker: dict[int, list[str]] = {}
+    for event in scene.seen:
+        by_worker.setdefault(event.worker.id, []).append(type(event).__name__)
+    for names in by_worker.values():
+        names[:] = [name for name in names if name != "Hung"]
+        assert ["Fork", "Online", "Disconnect", "Exit"] == names
+
+
+async def test_its_name_may_be_anything(scene: Scene) -> None:
+    worker = await scene.fork()
+    await worker.send(["renames"])
+    assert place_of("spins") == place(await scene.next(events.Hung))
 
 
 async def test_the_block_is_left_while_they_are_stuck() -> None:
