@@ -279,7 +279,9 @@ class Seating:
         try:
             with trio.fail_after(patience):
                 await self.starter.prepare()
-        except (OSError, RuntimeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
+        except trio.TooSlowError:
+            error = trio.TooSlowError(f"its fork server was not ready within {patience:g} s")
+        except (OSError, RuntimeError, trio.ClosedResourceError) as exc:
             error = exc
         self.tree.prepared(error)
 

@@ -58,6 +58,15 @@ async def test_new_code_comes_into_service(release: Release, start: dict[str, An
             assert {4} == await versions(primary)
 
 
+async def test_a_fork_server_that_is_not_ready_in_time(release: Release) -> None:
+    """The error says what was waited for, and how long."""
+    start = {"start_method": "forkserver"}
+    async with open_primary(tree(release), settings=settings(start)) as primary:
+        with pytest.raises(ReloadAborted, match=r"its fork server was not ready within 0\.001 s"):
+            await primary.reload(ready_timeout=0.001)
+        assert {1} == await versions(primary)
+
+
 @pytest.mark.parametrize("wrong", BROKEN)
 async def test_a_broken_release(release: Release, wrong: str) -> None:
     """The old ones serve on, and the next good release comes into service."""
@@ -68,7 +77,7 @@ async def test_a_broken_release(release: Release, wrong: str) -> None:
             release.write_text(BROKEN[wrong])
             is_silent = wrong in ("never ready", "hangs", "stops")
             with pytest.raises(ReloadAborted) as caught:
-                await primary.reload(ready_timeout=0.5 if is_silent else 30.0)
+                await primary.reload(ready_timeout=5.0 if is_silent else 30.0)
             assert caught.value.status is not None
             assert ("start_timeout" == caught.value.status.reason) is is_silent
             assert workers == {worker.id for worker in primary.workers.values()}
