@@ -46,6 +46,7 @@ def encode_arguments(what: object, args: Iterable[object]) -> list[bytes]:
             problem = f"{name} holds a handle; send it in a message, once the worker runs"
             raise TypeError(f"cannot run {what} in a worker: {problem}")
         payloads.append(bytes(encoded.payload))
+    values.shrink()
     if (size := sum(map(len, payloads))) > MAX_ARGUMENTS:
         problem = f"its arguments have {size} bytes, more than {MAX_ARGUMENTS}; send them instead"
         raise ValueError(f"cannot run {what} in a worker: {problem}")

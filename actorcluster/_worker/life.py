@@ -45,7 +45,15 @@ from ..wire import events
 from ..wire._generated import MAJOR, MINOR, AbortCode, Reason, State
 from ..wire.connection import Connection
 from ..wire.values import RefAdapter
-from .exit import RemoteFailure, Verdict, exit_status, failure_from, never_started, split
+from .exit import (
+    ExitStatus,
+    RemoteFailure,
+    Verdict,
+    exit_status,
+    failure_from,
+    never_started,
+    split,
+)
 from .ladder import LOST_SECONDS, RUNG_SECONDS, Ladder
 from .mailbox import MergedMailbox
 from .moments import LifeOptions, Moments
@@ -143,6 +151,10 @@ class Life(Peer):
         if self._ladder.verdict is not None or self._was_killed or process.kills is None:
             return False
         return split(waitstatus)[1] == signal.SIGKILL and process.kills.is_proven(process)
+
+    def _finish(self, status: ExitStatus) -> None:
+        super()._finish(status)
+        self.connection.shrink()  # whoever has the worker has that, too
 
     async def _make_process(self) -> Process | None:
         """Start the process; None, and all is finished, when there is none."""

@@ -41,7 +41,16 @@ import msgpack
 from ..errors import RemoteProtocolError
 from ._generated import FLAG_FRAG, AbortCode, Kind
 from .plain import LONGEST, PlainReader
-from .values import SHORT, UNPACK_ERRORS, Values, is_flat, may_be_deep, measure, too_deep
+from .values import (
+    LEAST_BUFFER,
+    SHORT,
+    UNPACK_ERRORS,
+    Values,
+    is_flat,
+    may_be_deep,
+    measure,
+    too_deep,
+)
 
 __all__ = [
     "HEADER_SIZE",
@@ -164,6 +173,12 @@ class FrameReader:
         self._need = 0  # its size, once its header is complete
         self._frames: list[Frame] = []
         self._fault: RemoteProtocolError | None = None
+
+    def shrink(self) -> None:
+        """Give back memory, as `Connection.shrink` does."""
+        self._unpacker = self._values.unpacker(_RUN, LEAST_BUFFER)
+        if self._plain is not None:
+            self._plain.shrink()
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
         """The frames that `data` completes. Keeps nothing of `data` but in frames.

@@ -25,7 +25,7 @@ import struct
 from typing import Any, Final, final
 
 from ._generated import Kind
-from .values import UNPACK_ERRORS, Values, too_deep
+from .values import LEAST_BUFFER, UNPACK_ERRORS, Values, too_deep
 
 __all__ = ["LONGEST", "PlainReader"]
 
@@ -56,6 +56,10 @@ class PlainReader:
         self._unpacker = values.unpacker(_RUN)
         #: heads that were checked: the length that each says.
         self._heads: dict[bytes, int] = {}
+
+    def shrink(self) -> None:
+        """Give back memory, as `Connection.shrink` does."""
+        self._unpacker = self._values.unpacker(_RUN, LEAST_BUFFER)
 
     def read(self, view: memoryview, bodies: list[Any], lengths: list[int]) -> int:
         """Take what comes first.

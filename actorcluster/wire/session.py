@@ -53,7 +53,7 @@ from .frames import Frame, FrameReader, encode_frame
 from .listener import Listener
 from .outbox import FRAGMENT_SIZE, Outbox
 from .state import Role, StateMachine
-from .values import MAX_HANDLES, RAW_HANDLES, HandleAdapter, RefAdapter, Values
+from .values import LEAST_BUFFER, MAX_HANDLES, RAW_HANDLES, HandleAdapter, RefAdapter, Values
 
 __all__ = ["ENVELOPE_SHARE", "FLOORS", "NIL", "Session", "error_map", "kinds_of"]
 
@@ -158,6 +158,16 @@ class Session:
     def state(self) -> State:
         """Where this end of the connection stands."""
         return self._machine.state
+
+    def shrink(self) -> None:
+        """Give back the memory that is for speed alone: hundreds of KiB, used or not.
+
+        To be called when the connection is over. Something may hold it for long then, if only in a
+        cycle that the garbage collector has not come to.
+        """
+        self._packer = msgpack.Packer(buf_size=LEAST_BUFFER)
+        self._values.shrink()
+        self._reader.shrink()
 
     # ---- agreements -----------------------------------------------------------------------
 

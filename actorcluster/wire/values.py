@@ -34,6 +34,7 @@ from ._generated import Ext
 from .sendable import LEAVES, NESTS, SENDABLE, Inspector, entries, plain
 
 __all__ = [
+    "LEAST_BUFFER",
     "MAX_HANDLES",
     "RAW_HANDLES",
     "SHORT",
@@ -70,6 +71,8 @@ _LONGEST_HEAD: Final = 5
 SHORT: Final = 512
 #: All bytes that do not begin an array or a map.
 _OPEN_NOTHING: Final = bytes({*range(256)} - {*range(0x80, 0xA0)} - {*range(0xDC, 0xE0)})
+#: Buffers of who has nothing to do any more, bytes.
+LEAST_BUFFER: Final = 64
 #: Larger arrays and maps need the second attempt of `Values.unpack`.
 _FEW: Final[dict[str, int]] = {"max_array_len": 256, "max_map_len": 256}
 #: A packer's buffer never shrinks; after a larger message the packer is replaced.
@@ -201,9 +204,13 @@ class Values:
     def _new_packer(self, **options: Any) -> Any:
         return msgpack.Packer(default=self._encode_other, datetime=True, **options)
 
-    def _new_pack(self) -> Callable[[Any], bytes | memoryview]:
-        pack: Callable[[Any], bytes | memoryview] = self._new_packer().pack
+    def _new_pack(self, **options: Any) -> Callable[[Any], bytes | memoryview]:
+        pack: Callable[[Any], bytes | memoryview] = self._new_packer(**options).pack
         return pack
+
+    def shrink(self) -> None:
+        """Give back memory, as `Connection.shrink` does."""
+        self._pack = self._new_pack(buf_size=LEAST_BUFFER)
 
     def _pack_uncopied(self, body: bytes | bytearray | str) -> memoryview:
         """Give the packer's buffer itself: a copy would be as large as the body once more.
@@ -347,16 +354,17 @@ class Values:
         measure(data, 1, [])
         return self._unpack_many(data)
 
-    def unpacker(self, max_length: int) -> Any:
+    def unpacker(self, max_length: int, read_size: int = 1 << 16) -> Any:
         """A ``msgpack.Unpacker`` that reads a stream of values of up to `max_length` bytes each.
 
+        It takes `read_size` bytes of memory at once, and more if that is not enough.
         It also fails for good values with large containers: give those to `unpack`.
         """
         return msgpack.Unpacker(
             **self._options,
             **_FEW,
             max_buffer_size=0,  # whoever feeds it holds those bytes already
-            read_size=1 << 16,
+            read_size=read_size,
             max_str_len=max_length,
             max_bin_len=max_length,
             max_ext_len=max_length,
