@@ -18,7 +18,7 @@ from actorcluster._worker.exit import (
 from actorcluster._worker.words import printable
 
 FAILURE = RemoteFailure(type="ValueError", text="broken")
-VERDICTS: tuple[Verdict, ...] = ("killed", "start_timeout", "protocol", "lost")
+VERDICTS: tuple[Verdict, ...] = ("killed", "hung", "start_timeout", "protocol", "lost")
 
 
 def code(number: int) -> int:
@@ -44,12 +44,15 @@ def code(number: int) -> int:
         # we ended it
         (9, {"verdict": "killed", "told_to_stop": True}, (None, "SIGKILL", "killed")),
         (15, {"verdict": "killed"}, (None, "SIGTERM", "killed")),
+        (9, {"verdict": "hung"}, (None, "SIGKILL", "hung")),
+        (9, {"verdict": "hung", "told_to_stop": True}, (None, "SIGKILL", "hung")),
         (9, {"verdict": "start_timeout"}, (None, "SIGKILL", "start_timeout")),
         (9, {"verdict": "protocol"}, (None, "SIGKILL", "protocol")),
         (15, {"verdict": "lost"}, (None, "SIGTERM", "lost")),
         # we wanted to, and it ended by itself in that instant
         (code(0), {"verdict": "killed", "told_to_stop": True}, (0, None, "shutdown")),
         (code(0), {"verdict": "start_timeout"}, (0, None, "normal")),
+        (code(0), {"verdict": "hung"}, (0, None, "normal")),
         (code(3), {"verdict": "killed"}, (3, None, "exit")),
         # it left in answer to our ABORT or SIGTERM
         (code(0), {"verdict": "protocol"}, (0, None, "protocol")),

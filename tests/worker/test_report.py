@@ -64,6 +64,17 @@ def test_the_whole_page() -> None:
     ) == str(report())
 
 
+def test_where_it_was_stuck() -> None:
+    head = "Current thread 0x1 (most recent call first):"
+    page = str(report(error=None, stack=f'{head}\n  File "a\x1b.py", line 3 in main\n'))
+    assert (
+        "  it was stuck:\n"
+        f"    {head}\n"
+        '      File "a\\x1b.py", line 3 in main\n'
+        "  stderr: not captured"
+    ) == "\n".join(page.splitlines()[-4:])
+
+
 @pytest.mark.parametrize("error", [None, RemoteFailure(type="x", text="y")])
 def test_what_is_not_known_is_left_out(error: RemoteFailure | None) -> None:
     page = str(report(error=error, rusage=None, history=(), pid=None))
