@@ -234,13 +234,13 @@ class Names(Home):
         place = self.tree.plan.places.get(to) if isinstance(to, str) else None
         if place is not None and not is_over(place):
             return None
-        gone = self._gone.get(to if isinstance(to, str) else to >> 32)
-        if gone is not None and self._existed(to):
-            return End(gone.worker.id, gone.life.status)
         last = None if place is None else last_of(place)
         if last is not None:
             worker, status = last.status
             return End(worker.id, status)
+        gone = self._gone.get(to if isinstance(to, str) else to >> 32)
+        if gone is not None and self._existed(to):
+            return End(gone.worker.id, gone.life.status)
         return End(None, None, self._existed(to))
 
     # ---- refs in the primary --------------------------------------------------------------

@@ -8,7 +8,7 @@ import trio
 
 from actorcluster import Actor, ActorClusterError
 
-__all__ = ["counts", "flooder", "silent", "sink"]
+__all__ = ["counts", "deaf", "flooder", "silent", "sink"]
 
 
 async def flooder(actor: Actor, to: str, count: int, size: int, asks: bool = False) -> None:
@@ -85,3 +85,9 @@ async def sink(actor: Actor) -> None:
     async for message in actor.mailbox:
         if message.is_ask:
             await message.reply(message.body)
+
+
+async def deaf(actor: Actor) -> None:
+    """Read nothing, ever."""
+    actor.ready()
+    await trio.sleep_forever()

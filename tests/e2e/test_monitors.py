@@ -320,3 +320,17 @@ async def test_a_thousand() -> None:
         seat = scene.primary._names.seat_named("h")
         assert seat is not None
         assert set() == seat.life.connection._monitors
+
+
+async def test_a_life_that_is_replaced() -> None:
+    """Its monitors hear of its own end; the name means the successor."""
+    async with run_tree([puppet("b"), watcher()]) as scene:
+        await watch(scene, "b")
+        async with scene.primary.ref("b").monitor() as monitor:
+            await scene.primary.reload("b")
+            assert ["b", *STOPPED] == told(await monitor.wait())
+        assert ["b", *STOPPED] == await says(scene)
+        async with scene.primary.ref("b").monitor() as monitor:
+            assert 1 == watches(scene)
+            await scene.ends("b")
+            assert ["b", *KILLED] == told(await monitor.wait())
