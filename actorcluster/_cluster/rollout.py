@@ -116,6 +116,11 @@ class Rollouts:
         """Who has the token."""
         return self._job
 
+    @property
+    def has_work(self) -> bool:
+        """Whether `proceed` may find anything to do."""
+        return bool(self._job or self._queue or self._due)
+
     # ---- in: what somebody wants ----------------------------------------------------------
 
     def add(self, job: Job) -> None:

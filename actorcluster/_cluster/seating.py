@@ -235,6 +235,7 @@ class Seating:
             names.appoint(seat)
         seat.forked()
 
+    @trio.lowlevel.enable_ki_protection
     async def _watch(self, seat: Seat, limits: Limits) -> None:
         """Look once in a while whether a life has reached a limit."""
         life = seat.life
@@ -274,6 +275,7 @@ class Seating:
         """Have the code that is on disk now ready for fresh lives; then tell the tree."""
         self._nursery.start_soon(self._prepare, patience)
 
+    @trio.lowlevel.enable_ki_protection
     async def _prepare(self, patience: float) -> None:
         error: Exception | None = None
         try:

@@ -293,7 +293,7 @@ class Supervision:
 
     def _next_actions(self) -> list[Action]:
         actions = self.plan.take()
-        if not actions:
+        if not actions and self.rollouts.has_work:
             self.rollouts.proceed(trio.current_time())
             actions = self.plan.take()
         return actions

@@ -250,7 +250,11 @@ class Starter:
         """There are no fresh starts any more."""
         candidate, self._candidate = self._candidate, None
         if candidate is not None:
-            self._nursery.start_soon(candidate.aclose)
+            self._nursery.start_soon(self._discard, candidate)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _discard(self, candidate: ForkServer) -> None:
+        await candidate.aclose()
 
     @trio.lowlevel.enable_ki_protection
     async def _retire(self, old: ForkServer, new: ForkServer) -> None:

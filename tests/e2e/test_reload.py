@@ -190,15 +190,16 @@ async def test_connections_are_finished_by_the_old_one() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"args": [[2]]}, "normal"),
-        ({"args": [[], [2]], "start_timeout": 0.3}, "start_timeout"),
+        ({}, "normal"),
+        ({"ready_timeout": 0.5}, "start_timeout"),
     ],
 )
 async def test_the_new_one_fails(options: dict[str, Any], reason: str) -> None:
     """What was in service serves on; nobody is restarted, nothing counted."""
-    async with run_tree([puppet("a", **options), puppet("b")], max_restarts=0) as scene:
+    args = ([2], []) if reason == "normal" else ([], [2])
+    async with run_tree([puppet("a", args=args), puppet("b")], max_restarts=0) as scene:
         with pytest.raises(ReloadAborted, match=r"^aborted: worker a ") as caught:
-            await scene.primary.reload()
+            await scene.primary.reload(**options)
         assert [1, 1] == incarnations(scene)
         assert caught.value.worker is not None
         assert caught.value.status is not None
