@@ -173,8 +173,8 @@ class Primary(RollingOperations):
                 from being told to stop to being cancelled, or ``"brutal_kill"``;
                 ``heartbeat=5.0`` and ``hung_after=None`` seconds of silence until it is
                 reported, and killed, see `Child`; ``exec`` and ``env``, this worker's own or
-                additional; ``settings``, a `Settings` or a mapping of its fields, for this worker
-                alone.
+                additional; ``stderr="capture"``, see `Settings`; ``settings``, a `Settings` or a
+                mapping of its fields, for this worker alone.
 
         Returns:
             The worker, ready. From now on it belongs to the primary, not to the caller's scope.
