@@ -32,6 +32,9 @@ __all__ = ["LONGEST", "PlainReader"]
 #: Longer messages (envelope and payload) are too few to matter here.
 LONGEST: Final = 8192
 
+#: What can hold something in a decoded body.
+_NESTS: Final[frozenset[type]] = frozenset({dict, list})
+
 _HEAD_SIZE: Final = 18
 _HEADER_SIZE: Final = 16
 _SIGNATURE: Final = b"\x95\xce"
@@ -101,7 +104,7 @@ class PlainReader:
         indexes, limit = values.indexes, values.max_depth
         unpacker.feed(view)
         read, unpack, tell = unpacker.read_bytes, unpacker.unpack, unpacker.tell
-        add_body, add_length = bodies.append, lengths.append
+        add_body, add_length, flat = bodies.append, lengths.append, _NESTS.isdisjoint
         start: int = tell()  # it counts all bytes that the decoder ever saw
         good = end = start
         size = start + len(view)
@@ -114,8 +117,13 @@ class PlainReader:
                     read(size - tell())  # what is left there would be taken for the next piece
                     return good - start
                 body = unpack()
-                if tell() != end or indexes or (length > limit and too_deep(body, limit)):
+                if tell() != end or indexes:
                     break
+                if length > limit:  # each level of nesting costs a byte at least
+                    kind = type(body)
+                    inner = body.values() if kind is dict else body if kind is list else ()
+                    if not flat(map(type, inner)) and too_deep(body, limit):
+                        break
                 add_body(body)
                 add_length(length)
                 good = end
