@@ -75,8 +75,10 @@ _OPEN_NOTHING: Final = bytes({*range(256)} - {*range(0x80, 0xA0)} - {*range(0xDC
 LEAST_BUFFER: Final = 64
 #: Larger arrays and maps need the second attempt of `Values.unpack`.
 _FEW: Final[dict[str, int]] = {"max_array_len": 256, "max_map_len": 256}
-#: A packer's buffer never shrinks; after a larger message the packer is replaced.
+#: A packer's buffer never shrinks; for a longer body one is made that fits.
 _KEPT_BUFFER: Final = 1 << 20
+#: After a longer payload the next one is expected to be as long.
+_LONG_PAYLOAD: Final = 256 * 1024
 
 _TEXTS: Final = {
     msgpack.ExtraData: "bytes behind the value",
@@ -212,15 +214,23 @@ class Values:
         """Give back memory, as `Connection.shrink` does."""
         self._pack = self._new_pack(buf_size=LEAST_BUFFER)
 
-    def _pack_uncopied(self, body: bytes | bytearray | str) -> memoryview:
+    def _pack_uncopied(self, size: int, body: Any) -> memoryview:
         """Give the packer's buffer itself: a copy would be as large as the body once more.
 
         Nor does the buffer grow, which takes five times as long: 10 ms for 16 MiB.
         """
-        packer = self._new_packer(autoreset=False, buf_size=len(body) + _LONGEST_HEAD)
+        packer = self._new_packer(autoreset=False, buf_size=size)
         packer.pack(body)
         buffer: memoryview = packer.getbuffer()
         return buffer
+
+    def _pack_like(self, size: int, body: Any) -> bytes | memoryview:
+        """Pack what is probably as long as what came before."""
+        buffer = self._pack_uncopied(size, body)
+        if len(buffer) > size // 2:
+            return buffer
+        self._pack = self._new_pack()
+        return bytes(buffer)
 
     # ---- encode
 
@@ -256,7 +266,7 @@ class Values:
                     break
         elif kind in _LONG:
             if len(body) > _KEPT_BUFFER:
-                pack = self._pack_uncopied
+                pack = functools.partial(self._pack_uncopied, len(body) + _LONGEST_HEAD)
         elif kind not in self._leaves:
             self._check(body)
         try:
@@ -268,8 +278,8 @@ class Values:
             if problem is None:
                 raise  # not about the body's values: a closed ref, too many handles, no memory
             raise TypeError(problem) from None
-        if len(payload) > _KEPT_BUFFER:
-            self._pack = self._new_pack()
+        if len(payload) > _LONG_PAYLOAD:
+            self._pack = functools.partial(self._pack_like, len(payload))
         return payload
 
     def _check(self, body: Any) -> None:

@@ -445,3 +445,20 @@ def test_any_bytes_in_a_ref(data: bytes) -> None:
     except ValueError:
         return
     assert isinstance(ref, Ref)
+
+
+def test_after_a_long_body_whatever_follows_is_encoded_as_ever() -> None:
+    """A long payload is the buffer of its packer, which must not be written to again."""
+    sizes = [400_000, 500_000, 3_000_000, 5, 400_000, 300_000, 150_000, 1, 1, 2_000_000]
+    values = Values()
+    payloads = [values.pack({"n": size, "data": b"x" * size}) for size in sizes]
+    assert sizes == [len(msgpack.unpackb(payload)["data"]) for payload in payloads]
+    assert bytes is type(values.pack([1]))
+
+
+def test_after_a_long_body_errors_are_the_same() -> None:
+    values = Values()
+    values.pack(["x" * 400_000])
+    with pytest.raises(TypeError, match="lone surrogate"):
+        values.pack(["x" * 400_000, "\ud800"])
+    assert msgpack.packb([1]) == values.pack([1])
