@@ -74,7 +74,7 @@ class Names(Home):
         """Give a new worker its id and its incarnation."""
         before = self._incarnations.pop(name, None)
         incarnation = (int(self._was_default(name)) if before is None else before) + 1
-        if name != self._default():  # nobody else gets that as his default
+        if before is not None or name != self._default():  # nobody else gets that as his default
             self._incarnations[name] = incarnation
             self._forget_some()
         self._last_id += 1

@@ -63,6 +63,7 @@ class Absence(enum.Enum):
     FAILED = "somebody's start of it failed"
 
 
+_DOWN: Final = Phase.DOWN
 _ALIVE: Final = (0, 0, 1, 1, 1)
 _UNSETTLED: Final = (0, 1, 1, 0, 0)
 
@@ -161,8 +162,8 @@ class Place:
             return
         above.alive += _ALIVE[phase] - _ALIVE[was]
         above.unsettled += _UNSETTLED[phase] - _UNSETTLED[was]
-        if not self.is_group and (was is Phase.DOWN) is not (phase is Phase.DOWN):
-            change = 1 if was is Phase.DOWN else -1
+        if not self.is_group and (was is _DOWN) is not (phase is _DOWN):
+            change = 1 if was is _DOWN else -1
             group: Group | None = above
             while group is not None:
                 group.active += change

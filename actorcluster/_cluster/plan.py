@@ -383,13 +383,13 @@ class Plan(Roster):
         self._actions.append(Restarting(place, status, delay, place.streak))
         due = now + delay
         if is_alone:
-            place.enter(WAITING)
-            place.due = due
             if place in group.agenda:  # it gave up before it was up, and waits alone now
                 group.agenda.remove(place)
             if delay <= 0:
                 self._start(place, now)
             else:
+                place.enter(WAITING)
+                place.due = due
                 self._set_timer(place, due)
             self._proceed(group, now)
             return

@@ -186,6 +186,8 @@ class Rollouts:
     def deadline(self) -> float:
         """When `tick` is due; ``inf`` while it is not."""
         ages = self._ages
+        if not ages and not self._due:
+            return math.inf
         while ages and not _lives(ages[0][2], ages[0][3]):
             heapq.heappop(ages)
         first = ages[0][0] if ages else math.inf

@@ -209,7 +209,7 @@ class Seat:
         self.emit(events.Disconnect)
 
     def reported(self, status: ExitStatus) -> ExitStatus:
-        now, place = trio.current_time(), self.place
+        now, place = self._tree.now(), self.place
         if status.reason not in ("normal", "shutdown"):
             add_report(status, self._report(status, now))
         ended = (status.code, status.signal, status.reason, status.error)

@@ -50,6 +50,8 @@ __all__ = ["Death", "Lives", "Supervision"]
 
 log = logging.getLogger("actorcluster.supervisor")
 
+_STARTING: Final = Phase.STARTING
+
 #: Of one place in a row so many restarts are logged one by one, then each power of two.
 _LOGGED: Final = 8
 
@@ -111,6 +113,8 @@ class Supervision:
         self._on_end = on_end
         self._sleep = trio.CancelScope()
         self._wakes_at = math.inf
+        #: what `trio.current_time` asks, without the way there.
+        self.now = trio.lowlevel.current_clock().current_time
         self._is_busy = False
         self._changed: trio.Event | None = None
 
@@ -145,12 +149,12 @@ class Supervision:
 
     def ready(self, place: Place) -> None:
         """A life is ready."""
-        self.rollouts.up(place, trio.current_time())
+        self.rollouts.up(place, self.now())
         self._carry_out()
 
     def ended(self, place: Place, worker: Worker, status: ExitStatus) -> None:
         """A life has ended."""
-        self.plan.ended(place, status.reason, Death(worker, status), trio.current_time())
+        self.plan.ended(place, status.reason, Death(worker, status), self.now())
         self._carry_out()
 
     def succeeded(self, place: Place) -> None:
@@ -294,14 +298,14 @@ class Supervision:
     def _next_actions(self) -> list[Action]:
         actions = self.plan.take()
         if not actions and self.rollouts.has_work:
-            self.rollouts.proceed(trio.current_time())
+            self.rollouts.proceed(self.now())
             actions = self.plan.take()
         return actions
 
     def _do(self, action: Action) -> None:
         match action:
             case Start(place):
-                if place.phase is Phase.STARTING:  # else it was told to stop since
+                if place.phase is _STARTING:  # else it was told to stop since
                     self._lives.begin(place)
             case Stop(place):
                 self._lives.end(place)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import os
 from collections.abc import Callable
 from typing import Final, final
 
@@ -67,6 +68,7 @@ class Tasks:
         on_interrupt: Callable[[], None],
     ) -> None:
         self.nursery = nursery
+        self.pid = os.getpid()
         self.mailbox = mailbox
         self.refs = refs
         self.given_up: set[TaskLife] = set()

@@ -70,7 +70,7 @@ def stack_of(exc: BaseException) -> Callable[[], str] | None:
         and what, so it has to be written down now.
     """
     is_linked = exc.__cause__ or (exc.__context__ and not exc.__suppress_context__)
-    if is_linked or isinstance(exc, _MORE_TO_SAY) or hasattr(exc, "__notes__"):
+    if is_linked or isinstance(exc, _MORE_TO_SAY) or "__notes__" in exc.__dict__:
         return None
     frames = []
     link = exc.__traceback__
@@ -78,15 +78,16 @@ def stack_of(exc: BaseException) -> Callable[[], str] | None:
         code = link.tb_frame.f_code
         frames.append((code, link.tb_lasti, link.tb_lineno, link.tb_frame.f_globals))
         link = link.tb_next
-    kind = type(exc)
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    return functools.partial(_written, frames, name.removeprefix("builtins."), text_of(exc))
+    return functools.partial(_written, frames, type(exc), text_of(exc))
 
 
 def _written(
-    frames: Sequence[tuple[types.CodeType, int, int, dict[str, Any]]], name: str, text: str
+    frames: Sequence[tuple[types.CodeType, int, int, dict[str, Any]]],
+    kind: type[BaseException],
+    text: str,
 ) -> str:
     """Write down what `stack_of` has noted."""
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     stack = []
     for code, last, line, its_globals in frames:
         linecache.lazycache(code.co_filename, its_globals)
@@ -183,4 +184,6 @@ def text_of(exc: BaseException) -> str:
 
 def _clean(text: str) -> str:
     """Replace lone surrogates, which UTF-8 cannot carry."""
+    if text.isascii():
+        return text
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .outgoing import Outgoing
     from .watches import Watches
 
-__all__ = ["ActorHome"]
+__all__ = ["ActorHome", "Resident"]
 
 #: So many addresses are remembered as known to the primary.
 _MOST_KNOWN: Final = 1000

@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import traceback
 from collections.abc import Sequence
 from contextvars import Context, copy_context
+from signal import SIGINT
 from typing import Any, Final, Literal, Protocol, final
 
 import trio
@@ -65,11 +65,13 @@ class TaskHost(Protocol):
 
     Attributes:
         nursery: of the primary's own tasks.
+        pid: of this process.
         mailbox: the primary's.
         refs: the primary's home of refs.
     """
 
     nursery: trio.Nursery
+    pid: int
     mailbox: MergedMailbox
     refs: Home
 
@@ -137,7 +139,7 @@ class TaskLife(Peer):
     @property
     def pid(self) -> int:
         """Of this process."""
-        return os.getpid()
+        return self._host.pid
 
     @property
     def start_method(self) -> Literal["task"]:
@@ -164,8 +166,9 @@ class TaskLife(Peer):
             return
         self._result = self._judge(error, was_cancelled=was_cancelled)
         del error  # and with it the frames of main
-        if self._actor is not None:
-            self._actor._close_mailbox()
+        actor = self._actor
+        if actor is not None and (self._link is not None or actor._mailbox is not None):
+            actor._close_mailbox()
 
     @property
     def link(self) -> TaskLink | None:
@@ -217,15 +220,16 @@ class TaskLife(Peer):
             self._oversee(actor)
 
     def _judge(self, error: BaseException | None, *, was_cancelled: bool) -> ExitStatus:
-        if error is not None and _is_only(error, trio.Cancelled):  # of all that runs here
-            error, was_cancelled = None, True
-            self._verdict = self._verdict or "killed"
         signum = self._signal
-        if error is not None and _is_only(error, KeyboardInterrupt):
-            error, was_cancelled, signum = None, True, 2
-            self._host.interrupted()
-        if isinstance(error, SystemExit) and not isinstance(error.code, (int, type(None))):
-            log.error("%s: %s", self.options.name, error.code)  # a process would print that
+        if error is not None and not isinstance(error, Exception):
+            if _is_only(error, trio.Cancelled):  # of all that runs here
+                error, was_cancelled = None, True
+                self._verdict = self._verdict or "killed"
+            elif _is_only(error, KeyboardInterrupt):
+                error, was_cancelled, signum = None, True, SIGINT
+                self._host.interrupted()
+            elif isinstance(error, SystemExit) and not isinstance(error.code, int | None):
+                log.error("%s: %s", self.options.name, error.code)  # a process would print that
         return task_exit(
             error,
             told_to_stop=self.told_to_stop,
@@ -466,7 +470,9 @@ async def _call(main: Main, actor: Actor, args: Sequence[Any]) -> None:
 def _without_ours(exc: BaseException) -> BaseException:
     """Leave our own frames out of a traceback: nobody looks for a fault in them."""
     trace = exc.__traceback__
-    while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame):
+    while trace is not None and trace.tb_next is not None:
+        if trace.tb_frame.f_code.co_filename != __file__:
+            break
         trace = trace.tb_next
     return exc.with_traceback(trace)
 
