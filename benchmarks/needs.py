@@ -13,6 +13,7 @@ from typing import Final
 __all__ = ["lack", "versions"]
 
 _HINTS: Final = {
+    "escript": "escript is not installed: it comes with Erlang",
     "node": "node is not installed",
     "wrk": "wrk is not installed",
     "zmq": "pyzmq is not installed: pip install 'actorcluster[bench]'",

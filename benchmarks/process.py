@@ -37,10 +37,12 @@ _MOST_SHOWN: Final = 2000
 
 
 def command(file: str, arguments: Mapping[str, object]) -> list[str]:
-    """Give the command line of a program, a Python or a Node one."""
+    """Give the command line of a program, a Python, a Node or an Erlang one."""
     given = [f"{name}={value}" for name, value in arguments.items()]
     if file.endswith(".js"):
         return ["node", str(PROGRAMS / file), *given]
+    if file.endswith(".escript"):
+        return ["escript", str(PROGRAMS / file), *given]
     return [sys.executable, "-m", f"benchmarks.programs.{file.removesuffix('.py')}", *given]
 
 

@@ -13,6 +13,7 @@ from benchmarks.model import Result, Scale, Side
 
 __all__ = [
     "ANY_NODE",
+    "ERLANG",
     "FLOOR",
     "FLOOR_BLOCKING",
     "NODE",
@@ -76,6 +77,9 @@ NODE_ADVANCED: Final = Peer(
     suffix="node.js",
     arguments={"serialization": "advanced"},
     needs=("node",),
+)
+ERLANG: Final = Peer(
+    name="erlang", who="Erlang's supervisor", suffix="erlang.escript", needs=("escript",)
 )
 PIPE: Final = Peer(name="pipe", who="multiprocessing", suffix="pipe.py")
 ZMQ: Final = Peer(name="zmq", who="pyzmq", suffix="zmq.py", needs=("zmq",))

@@ -1,17 +1,21 @@
-"""How often in a second a worker that exits as soon as it runs is started again."""
+"""How often in a second what ends as soon as it runs is started again: a process, a task."""
 
 from __future__ import annotations
 
-from benchmarks.measures.peers import ANY_NODE, sides
+from benchmarks.measures.peers import ANY_NODE, ERLANG, sides
 from benchmarks.model import Mark, Result, Row, Scale, check
 
 __all__ = ["rows"]
 
 
 def rows(scale: Scale) -> list[Row]:
-    """Give the one row."""
+    """Give a row of each kind."""
+    return [_processes(), _tasks()]
+
+
+def _processes() -> Row:
     ours, theirs = sides("restarts", ANY_NODE, {}, _judge)
-    row = Row(
+    return Row(
         name="restarts-node",
         measure="restarts",
         title="restarts of a process that exits at once",
@@ -20,7 +24,19 @@ def rows(scale: Scale) -> list[Row]:
         peer=theirs,
         mark=Mark(bound=10, at_least=True),
     )
-    return [row]
+
+
+def _tasks() -> Row:
+    ours, theirs = sides("taskrestarts", ERLANG, {}, _judge)
+    return Row(
+        name="restarts-erlang",
+        measure="restarts",
+        title="restarts of a task that crashes at once, of one supervisor",
+        unit="/s",
+        ours=ours,
+        peer=theirs,
+        mark=Mark(bound=3, at_least=True),
+    )
 
 
 def _judge(result: Result, scale: Scale) -> float:
