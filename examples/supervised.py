@@ -46,7 +46,7 @@ def tree(port: int) -> Supervisor:
         children=[
             Child("store", store, backoff=quickly),
             Pool("web", web, count=2, args=(port,), ready="listening", backoff=quickly),
-            Child("watch", watch, restart="transient", significant=True),
+            Child("watch", watch, run="task", restart="transient", significant=True),
         ],
     )
 
