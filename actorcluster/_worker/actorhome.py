@@ -46,12 +46,13 @@ class ActorHome(Home):
         actor: who lives here, once it is known.
     """
 
+    channel: Channel
+    actor: Resident | None = None
+    _lines: Outgoing | None = None
+    _watches: Watches | None = None
+
     def __init__(self) -> None:
-        self.channel: Channel
-        self.actor: Resident | None = None
         self._known: set[int | str] = set()
-        self._lines: Outgoing | None = None
-        self._watches: Watches | None = None
 
     # ---- the actor and its primary --------------------------------------------------------
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any, Protocol, final
 
 from .._link.channel import Channel
-from .actorhome import ActorHome, Resident
+from .actorhome import ActorHome
 from .ref import Home
 from .tasklink import TaskLink
-from .watches import Watches
 
 __all__ = ["TaskHome"]
 
@@ -35,22 +34,16 @@ class TaskHome(ActorHome):
         realm: the primary's home of refs.
     """
 
-    actor: Resident | None = None
-    _watches: Watches | None = None
-
     def __init__(self, life: Residence, realm: Home) -> None:
+        super().__init__()
         self._life = life
         self._realm = realm
 
     def __getattr__(self, name: str) -> Any:
-        """Make what somebody wants for the first time."""
-        if name == "channel":
-            self.channel: Channel = self._life.connect().theirs
-            return self.channel
-        if name == "_known":
-            self._known: set[int | str] = set()
-            return self._known
-        raise AttributeError(name)
+        if name != "channel":  # which is made when somebody wants it
+            raise AttributeError(name)
+        self.channel = self._life.connect().theirs
+        return self.channel
 
     @property
     def realm(self) -> Home:
