@@ -153,6 +153,7 @@ class Relay:
             passage = kind(event, self, self._directory, target)
             passage.begin()
             if not passage.has_left:
+                passage.is_in_lane = True
                 self._lanes.setdefault(to, {})[passage] = None
 
     def left(self, passage: _Passage | _Room, to: int | str) -> None:
@@ -215,6 +216,8 @@ class _Passage:
         self._over = False
         #: the primary holds it no more.
         self.has_left = False
+        #: it stands in the lane of its address.
+        self.is_in_lane = False
 
     @property
     def _target(self) -> Relay:
@@ -307,7 +310,8 @@ class _Passage:
         self._event.body = None
         self._from.release(self._event.charge)
         self.has_left = True
-        self._source.left(self, self._event.to)
+        if self.is_in_lane:
+            self._source.left(self, self._event.to)
 
     def _fail(self, error: Mapping[str, Any]) -> None:
         raise AssertionError("abstract")

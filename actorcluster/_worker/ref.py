@@ -121,7 +121,9 @@ class Ref:
         """Send a message; see `Worker.send`.
 
         While the target starts, this waits. Between workers the primary passes the message on; if
-        the target ends before it could, that is logged to ``actorcluster.actor`` at the sender.
+        the target ends before it could, that is logged to ``actorcluster.actor`` at the sender. It
+        keeps at most half a window of one worker's for one ref; more waits here, and not what is
+        for others.
 
         Raises:
             NoSuchActor: there never was anybody of that name.
