@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from typing import Final, Literal
@@ -110,15 +111,18 @@ class Books:
         return found
 
     def wrong_versions(self) -> int:
-        """How many answers came from a release that was not in service when they were asked."""
+        """How many answers came from a release that was not in service while they were asked."""
         times = self.allowed()
         wrong = position = 0
-        for begun, _, version in sorted(self.answers):
+        for begun, took, version in sorted(self.answers):
             while position + 1 < len(times) and times[position + 1][0] <= begun:
                 position += 1
-            # Asked just before a reload, it may be answered by who comes into service in it.
-            later = times[position + 1][1] if position + 1 < len(times) else set()
-            wrong += version not in times[position][1] | later
+            present = set(times[position][1])
+            for since, versions in itertools.islice(times, position + 1, None):
+                if since > begun + took:
+                    break
+                present |= versions
+            wrong += version not in present
         return wrong
 
     # ---- all of it ------------------------------------------------------------------------

@@ -82,6 +82,14 @@ TAKEN: Final[dict[str, Any]] = {"accepted": seen(0), "dealt": seen(1), "taken": 
             [],
         ),
         (
+            Books(rollouts=[rollout(0, 0.0), rollout(1, 10.0)], answers=[(9.9, 0.05, 1)]),
+            ["wrong_version=1"],
+        ),
+        (
+            Books(rollouts=[rollout(0, 0.0), rollout(1, 10.0)], answers=[(9.9, 0.2, 1)]),
+            [],
+        ),
+        (
             Books(rollouts=[rollout(0, 0.0), rollout(1, 10.0, is_done=False)]),
             ["a good release was aborted"],
         ),
