@@ -11,7 +11,7 @@ everything before them is decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import final
 
 __all__ = ["Listener"]
@@ -56,11 +56,11 @@ class Listener:
             return None
         return self.decide(self.decided, ())
 
-    def decide(self, upto: int, rejected: Iterable[int]) -> tuple[int, list[int]]:
+    def decide(self, upto: int, rejected: Collection[int]) -> tuple[int, list[int]]:
         """Book the application's decision; returns what CONN_REPLY must say."""
         if not self._lost:
             self.decided = upto
-            return upto, sorted({*rejected})
+            return upto, sorted({*rejected}) if rejected else []
         given_back = [number for number in self._lost if number <= upto]
         while upto + 1 in self._lost:
             upto += 1

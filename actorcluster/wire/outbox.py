@@ -225,6 +225,9 @@ class Outbox:
 
     def take_urgent(self) -> bytes:
         """Take the urgent frames alone; empty when there are none."""
+        urgent = self._urgent
+        if len(urgent) == 1 and type(urgent[0]) is bytes:  # like each connection's that is taken
+            return urgent.popleft()
         out = Batches()
         self._take_urgent(out)
         return b"".join(out.small)
