@@ -159,6 +159,8 @@ class Primary(RollingOperations):
     ) -> Worker:
         """Start a worker and wait until it is ready.
 
+        While the root restarts all its children, as its strategy may want it, that waits.
+
         Args:
             target: an async function ``main(actor, *args)`` that can be imported by name,
                 ``"package.module:function"``, or None for the script `Settings.exec` names.
@@ -190,6 +192,7 @@ class Primary(RollingOperations):
             The process is killed and reaped, its pipes are closed.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        await self._tree.forkable()
         worker = self.fork_soon(target, *args, name=name, restart=restart, **child_options)
         life = self._seat_of(worker).life
         try:
@@ -226,7 +229,8 @@ class Primary(RollingOperations):
         Raises:
             TypeError, ValueError: a bad target, argument or setting; no process was started.
             RuntimeError: the script lacks the ``if __name__ == "__main__"`` guard.
-            trio.ClosedResourceError: the primary has closed.
+            trio.ClosedResourceError: the primary has closed; or the root restarts all its children
+                just now, by its strategy, which `fork` waits for.
         """
         self._raise_if_closing()
         name = self._names.default() if name is None else name

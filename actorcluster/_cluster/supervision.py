@@ -44,6 +44,7 @@ from .places import (
 )
 from .plan import Plan
 from .rollout import Rollouts
+from .ties import may_return
 from .tree import Spec, Supervisor
 
 __all__ = ["Death", "Lives", "Supervision"]
@@ -191,16 +192,24 @@ class Supervision:
             self.plan.leaving(place)
         self._carry_out()
 
+    async def forkable(self) -> None:
+        """Wait while what was forked is stopped for a sibling's failure, and comes back."""
+        while self._forks.phase is not Phase.UP and may_return(self._forks):
+            await self.changes()
+
     @trio.lowlevel.enable_ki_protection
     def fork(self, spec: Spec, launch: object) -> Place:
         """Start one more child of the last child of the root.
 
         Raises:
             ValueError: the name is taken.
-            trio.ClosedResourceError: the tree is stopping.
+            trio.ClosedResourceError: it does not run just now, or the tree is stopping.
         """
         if self._forks.phase is not Phase.UP:
-            raise trio.ClosedResourceError("the supervisor of forked workers is stopping")
+            text = "what is forked is stopped just now, with the siblings of one that failed"
+            if not may_return(self._forks):
+                text = "the supervisor of forked workers is stopping"
+            raise trio.ClosedResourceError(text)
         past = self._forks.children.get(spec.name)
         if past is not None and past.phase is Phase.DOWN:
             self.plan.delete(past)  # names are unique among the living

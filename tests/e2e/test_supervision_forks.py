@@ -174,10 +174,10 @@ async def test_too_many_restarts() -> None:
             await scene.calm()
         await scene.ends("p")
         with pytest.raises(trio.ClosedResourceError):
-            await fork(scene, "x")
+            scene.primary.fork_soon(main)
+        await fork(scene, "x")  # waits until they are back
         await scene.calm()
-        assert {"a": "up", "p": "up", "q": "up"} == scene.states()
-        await fork(scene, "x")
+        assert {"a": "up", "p": "up", "q": "up", "x": "up"} == scene.states()
     lines = scene.lines
     begin = lines.index("gaveup forks")
     assert "restart forks 1" in lines[begin:]

@@ -27,6 +27,7 @@ settings = {silent = true}
 name = "web"
 target = "app.web:main"
 count = 4
+run = "task"
 ready = "listening"
 on_exhausted = "park"
 
@@ -59,7 +60,7 @@ EXPECTED = Supervisor(
             env={"MODE": "fast"},
             settings={"silent": True},
         ),
-        Pool("web", "app.web:main", count=4, ready="listening", on_exhausted="park"),
+        Pool("web", "app.web:main", run="task", count=4, ready="listening", on_exhausted="park"),
         Supervisor(
             "mail",
             strategy="one_for_all",

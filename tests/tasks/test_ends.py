@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from actorcluster import (
+    Backoff,
     Child,
     Primary,
     Supervisor,
@@ -270,6 +271,31 @@ async def test_a_name_that_leads_nowhere(autojump_clock: trio.abc.Clock) -> None
             await primary.fork("tests.tasks.actors:nobody", run="task")
         worker = await primary.fork("tests.tasks.actors:echo", run="task")
         assert [worker.name, 1] == await worker.ask(1)
+
+
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+async def test_a_fork_waits_while_all_are_restarted(
+    strategy: str, autojump_clock: trio.abc.Clock
+) -> None:
+    """What is forked belongs to the children that the strategy ties to one that failed."""
+    slowly = Backoff(min=3, max=3, jitter=0)
+    child = task("a", actors.puppet, ready="called", backoff=slowly)
+    async with run_tree([child], strategy=strategy) as scene:
+        first = await scene.primary.fork(actors.echo, run="task", name="x", restart="permanent")
+        await scene.worker("a").send("raise")
+        await first.wait()
+        watch = Stopwatch()
+        with pytest.raises(trio.ClosedResourceError, match="stopped just now"):
+            scene.primary.fork_soon(actors.echo, run="task")
+        with trio.move_on_after(1) as scope:
+            await scene.primary.fork(actors.echo, run="task")
+        assert scope.cancelled_caught
+        worker = await scene.primary.fork(actors.echo, run="task", name="y")
+        assert 3 == watch.seconds
+        assert ["y", 1] == await worker.ask(1)
+        assert {"a": "up", "x": "up", "y": "up"} == scene.states()
+    with pytest.raises(trio.ClosedResourceError):
+        await scene.primary.fork(actors.echo, run="task")
 
 
 # ---- interrupts, and the primary's end --------------------------------------------------------
