@@ -15,6 +15,7 @@ from typing import final
 
 from . import bootstrap
 from .runtime import Runtime, prepare
+from .stackfile import offer_stack, renew_stack
 
 __all__ = ["Draft"]
 
@@ -30,6 +31,7 @@ class Draft:
     def __init__(self) -> None:
         nobody, self._end = socket.socketpair()
         nobody.close()
+        offer_stack()
         self._limits: str | None = None
         self._runtime: Runtime | None = None
 
@@ -45,6 +47,10 @@ class Draft:
             self._end = socket.socket(fileno=self._end.detach())
             self._runtime = Runtime(self._end, bootstrap.read_limits(limits))
             self._limits = limits
+
+    def copied(self) -> None:
+        """In the server: a worker has been forked."""
+        renew_stack()
 
     def hand_over(self, channel_fd: int, *, to_script: bool) -> int:
         """In the worker: take its channel, and be its runtime unless it has one of its own.

@@ -40,7 +40,7 @@ import trio
 from .process import Process, above_stdio
 from .stack import Look, read_stack
 
-__all__ = ["SIGNAL", "can_run", "look_into", "offer_stack", "processor_time"]
+__all__ = ["SIGNAL", "can_run", "look_into", "offer_stack", "processor_time", "renew_stack"]
 
 #: 46 where the C library keeps two for itself, as on nearly every Linux.
 SIGNAL: Final = signal.SIGRTMIN + 12 if sys.platform == "linux" else 0
@@ -60,17 +60,42 @@ _NANO: Final = 1e-9
 # ---- in the worker ------------------------------------------------------------------------------
 
 
+class _Offer:
+    """The descriptor of what this process offers; -1: nothing."""
+
+    fd = -1
+
+
 def offer_stack() -> None:
-    """Have this process write its stacks when it is asked to; one that cannot does without."""
-    if not SIGNAL:
+    """Have this process write its stacks when it is asked to; one that cannot does without.
+
+    Any number of calls. What a fork server offers, its next worker has: then see `renew_stack`.
+    """
+    if _Offer.fd >= 0 or not SIGNAL:
         return
-    with contextlib.suppress(OSError, RuntimeError):  # no room for a descriptor
+    with contextlib.suppress(OSError):  # no room for a descriptor
         fd = os.memfd_create(_NAME, os.MFD_CLOEXEC)
         if fd < _STDIO:  # this process runs without some of its standard streams
             low, fd = fd, above_stdio(fd)
             os.close(low)
         faulthandler.register(SIGNAL, file=fd, all_threads=True, chain=False)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
+        _Offer.fd = fd
+
+
+def renew_stack() -> None:
+    """In a fork server that has forked: have a new file, for what it had is the worker's now."""
+    if _Offer.fd < 0:
+        return
+    try:
+        fd = os.memfd_create(_NAME, os.MFD_CLOEXEC)
+    except OSError:  # no room for a descriptor: two workers must not share one
+        faulthandler.unregister(SIGNAL)
+        os.close(_Offer.fd)
+        _Offer.fd = -1
+    else:
+        os.dup2(fd, _Offer.fd, inheritable=False)
+        os.close(fd)
 
 
 # ---- in the primary -----------------------------------------------------------------------------

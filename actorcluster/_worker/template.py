@@ -247,6 +247,8 @@ class _Server:
             if pid == 0:
                 del slot
                 return self._become(place, fds)
+            if self._draft is not None:
+                self._draft.copied()
             # The primary does not learn the pid before we answer, so nobody can have reaped it.
             with contextlib.suppress(OSError):  # no room for one more descriptor: unguarded
                 self._guard(os.pidfd_open(pid))

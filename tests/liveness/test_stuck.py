@@ -122,6 +122,15 @@ async def test_sleeping_is_reported_once_and_then_it_goes_on(
     assert ["worker worker-1 answers again"] * 2 == said[1::2]
 
 
+async def test_each_has_a_stack_of_its_own(scene: Scene) -> None:
+    ways = ["spins", "holds", "deadlocks"]
+    workers = [await scene.fork() for _ in ways]
+    for worker, way in zip(workers, ways, strict=True):
+        await worker.send([way])
+    found = {hung.worker: place(hung) for hung in [await scene.next(events.Hung) for _ in ways]}
+    assert dict(zip(workers, map(place_of, ways), strict=True)) == found
+
+
 async def test_seven_seconds_with_the_usual_heartbeat(scene: Scene) -> None:
     worker = await scene.primary.fork(actors.still)
     await worker.send(["sleeps", 7])
