@@ -114,12 +114,20 @@ class PeerClosed(ActorClusterError):
             into the peer's mailbox.
     """
 
+    #: Whether it is certain that nothing of the message had left.
+    _was_kept: bool = False
+
     def __init__(
         self, text: str, *, status: ExitStatus | None = None, unconfirmed: int = 0
     ) -> None:
         super().__init__(text)
         self.status = status
         self.unconfirmed = unconfirmed
+
+    def _keep(self) -> PeerClosed:
+        """Say that nothing had left."""
+        self._was_kept = True
+        return self
 
 
 class RemoteError(ActorClusterError):

@@ -275,8 +275,14 @@ class Names(Home):
     async def ask(self, ref: Ref, body: Any, handle: Any, *, keep_open: bool) -> Any:
         if is_primary(ref):
             raise RuntimeError("the primary asks itself: it cannot answer while it waits")
-        worker = await self._living(ref, online=True)
-        return await worker.ask(body, handle, keep_open=keep_open)
+        while True:
+            worker = await self._living(ref, online=True)
+            try:
+                return await worker.ask(body, handle, keep_open=keep_open)
+            except PeerClosed as exc:  # what may have been heard is never asked again
+                if not exc._was_kept or not self._is_between_lives(ref):
+                    raise
+                await trio.lowlevel.checkpoint()
 
     async def _living(self, ref: Ref, *, online: bool = False) -> Worker:
         """Wait until there is somebody.

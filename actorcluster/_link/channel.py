@@ -182,7 +182,7 @@ class Channel(Answering):
         self._closed_with = closed
         while self._waiters:
             waiter = self._waiters.popleft()
-            waiter.error = closed("it takes no more messages")
+            waiter.error = closed("it takes no more messages")._keep()
             waiter.wake()
 
     def _on_credit(self, _: CreditGranted) -> None:
@@ -416,7 +416,7 @@ class Channel(Answering):
     def raise_if_closed(self) -> None:
         """Raise `PeerClosed` if nothing more can be sent."""
         if self._closed_with is not None or self._ended or self.connection.state in _OVER:
-            raise self._closed("it takes no more messages")
+            raise self._closed("it takes no more messages")._keep()
 
     def _closed(self, text: str) -> PeerClosed:
         if self._closed_with is not None:

@@ -165,6 +165,28 @@ async def test_mail_that_was_accepted_is_finished_by_the_old_one() -> None:
     assert old | {number: [2, number] for number in range(20, 25)} == answers
 
 
+async def test_asks_that_found_no_room_go_to_the_new_one() -> None:
+    """They had not left yet, so nothing is done twice."""
+    settings = {"mailbox_size": 65536}
+    child = Child("a", reload_actors.thoughtful, ready="called", settings=settings)
+    answers: list[int] = []
+    async with run_tree([child]) as scene:
+        ref = scene.primary.ref("a")
+
+        async def ask(number: int) -> None:
+            incarnation, body = await ref.ask(bytes([number]) * 30_000)
+            assert bytes([number]) * 30_000 == body
+            answers.append(incarnation)
+
+        async with reloading(scene), trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(ask, number)
+            await trio.testing.wait_all_tasks_blocked()
+            await successor(scene).send("ready")
+    assert 20 == len(answers)
+    assert {1, 2} == set(answers)
+
+
 async def test_connections_are_finished_by_the_old_one() -> None:
     """The port goes on listening, and nobody is refused."""
     child = Child("a", reload_actors.greets, ready="listening")
