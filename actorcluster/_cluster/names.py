@@ -76,7 +76,8 @@ class Names(Home):
         incarnation = (int(self._was_default(name)) if before is None else before) + 1
         if before is not None or name != self._default():  # nobody else gets that as his default
             self._incarnations[name] = incarnation
-            self._forget_some()
+            if len(self._incarnations) > _REMEMBERED:
+                self._forget_some()
         self._last_id += 1
         return self._last_id, incarnation
 
@@ -98,17 +99,18 @@ class Names(Home):
 
     def remove(self, seat: Seat) -> None:
         """A worker is gone."""
-        del self.seats[seat.worker.id]
-        is_present = self._by_name.get(seat.worker.name) is seat
+        worker, life = seat.worker, seat.life
+        del self.seats[worker.id]
+        is_present = self._by_name.get(worker.name) is seat
         if is_present:
-            del self._by_name[seat.worker.name]
-        if seat.life.channel is not None or seat.place.is_temporary:
+            del self._by_name[worker.name]
+        if life.channel is not None or seat.place.is_temporary:
             # Nobody has a ref to another life, and what became of its place is known there.
-            self._gone[seat.worker.id] = seat
+            self._gone[worker.id] = seat
             if is_present:
-                self._gone[seat.worker.name] = seat
-        assert seat.life.status is not None
-        self.watching.ended(seat.worker.id, seat.life.status)
+                self._gone[worker.name] = seat
+        assert life.status is not None
+        self.watching.ended(worker.id, life.status)
 
     # ---- finding --------------------------------------------------------------------------
 

@@ -217,15 +217,16 @@ class Seat:
         return status
 
     def exited(self, status: ExitStatus) -> None:
+        worker = self.worker
         self._directory.remove(self)
         self.emit(events.Exit, status=status)
         if self.role == "present":
-            self._tree.ended(self.place, self.worker, status)
+            self._tree.ended(self.place, worker, status)
         elif self.role == "successor":
-            self._tree.successor_ended(self.place, self.worker, status)
+            self._tree.successor_ended(self.place, worker, status)
         else:
             self._tree.past_ended(self.place)
-        self._past = weakref.ref(self.worker)
+        self._past = weakref.ref(worker)
         self._worker = None  # which has this
 
     def failed(self, error: Exception) -> None:

@@ -132,7 +132,8 @@ class Supervision:
             self._carry_out()
 
     def _deadline(self) -> float:
-        return min(self.plan.deadline(), self.rollouts.deadline())
+        first, second = self.plan.deadline(), self.rollouts.deadline()
+        return min(first, second) if second < math.inf else first
 
     # ---- what happens ---------------------------------------------------------------------
 

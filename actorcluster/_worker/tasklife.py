@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import logging
 import math
-import traceback
 from collections.abc import Sequence
 from contextvars import Context, copy_context
 from signal import SIGINT
@@ -48,6 +47,7 @@ from .peer import HEARD, Peer
 from .ref import Home
 from .taskhome import TaskHome
 from .tasklink import TaskLink
+from .whereabouts import whereabouts
 
 __all__ = ["GRACE_SECONDS", "TaskHost", "TaskLife"]
 
@@ -167,8 +167,10 @@ class TaskLife(Peer):
         self._result = self._judge(error, was_cancelled=was_cancelled)
         del error  # and with it the frames of main
         actor = self._actor
-        if actor is not None and (self._link is not None or actor._mailbox is not None):
-            actor._close_mailbox()
+        if actor is not None:
+            actor._is_draining = True  # for who looks at it from now on
+            if self._link is not None or actor._mailbox is not None:
+                actor._close_mailbox()
 
     @property
     def link(self) -> TaskLink | None:
@@ -427,7 +429,8 @@ class TaskLife(Peer):
         """It was cancelled long ago and goes on: nobody waits for it any more."""
         if self.is_over or self.status is not None:
             return
-        where, stack = self._where()
+        assert self._task is not None
+        where, stack = whereabouts(self._task, __file__)
         text = f"it was cancelled {GRACE_SECONDS:g} s ago and still runs, at {where}"
         log.error("%s is given up: %s", self.options.name, text)
         self._moments.failed(self.closed(text))
@@ -440,17 +443,6 @@ class TaskLife(Peer):
                 code=None, signal=None, reason="lost", voluntary=self.told_to_stop, error=error
             )
         )
-
-    def _where(self) -> tuple[str, str]:
-        """Where main waits, in short and as a stack."""
-        assert self._task is not None
-        frames = [one for one in self._task.iter_await_frames() if not _is_ours(one[0])]
-        stack = traceback.StackSummary.extract(iter(frames))
-        last = next((one for one in reversed(frames) if not _is_trios(one[0])), None)
-        short = "an unknown place"
-        if last is not None:
-            short = f"{last[0].f_code.co_filename}:{last[1]}"
-        return short, "Stack (most recent call last):\n" + "".join(stack.format())
 
     def _came_back(self, error: BaseException | None) -> None:
         log.warning(
@@ -483,14 +475,6 @@ def _differ(before: Context, after: Context) -> bool:
         return before != after
     except BaseException:  # noqa: BLE001  (two values that nobody has told apart before)
         return True
-
-
-def _is_ours(frame: Any) -> bool:
-    return bool(frame.f_code.co_filename == __file__)
-
-
-def _is_trios(frame: Any) -> bool:
-    return str(frame.f_globals.get("__name__")).startswith("trio.")
 
 
 def _is_only(error: BaseException, kind: type[BaseException]) -> bool:
