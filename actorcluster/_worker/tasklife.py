@@ -349,7 +349,8 @@ class TaskLife(Peer):
         elif is_first or is_news:
             self.connection.send_stop(None if seconds == math.inf else seconds, reason)
             self._link.ours.flush()
-        if is_first and self._has_nothing_to_drain(actor):
+        # Who asked for it goes on until it is found idle.
+        if is_first and reason != Reason.NORMAL and self._has_nothing_to_drain(actor):
             actor.scope.cancel()
         self._oversee(actor)
 

@@ -87,6 +87,21 @@ async def test_disconnect(
         assert {"a": "down"} == scene.states()
 
 
+async def says_goodbye(actor: Any) -> None:
+    await actor.disconnect()
+    assert actor.draining.is_set()
+    await actor.send("left")
+    await trio.sleep_forever()
+
+
+async def test_one_that_asks_to_leave_goes_on_until_it_is_idle(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async with run_tree([task("a", says_goodbye, restart="temporary")]) as scene:
+        assert "left" == (await scene.primary.mailbox.receive()).body
+        await scene.until("exit a shutdown")
+
+
 async def test_brutal_kill(autojump_clock: trio.abc.Clock) -> None:
     async with run_tree([task("a", actors.is_busy, shutdown="brutal_kill")]) as scene:
         watch, worker = Stopwatch(), scene.worker("a")
