@@ -12,15 +12,17 @@ from actorcluster import Actor
 
 
 async def crashes(actor: Actor) -> None:
-    """Be ready, and fail."""
+    """Be ready, and fail; in the first life when something has come."""
     actor.ready()
+    if actor.incarnation == 1:
+        await actor.mailbox.receive()
     raise ValueError("on purpose")
 
 
 async def starts_once(actor: Actor) -> None:
-    """Fail; in all lives but the first before it is ready."""
+    """The same, but in all later lives fail before it is ready."""
     if actor.incarnation == 1:
-        actor.ready()
+        await crashes(actor)
     raise ValueError("on purpose")
 
 

@@ -103,6 +103,8 @@ async def crash_loop(
         before = _cpu()
         async with open_primary(tree, settings=QUIET) as primary:
             with primary.events(events.Restart) as happened:
+                for worker in primary.workers.values():
+                    await worker.send("crash")
                 begin = trio.current_time()
                 with trio.move_on_after(seconds):
                     async for event in happened:

@@ -57,6 +57,7 @@ async def second_life(scene: Scene) -> Worker:
     await scene.ends("a", "end")
     await scene.until("restart a 1")
     await scene.until("online a")
+    await scene.calm()  # ready, too
     return scene.worker("a")
 
 
