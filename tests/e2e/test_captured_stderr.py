@@ -116,7 +116,7 @@ async def test_the_last_lines(method: str, capfd: pytest.CaptureFixture[str]) ->
     assert "\x1b]0;title\x07\xffTraceback (most recent call last):" in report.stderr
     assert "line 99" in report.stderr
     err = capfd.readouterr().err
-    assert err.startswith(text)
+    assert text in err  # an interpreter that measures something may say so before
     assert err.splitlines()[-50:] == [*report.stderr]
     assert (len(err.splitlines()) - 50, 0) == (report.stderr_dropped, report.stderr_unshown)
     assert "\x1b" not in str(report)
