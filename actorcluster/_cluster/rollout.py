@@ -110,6 +110,8 @@ class Rollouts:
         self._due: dict[Place, _Due] = {}
         self._ages: list[tuple[float, int, Place, int]] = []
         self._ticket = itertools.count()
+        #: what a reload that failed has left behind is old for the next one
+        self._generations = itertools.count(plan.generation + 1)
 
     @property
     def job(self) -> Job | None:
@@ -262,7 +264,7 @@ class Rollouts:
         if job.due is not None:
             job.is_prepared = True
         else:
-            job.generation += 1
+            job.generation = next(self._generations)
             self._plan.want(Prepare(job.patience))
 
     def _finish(self, job: Reload) -> None:

@@ -370,6 +370,20 @@ CASES: Final = [
         """,
     ),
     Case(
+        "stop first, one fails: who was starting is replaced by the next reload",
+        supervisor("one_for_one", pool("web", 2)),
+        """
+        start          -> start web.1, start web.2, up web, up root
+        slow web.2
+        failing web.1 1
+        reload web 0 2 -> prepare, stop web.1, stop web.2, start web.1, fail web.1, start web.2,
+                       -> revert, job failed web.1
+        ready web.2    ->
+        reload web     -> prepare, renew web.2
+        succeed web.2  -> switch web.2, commit, job done
+        """,
+    ),
+    Case(
         "stop first, and somebody else stops it",
         supervisor("one_for_one", pool("web", 3)),
         """
