@@ -120,7 +120,7 @@ def _processes() -> dict[tuple[int, int], str]:
     _STRANGERS.intersection_update(everybody)  # a number that is free may become one of ours
     for pid in map(int, everybody - _STRANGERS):
         try:
-            text = Path(f"/proc/{pid}/stat").read_text()
+            text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue  # gone since the listing
         state, parent, *rest = text.rpartition(")")[2].split()

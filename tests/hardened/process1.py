@@ -35,7 +35,7 @@ def processes() -> dict[int, tuple[str, int]]:
     """State and parent of everybody here."""
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
-        words = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+        words = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()
         found[int(name)] = words[0], int(words[1])
     return found
 

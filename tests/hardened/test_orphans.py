@@ -21,7 +21,9 @@ def children(parent: int) -> dict[int, str]:
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            words = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+            words = (
+                Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            )
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(words[1]) == parent:
