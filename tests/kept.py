@@ -62,6 +62,10 @@ class Lease:
             raise trio.ClosedResourceError("this lease has ended")
         return self._server
 
+    @property
+    def guards_anybody(self) -> bool:
+        return any(process.poll() is None for process in self._guarded)
+
     async def start(self, launch: Launch) -> Process:
         process = await self._check().start(launch)
         self._guarded.append(process)

@@ -86,6 +86,11 @@ class ForkServer:
         server = self._server
         return None if server is None or server.process.poll() else server.process.pid
 
+    @property
+    def guards_anybody(self) -> bool:
+        """Whether a worker lives that it would kill when this process dies."""
+        return any(process.poll() is None for process in self._guarded)
+
     async def start(self, launch: Launch) -> Process:
         """Start a worker process.
 

@@ -254,7 +254,11 @@ class Starter:
 
     @trio.lowlevel.enable_ki_protection
     async def _discard(self, candidate: ForkServer) -> None:
-        await candidate.aclose()
+        """End it; what it has started may live on, as a place that had been stopped first does."""
+        if self._server is not None and candidate.guards_anybody:
+            await self._retire(candidate, self._server)
+        else:
+            await candidate.aclose()
 
     @trio.lowlevel.enable_ki_protection
     async def _retire(self, old: ForkServer, new: ForkServer) -> None:

@@ -32,6 +32,7 @@ from tests.e2e.supervised import (
     run_tree,
     stops,
 )
+from tests.worker.lines import until
 
 
 def replaced(*names: str) -> list[str]:
@@ -256,6 +257,32 @@ async def test_stopped_first_and_the_new_one_fails() -> None:
         await scene.primary.restart_child("a")
         await scene.primary.reload(max_surge=0, max_unavailable=1)
         assert {"a": "up", "b": "up"} == scene.states()
+
+
+@pytest.mark.own_fork_server
+async def test_stopped_first_beside_one_that_fails() -> None:
+    """It started with code that was given up: guarded all the same, and old for the next reload."""
+    async with run_tree([pool("web", 2, args=((), [2]))], max_restarts=0) as scene:
+        primary = scene.primary
+
+        async def reload() -> None:
+            with pytest.raises(ReloadAborted):
+                await primary.reload(max_surge=0, max_unavailable=2)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reload)
+            lines = {"online web.1", "online web.2"}
+            while lines:
+                await scene.until_any("online")
+                lines.discard(scene.lines[-1])
+            scene.worker("web.1").kill("SIGKILL")
+        await scene.tell("web.2", "ready")
+        assert ["web.2", 2] == await primary.ref("web.2").ask("who")
+        server: Any = primary._seating.starter._server
+        pid = scene.worker("web.2").pid
+        await until(lambda: pid in [process.pid for process in server._guarded])
+        await primary.reload()
+        assert ["web.2", 3] == await primary.ref("web.2").ask("who")
 
 
 async def test_the_new_one_is_killed() -> None:
