@@ -11,7 +11,7 @@ import trio
 try:
     import h11
 except ImportError:
-    sys.exit("this example speaks HTTP with h11: pip install 'actorcluster[http]'")
+    sys.exit("this example speaks HTTP with h11: pip install h11")
 
 Responder = Callable[[str], Awaitable[str]]  # the target of a request -> the text to answer
 

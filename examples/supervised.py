@@ -36,7 +36,8 @@ async def web(actor: Actor, port: int) -> None:
 
 
 async def watch(actor: Actor) -> None:
-    await actor.mailbox.receive()  # and that is all it was for
+    async for _ in actor.mailbox:  # ends without one when everything is stopped
+        return
 
 
 def tree(port: int) -> Supervisor:

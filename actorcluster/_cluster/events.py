@@ -116,7 +116,7 @@ class Hung(Event):
     file: str | None = None
     line: int | None = None
     function: str | None = None
-    stack: str | None = None
+    stack: str | None = attrs.field(default=None, repr=False)
     no_stack: str = ""
     stopped: bool = False
 

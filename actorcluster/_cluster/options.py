@@ -28,7 +28,8 @@ class ChildOptions(TypedDict, total=False):
         shutdown: seconds from Stop to cancelling main, default 5, ``inf``, or ``"brutal_kill"``.
         backoff: how long to wait before it is started again.
         limits: when it is replaced while it is well.
-        heartbeat: seconds of silence in which its loop counts as stuck, default 5, or ``inf``.
+        heartbeat: seconds of silence after which it is reported as stuck, two thirds of
+            that at the earliest; default 5, or ``inf``.
         hung_after: seconds without an answer after which it is killed; None (default): it is not.
         exec: overrides `Settings.exec`; None does not.
         env: merged over `Settings.env`; None adds nothing.

@@ -294,8 +294,9 @@ class Seat:
             self.life.channel.flush_once()
 
     def listening(self, address: tuple[str, int] | str) -> None:
-        self.life.set_listening()
+        self.life.note_listening()
         self.emit(events.Listening, address=address)
+        self.life.set_listening()  # what follows from that is told behind it
 
 
 def _report(

@@ -116,6 +116,8 @@ def failure_map(exc: BaseException) -> dict[str, Any]:
     """
     if isinstance(exc, OSError) and exc.errno is not None and exc.errno in errno.errorcode:
         code = _OS_PREFIX + errno.errorcode[exc.errno]
+    elif isinstance(exc, NotHandled):
+        code = str(ErrorCode.NOT_HANDLED)  # also one that a handler made to decline an ask
     elif isinstance(exc, RemoteError):
         code = _clean(str(exc.code))
     else:

@@ -10,7 +10,7 @@ import logging
 import math
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, Self, final
+from typing import Any, Protocol, Self, final
 
 import trio
 
@@ -36,7 +36,6 @@ __all__ = [
 log = logging.getLogger("actorcluster.actor")
 
 #: Deadline of an ask whose asker gave up before anybody worked on it.
-_WITHDRAWN: Final = -math.inf
 
 
 class Asked(Protocol):
@@ -205,11 +204,13 @@ def plain_messages(
 class Ask(Message):
     """A message whose sender waits. Keeps the promise of exactly one answer."""
 
-    __slots__ = ("_is_gap", "_mailbox", "_number", "_scope", "deadline")
+    __slots__ = ("_is_gap", "_mailbox", "_number", "_scope", "deadline", "withdrawn")
 
     def __init__(self, event: CallReceived, channel: Channel, sender: Any) -> None:
         super().__init__(event, channel, sender)
         self._is_gap = False
+        #: whether the asker gave up.
+        self.withdrawn = False
         #: of its block.
         self._scope: trio.CancelScope | None = None
         #: where it waits to be received, if it still does.
@@ -226,11 +227,6 @@ class Ask(Message):
     def answered(self) -> bool:
         """Whether it was answered, one way or another."""
         return not self._channel.is_unanswered(self._number)
-
-    @property
-    def withdrawn(self) -> bool:
-        """Whether the asker gave up before anybody worked on it."""
-        return self.deadline == _WITHDRAWN
 
     async def reply(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         if handle is not None and body is not None:
@@ -254,7 +250,7 @@ class Ask(Message):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._scope = trio.CancelScope(deadline=self.deadline)
+        self._scope = trio.CancelScope(deadline=-math.inf if self.withdrawn else self.deadline)
         self._scope.__enter__()
         return self
 
@@ -271,7 +267,7 @@ class Ask(Message):
     def withdraw(self) -> None:
         if self._scope is not None:
             self._scope.cancel()
-        self.deadline = _WITHDRAWN  # else its block begins cancelled
+        self.withdrawn = True  # its block, if it is entered later, begins cancelled
         if self._mailbox is not None:
             self._mailbox._take_back(self)
 

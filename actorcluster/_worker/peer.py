@@ -277,10 +277,14 @@ class Peer:
         elif self.options.ready == "called":
             self.set_ready()
 
-    def set_listening(self) -> None:
-        """The worker listens, on a shared port or on one of its own."""
+    def note_listening(self) -> None:
+        """The worker listens; tell so, and then say `set_listening`."""
         if self.state == "online":
             self.state = "listening"
+
+    def set_listening(self) -> None:
+        """The worker listens, on a shared port or on one of its own."""
+        self.note_listening()
         if self.options.ready == "listening":
             self.set_ready()
 

@@ -19,7 +19,8 @@ class Shown:
     """Gives attrs classes that are made with ``eq=False, repr=False`` their text."""
 
     def __repr__(self) -> str:
-        values = [f"{f.name}={getattr(self, f.name)!r}" for f in attrs.fields(type(self))]
+        fields = [field for field in attrs.fields(type(self)) if field.repr]
+        values = [f"{f.name}={getattr(self, f.name)!r}" for f in fields]
         return f"{type(self).__name__}({', '.join(values)})"
 
 
