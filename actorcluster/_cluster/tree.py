@@ -54,6 +54,8 @@ given up when a process would be killed."""
 _RESERVED: Final = ("primary",)
 #: What says something about a process, and nothing about a task; None or the default says nothing.
 _OF_PROCESSES: Final = ("exec", "stderr", "env", "settings", "hung_after", "heartbeat")
+#: Seconds; more often than that a worker is not asked whether it still runs.
+_SHORTEST_HEARTBEAT: Final = 0.01
 
 
 @final
@@ -180,6 +182,10 @@ class _Childlike:
             )
         if self.limits is not None and self.restart == "temporary":
             raise ValueError(f"limits: {self.name!r} is temporary, nothing comes after its end")
+        if self.heartbeat < _SHORTEST_HEARTBEAT:
+            raise ValueError(
+                f"heartbeat must be at least {_SHORTEST_HEARTBEAT}, not {self.heartbeat}"
+            )
         if self.hung_after is not None and self.hung_after < self.heartbeat:
             raise ValueError(
                 f"hung_after must be at least heartbeat ({self.heartbeat}), not {self.hung_after}"

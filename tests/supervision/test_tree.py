@@ -129,6 +129,8 @@ def test_names_are_unique_among_siblings() -> None:
 def test_who_is_killed_for_silence_was_asked() -> None:
     with pytest.raises(ValueError, match=r"^hung_after must be at least heartbeat \(9\), not 8$"):
         child("a", heartbeat=9, hung_after=8)
+    with pytest.raises(ValueError, match=r"^heartbeat must be at least 0\.01, not 0\.001$"):
+        child("a", heartbeat=0.001)
     with pytest.raises(ValueError, match=r"^hung_after must be at least heartbeat \(inf\)"):
         child("a", heartbeat=math.inf, hung_after=8)
 
