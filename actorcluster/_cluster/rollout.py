@@ -271,7 +271,9 @@ class Rollouts:
         if job.outcome is not None:
             return
         if job.due is not None:
-            self._due.pop(job.due, None)
+            due = self._due.get(job.due)
+            if due is not None and due.serial == job.serial:  # else its next life is due already
+                del self._due[job.due]
         elif not job.is_cancelled:
             self._commit(job)
         elif not job.is_committed:

@@ -35,6 +35,18 @@ CASES: Final = [
         """,
     ),
     Case(
+        "the next life is due before the last one has gone",
+        supervisor("one_for_one", "a"),
+        """
+        start     -> start a, up root
+        sticky a
+        recycle a -> renew a, switch a
+        recycle a ->
+        left a    -> job done, renew a, switch a
+        left a    -> job done
+        """,
+    ),
+    Case(
         "a recycling that fails is tried again",
         supervisor("one_for_one", "a"),
         """
