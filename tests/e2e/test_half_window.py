@@ -173,7 +173,7 @@ async def test_asks() -> None:
 async def test_a_flood_that_is_cancelled(asks: bool) -> None:
     async with run_tree([child("b", flooding_actors.silent), sink(), flooder(asks=asks)]) as scene:
         sent = await floods(scene)
-        assert sent == await scene.worker("f").ask("stop")
+        assert sent <= (sent := await scene.worker("f").ask("stop")) < 2 * WINDOW // KIB
         scene.worker("b").kill("SIGUSR1")
         if not asks:
             taken = scene.worker("b").mailbox

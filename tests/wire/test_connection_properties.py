@@ -344,7 +344,9 @@ class Side:
 
     def down(self, index: int, code: int) -> None:
         number = [*self.monitors][index % len(self.monitors)]
-        self.downs[number] = self.monitors.pop(number), code
+        gone = self.monitors.pop(number), code
+        if number in self.peer.monitors:  # else it was taken back, and that is still on its way
+            self.downs[number] = gone
         self.connection.send_down(number, 1 << 32, "exit", {"code": code})
 
     def answer(self, index: int, body: Any, *, fails: bool) -> None:

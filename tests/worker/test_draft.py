@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from actorcluster._worker import runtime as module
+from actorcluster._worker import stackfile
 from actorcluster._worker.draft import Draft
 from actorcluster._worker.runtime import Runtime
 
@@ -19,6 +21,10 @@ def draft() -> Iterator[Draft]:
     made = Draft()
     yield made
     made.close()
+    if stackfile._Offer.fd >= 0:  # what a worker keeps
+        faulthandler.unregister(stackfile.SIGNAL)
+        os.close(stackfile._Offer.fd)
+        stackfile._Offer.fd = -1
 
 
 def handed_over(draft: Draft, channel: int) -> Runtime:
