@@ -24,7 +24,7 @@ async def test_too_old() -> None:
     assert [*comes("a"), *stops("a")] * 2 == scene.lines[:10]
 
 
-async def test_a_task_that_is_too_old() -> None:
+async def test_a_task_that_is_too_old(autojump_clock: trio.abc.Clock) -> None:
     child = puppet("a", run="task", limits=Limits(max_age=0.2))
     async with run_tree([child], max_restarts=0) as scene:
         await scene.until("exit a shutdown")
@@ -96,9 +96,8 @@ async def test_the_new_one_fails(caplog: pytest.LogCaptureFixture) -> None:
         assert isinstance(error, ReloadAborted)
         assert error.status is not None
         assert ("normal", 2) == (error.status.reason, event.worker.incarnation)
-        await scene.until("online a")
+        assert 3 == (await scene.until("online a")).worker.incarnation
         await scene.until("exit a shutdown")
-        assert 3 == scene.worker("a").incarnation
     text = "a: to be replaced, max_age, but its successor failed: normal"
     assert text in caplog.messages
 
