@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 import trio
@@ -25,9 +21,9 @@ from actorcluster._cluster.dealing import Dealer, PortClient
 from actorcluster._link.kinds import ask_socket
 from actorcluster.wire import events as wire_events
 from tests.chaos.clients import Failure
+from tests.chaos.crowd import crowd
 from tests.chaos.service import serve
 
-ROOT = Path(__file__).parents[2]
 WORKERS = 4
 CLIENTS = 24
 #: On average; the times between are drawn from an exponential distribution.
@@ -125,10 +121,12 @@ async def storm(*, seconds: float, seed: int, acknowledge: str = "accept") -> Bo
         async with actorcluster.open_primary() as primary, trio.open_nursery() as nursery:
             for _ in range(WORKERS):
                 nursery.start_soon(respawn, primary, log, acknowledge)
-            async with clients(await port_of(primary)) as crowd:
+            async with crowd("tests.chaos.clients", await port_of(primary), CLIENTS) as clients:
                 with trio.move_on_after(seconds):
                     await kill_at_random(primary, random.Random(seed), books.kills)
-                await crowd.finish(books)
+                report = await clients.finish()
+                books.counts = report["counts"]
+                books.failures = [Failure(**each) for each in report["failures"]]
             books.dealt_again = primary.statistics().ports[0].dealt_again
             nursery.cancel_scope.cancel()
         books.logged.update(Path(log).read_text().split())
@@ -183,40 +181,3 @@ def recording(taken: Taken) -> Iterator[None]:
         yield
     finally:
         Dealer.reply = reply  # type: ignore[method-assign]
-
-
-class Crowd:
-    """The clients' program."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self._process = process
-
-    async def finish(self, books: Books) -> None:
-        """Let it end, and enter what it says."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        await self._process.stdin.aclose()
-        said = b""
-        async for chunk in self._process.stdout:
-            said += chunk
-        report: dict[str, Any] = json.loads(said)
-        books.counts = report["counts"]
-        books.failures = [Failure(**each) for each in report["failures"]]
-
-
-@asynccontextmanager
-async def clients(port: int) -> AsyncIterator[Crowd]:
-    """Run the clients' program for as long as the block."""
-    command = [sys.executable, "-m", "tests.chaos.clients", str(port), str(CLIENTS)]
-    process = await trio.lowlevel.open_process(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        yield Crowd(process)
-    finally:
-        process.kill()  # it has ended by itself, unless something went wrong
-        with trio.CancelScope(shield=True):
-            await process.wait()
-            for stream in (process.stdin, process.stdout):
-                assert stream is not None
-                await stream.aclose()

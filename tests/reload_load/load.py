@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,13 +21,13 @@ from actorcluster._cluster.dealing import Dealer, PortClient
 from actorcluster._link.kinds import ask_socket
 from actorcluster.wire import events as wire_events
 from tests.chaos.clients import Failure
+from tests.chaos.crowd import crowd
 from tests.e2e.releases import Release, released
 from tests.reload_load.books import Books, Rollout, Sightings
 from tests.reload_load.service import BROKEN, good
 
 __all__ = ["half"]
 
-ROOT = Path(__file__).parents[2]
 WORKERS: Final = 4
 CLIENTS: Final = 16
 #: On average; the times between are drawn from an exponential distribution.
@@ -66,12 +63,16 @@ async def half(
             settings |= {"preload": [release.name]} if preload else {}
             async with actorcluster.open_primary(site.tree(log), settings=settings) as primary:
                 site.begin(primary)
-                async with clients(_port_of(primary)) as crowd:
+                async with crowd(
+                    "tests.reload_load.clients", _port_of(primary), CLIENTS
+                ) as clients:
                     await site.reload_alone(reloads)
                     if broken:
                         await site.reload_broken(ready_seconds)
                     await site.reload_and_kill(kills, random.Random(seed))
-                    await crowd.finish(books)
+                    report = await clients.finish()
+                    books.answers = [tuple(each) for each in report["answers"]]
+                    books.failures = [Failure(**each) for each in report["failures"]]
         books.logged.update(Path(log).read_text().split())
     return books
 
@@ -207,43 +208,3 @@ def _note(sightings: Sightings, fd: int, worker: int) -> None:
     except OSError:  # the client has gone
         return
     sightings.setdefault(address, []).append((time.monotonic(), worker))
-
-
-# ---- the clients ---------------------------------------------------------------------------
-
-
-class Crowd:
-    """The clients' program."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self._process = process
-
-    async def finish(self, books: Books) -> None:
-        """Let it end, and enter what it says."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        await self._process.stdin.aclose()
-        said = b""
-        async for chunk in self._process.stdout:
-            said += chunk
-        report: dict[str, Any] = json.loads(said)
-        books.answers = [tuple(each) for each in report["answers"]]
-        books.failures = [Failure(**each) for each in report["failures"]]
-
-
-@asynccontextmanager
-async def clients(port: int) -> AsyncIterator[Crowd]:
-    """Run the clients' program for as long as the block."""
-    command = [sys.executable, "-m", "tests.reload_load.clients", str(port), str(CLIENTS)]
-    process = await trio.lowlevel.open_process(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        yield Crowd(process)
-    finally:
-        process.kill()  # it has ended by itself, unless something went wrong
-        with trio.CancelScope(shield=True):
-            await process.wait()
-            for stream in (process.stdin, process.stdout):
-                assert stream is not None
-                await stream.aclose()
