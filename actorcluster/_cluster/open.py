@@ -36,6 +36,7 @@ from .._worker.bootstrap import refuse_before_run_worker
 from .._worker.listening import SCHED_NONE, SCHED_RR
 from .._worker.settings import Settings
 from .._worker.targets import refuse_while_loading
+from .._worker.worker import patience
 from .primary import Primary
 from .tree import Supervisor
 
@@ -114,7 +115,7 @@ def open_primary(
     refuse_while_loading("open_primary()")
     refuse_before_run_worker("open_primary()")
     policy = _policy(scheduling_policy)
-    _check_seconds("shutdown_timeout", shutdown_timeout)
+    patience(shutdown_timeout, "shutdown_timeout")
     block = _block(_tree(tree), _settings(settings), policy, shutdown_timeout)
     # For type checkers: what follows the block is reached when a stop has cancelled the body.
     return cast("contextlib.AbstractAsyncContextManager[Primary, bool]", block)
@@ -237,12 +238,3 @@ def _policy(given: str) -> str:
     if text not in names:
         raise ValueError(f"{POLICY_VARIABLE} must be 'rr' or 'none', not {text!r}")
     return names[text]
-
-
-def _check_seconds(name: str, value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
-    if not value >= 0:
-        raise ValueError(f"{name} must not be negative, not {value!r}")

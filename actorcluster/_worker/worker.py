@@ -294,7 +294,7 @@ class Worker:
         return self._life.status
 
 
-def patience(timeout: object) -> float:
+def patience(timeout: object, name: str = "timeout") -> float:
     """Read a timeout: seconds, or None for no limit.
 
     Raises:
@@ -303,9 +303,9 @@ def patience(timeout: object) -> float:
     if timeout is None:
         return math.inf
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+        raise TypeError(f"{name} must be a number of seconds or None, not {timeout!r}")
     if not timeout >= 0:
-        raise ValueError(f"timeout must not be negative, not {timeout!r}")
+        raise ValueError(f"{name} must not be negative, not {timeout!r}")
     return float(timeout)
 
 
