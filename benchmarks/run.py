@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from benchmarks.model import Pair, Row, Scale, Wrong, summed_up
+from benchmarks.model import Pair, Result, Row, Scale, Side, Wrong, summed_up
 from benchmarks.needs import lack
 
 __all__ = ["Outcome", "run"]
@@ -80,20 +80,48 @@ def run(
 
 
 def _round(rows: Sequence[Row], scale: Scale, number: int) -> Iterator[Pair | Wrong]:
-    run_one = functools.partial(_run_pair, scale=scale, ours_first=number % 2 == 0)
+    run_some = functools.partial(_run_some, scale=scale, backwards=number % 2 == 1)
     if not scale.quick:
-        yield from map(run_one, rows)
+        for some in _neighbours(rows):
+            yield from run_some(some)
         return
     with ThreadPoolExecutor(_QUICK_PAIRS) as pool:  # nobody looks at the figures
-        yield from pool.map(run_one, rows)
+        for pairs in pool.map(run_some, _neighbours(rows)):
+            yield from pairs
 
 
-def _run_pair(row: Row, scale: Scale, *, ours_first: bool) -> Pair | Wrong:
-    """Run both sides of a row, one right after the other."""
-    first, second = (row.ours, row.peer) if ours_first else (row.peer, row.ours)
+def _neighbours(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Give the rows one by one, or two at a time where one run of our side can serve both.
+
+    It stands between the two peers then, so that each pair is still one right after the other.
+    """
+    rest = list(rows)
+    while rest:
+        count = 2 if len(rest) > 1 and rest[0].ours == rest[1].ours else 1
+        yield rest[:count]
+        del rest[:count]
+
+
+def _run_some(rows: Sequence[Row], *, scale: Scale, backwards: bool) -> list[Pair | Wrong]:
+    """Run our side and the peer of the first row, if there is a second row after its peer."""
+    order = [*(row.peer for row in rows[1:]), rows[0].ours, rows[0].peer]
+    ours_at = len(rows) - 1
+    places = [len(rows), 0][: len(rows)]  # of each row's peer
+    if backwards:
+        order.reverse()
+        ours_at, *places = (len(rows) - place for place in (ours_at, *places))
+    results = [_run(side, scale) for side in order]
+    return [_pair(results[ours_at], results[at], ours_first=ours_at < at) for at in places]
+
+
+def _run(side: Side, scale: Scale) -> Result | Wrong:
     try:
-        results = [first.run(scale), second.run(scale)]
+        return side.run(scale)
     except Wrong as exc:
         return exc
-    ours, peer = results if ours_first else reversed(results)
-    return Pair(ours=ours, peer=peer, ours_first=ours_first)
+
+
+def _pair(ours: Result | Wrong, peer: Result | Wrong, *, ours_first: bool) -> Pair | Wrong:
+    if isinstance(ours, Wrong):
+        return ours
+    return peer if isinstance(peer, Wrong) else Pair(ours=ours, peer=peer, ours_first=ours_first)

@@ -16,7 +16,8 @@ _HEAD: Final = """\
 
 Written by `python -m benchmarks`, not by hand; [raw.json](benchmarks/raw.json) has every figure of
 every run of every program. What counts are the ratios: each is that of two programs that ran one
-right after the other. The figures themselves belong to the machine and the hour.
+right after the other, one run of ours at times between those of two peers. The figures themselves
+belong to the machine and the hour.
 """
 
 _HOW: Final = """\

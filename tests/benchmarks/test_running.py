@@ -151,6 +151,32 @@ def test_each_round_runs_a_pair_of_every_row_and_changes_who_begins() -> None:
     assert [True, False] == [pair.ours_first for pair in outcome.pairs["a"]]
 
 
+def test_one_run_of_ours_stands_between_the_peers_of_two_rows() -> None:
+    order: list[str] = []
+
+    def noted(who: str) -> Side:
+        def once(scale: Scale) -> Result:
+            order.append(who)
+            return {"value": float(len(order)), "received": 1}
+
+        return attrs.evolve(side(who), run=once)
+
+    ours = noted("ours")
+    names = ("a", "b", "c")
+    rows = [attrs.evolve(row(name=name), ours=ours, peer=noted(name)) for name in names]
+    outcome, _ = measured(rows, Scale(pairs=2))
+    assert ["b", "ours", "a", "ours", "c", "a", "ours", "b", "c", "ours"] == order
+    figures = {
+        name: [(pair.ours["value"], pair.peer["value"], pair.ours_first) for pair in pairs]
+        for name, pairs in outcome.pairs.items()
+    }
+    assert figures == {
+        "a": [(2.0, 3.0, True), (7.0, 6.0, False)],
+        "b": [(2.0, 1.0, False), (7.0, 8.0, True)],
+        "c": [(4.0, 5.0, True), (10.0, 9.0, False)],
+    }
+
+
 def test_a_row_that_is_wrong_has_no_figures_and_the_others_go_on() -> None:
     def wrong(scale: Scale) -> Result:
         raise Wrong("sent 2, received 1")
@@ -160,6 +186,16 @@ def test_a_row_that_is_wrong_has_no_figures_and_the_others_go_on() -> None:
     assert {"broken": "sent 2, received 1"} == outcome.failed
     assert ["good"] == [summary["name"] for summary in outcome.summaries()]
     assert ["1/1 broken: WRONG, sent 2, received 1", "1/1 good: 1.00"] == told
+
+
+def test_rows_that_share_our_side_are_all_wrong_if_that_is() -> None:
+    def wrong(scale: Scale) -> Result:
+        raise Wrong("sent 2, received 1")
+
+    ours = attrs.evolve(side("ours"), run=wrong)
+    rows = [attrs.evolve(row(name=name), ours=ours) for name in ("a", "b")]
+    outcome, _ = measured(rows, Scale(pairs=1))
+    assert {"a": "sent 2, received 1", "b": "sent 2, received 1"} == outcome.failed
 
 
 def test_a_row_whose_peer_is_not_here_is_left_out_with_the_reason(
