@@ -164,7 +164,7 @@ class Primary(RollingOperations):
         Args:
             target: an async function ``main(actor, *args)`` that can be imported by name,
                 ``"package.module:function"``, or None for the script `Settings.exec` names.
-            args: body values without handles, passed to main.
+            args: body values without handles, passed to main; a `Ref` among them is good.
             name: the place in the tree, unique among the living; default ``worker-<id>``.
             restart: ``"temporary"`` never, ``"transient"`` unless it ended well, ``"permanent"``
                 always; the first start is not retried.

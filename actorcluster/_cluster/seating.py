@@ -123,9 +123,9 @@ class Seating:
         target = check_target(child.target, child.args, own)
         plan: Plan | Job
         if child.run == "task":
-            plan = Job(target, child.args)
+            plan = Job(target, child.args, refs=self._names)
         else:
-            plan = self.starter.plan(target, child.args, own)
+            plan = self.starter.plan(target, child.args, own, refs=self._names)
         return Launch(child=child, settings=own, plan=plan)
 
     def check_all(self, top: Place, settings: Settings) -> None:

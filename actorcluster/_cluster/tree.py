@@ -213,7 +213,7 @@ class Child(_Childlike):
     Attributes:
         name: unique among its siblings; ``mail.smtp`` is the child ``smtp`` of ``mail``.
         target: an async function, ``"package.module:function"``, or None for a script.
-        args: body values for the function.
+        args: body values for the function, without handles.
         run: ``"process"``, or ``"task"``: in the primary itself, isolated from all else there
             except that what holds up the loop holds up all, and that a task cannot be forced to
             end: one that ignores its cancellation for four seconds is given up.

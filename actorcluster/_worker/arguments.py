@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from .._link.handles import HANDLES
 from ..wire.sendable import PLAIN, SENDABLE
-from ..wire.values import Values
+from ..wire.values import RefAdapter, Values
 
 __all__ = ["decode_arguments", "encode_arguments"]
 
@@ -22,25 +22,27 @@ __all__ = ["decode_arguments", "encode_arguments"]
 MAX_ARGUMENTS: Final = 512 * 1024
 
 
-def encode_arguments(what: object, args: Iterable[object]) -> list[bytes]:
+def encode_arguments(what: object, args: Iterable[object], refs: RefAdapter | None) -> list[bytes]:
     """Encode what a main function gets after the actor.
 
     Args:
         what: the target, to be named in errors.
         args: body values without handles.
+        refs: how a `Ref` travels.
 
     Raises:
         TypeError: one is not a body value, or holds a handle.
         ValueError: together they are too large.
     """
-    values = Values(handles=HANDLES)
+    values = Values(handles=HANDLES, refs=refs)
     payloads = []
     for index, arg in enumerate(args):
         name = f"args[{index}]"
         try:
             encoded = values.encode(arg)
         except TypeError as exc:
-            problem = str(exc).replace(SENDABLE, PLAIN).replace("body", name, 1)
+            problem = str(exc).replace(SENDABLE, f"{PLAIN}, Ref").replace("body", name, 1)
+            problem = problem if problem.startswith(name) else f"{name}: {problem}"
             raise TypeError(f"cannot run {what} in a worker: {problem}") from None
         if encoded.handles:
             problem = f"{name} holds a handle; send it in a message, once the worker runs"
@@ -53,7 +55,7 @@ def encode_arguments(what: object, args: Iterable[object]) -> list[bytes]:
     return payloads
 
 
-def decode_arguments(payloads: Iterable[bytes]) -> list[Any]:
-    """Read what `encode_arguments` wrote."""
-    values = Values()
+def decode_arguments(payloads: Iterable[bytes], refs: RefAdapter) -> list[Any]:
+    """Read what `encode_arguments` wrote; ``refs`` says what a `Ref` is here."""
+    values = Values(refs=refs)
     return [values.decode(payload) for payload in payloads]

@@ -160,7 +160,7 @@ class Runtime:
         config = welcome.config
         if self._main is not None:
             return self._main, []
-        args = decode_arguments(config.get("args") or ())
+        args = decode_arguments(config.get("args") or (), self._home)
         return load_target(Target.from_config(config["target"])), args
 
     async def _serve(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, final
 import attrs
 import trio
 
+from ..wire.values import RefAdapter
 from .arguments import encode_arguments
 from .bootstrap import LIMITS
 from .commands import module_argv, script_argv, worker_argv
@@ -70,7 +71,9 @@ class Starter:
         self._outlet = Outlet()
         self._kills = MemoryKills()
 
-    def plan(self, target: Target, args: Sequence[Any], settings: Settings) -> Plan:
+    def plan(
+        self, target: Target, args: Sequence[Any], settings: Settings, *, refs: RefAdapter
+    ) -> Plan:
         """Decide how to start a worker, and check what it will be told.
 
         Raises:
@@ -78,7 +81,7 @@ class Starter:
             ValueError: the arguments are too large, or the start method cannot be kept.
         """
         method = self._choose_method(settings, target.form)
-        config = {"target": target.to_config(), "args": encode_arguments(target, args)}
+        config = {"target": target.to_config(), "args": encode_arguments(target, args, refs)}
         return Plan(target=target, settings=settings, method=method, config=config)
 
     def _choose_method(

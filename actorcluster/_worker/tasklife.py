@@ -193,11 +193,11 @@ class TaskLife(Peer):
 
     async def _run_main(self) -> BaseException | None:
         """Run main; returns what it raised."""
+        home = TaskHome(self, self._host.refs)
         try:
-            main, args = self._job.load()
+            main, args = self._job.load(home)
         except BaseException as exc:  # noqa: BLE001  (whatever it is, it is the status)
             return exc
-        home = TaskHome(self, self._host.refs)
         actor = self._actor = Actor(home, self.worker_id, self.options.name, self._incarnation)
         set_own_actor(actor)
         context = copy_context()

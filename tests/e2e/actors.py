@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from actorcluster import Actor, ActorClusterError
+from actorcluster import Actor, ActorClusterError, Ref
 
 
 async def idle(actor: Actor) -> None:
@@ -243,3 +243,8 @@ async def sends_as_told(actor: Actor) -> None:
                 await message.reply(type(exc).__name__)
             else:
                 await message.reply("sent")
+
+
+async def asks_its_friends(actor: Actor, *friends: Ref) -> None:
+    """Tell the primary what those it was given answer."""
+    await actor.send([await friend.ask(friend.name) for friend in friends])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -38,6 +38,25 @@ async def test_from_worker_to_worker() -> None:
         assert {"answer": ["web", "one", "x"]} == await said(one)
         assert {"error": "RemoteError", "path": [0]} == await said(one)
         assert {"error": "NoSuchActor", "path": []} == await said(other)
+
+
+@pytest.mark.parametrize("run", ["process", "task"])
+async def test_as_an_argument(run: Literal["process", "task"]) -> None:
+    """By name and pinned to one life; what it has is of its own process."""
+    async with actorcluster.open_primary() as primary:
+        await primary.fork(actors.names_itself, name="web")
+        by_name = primary.ref("web")
+        await by_name.send("hello")
+        pinned = (await primary.mailbox.receive()).sender
+        worker = await primary.fork(actors.asks_its_friends, by_name, pinned, name="one", run=run)
+        assert [["web", "one", "web"]] * 2 == await said(worker)
+
+
+async def test_one_of_another_primary_is_no_argument() -> None:
+    async with actorcluster.open_primary() as primary, actorcluster.open_primary() as other:
+        for run in ("process", "task"):
+            with pytest.raises(TypeError, match=r"args\[0\].*is of another primary"):
+                await primary.fork(actors.asks_its_friends, other.ref("web"), run=run)
 
 
 async def test_sending_from_worker_to_worker() -> None:
