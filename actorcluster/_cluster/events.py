@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
 import attrs
 import trio
@@ -53,6 +53,9 @@ class Event(Fact):
 
     def __hash__(self) -> int:  # type: ignore[override]  # it never changes
         return hash((type(self), *(getattr(self, f.name) for f in attrs.fields(type(self)))))
+
+
+E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 
 @final
@@ -191,27 +194,25 @@ def check_kind(kind: object) -> None:
 
 
 @final
-class Subscription(AsyncIterator[Event]):
+class Subscription(AsyncIterator[E_co], Generic[E_co]):
     """Events from entering the block on; iterate it.
 
     Ends when the primary has closed. With 10,000 events unread it is cut off: the next iteration
     raises ``trio.BrokenResourceError``, never a silent gap.
     """
 
-    def __init__(
-        self, hub: EventHub, kinds: tuple[type[Event], ...], worker: Worker | None
-    ) -> None:
+    def __init__(self, hub: EventHub, kinds: tuple[type[E_co], ...], worker: Worker | None) -> None:
         self._hub = hub
-        self.kinds = kinds or (Event,)
+        self.kinds: tuple[type[Event], ...] = kinds or (Event,)
         self._worker = worker
-        self._unread: deque[Event] = deque()
+        self._unread: deque[Any] = deque()  # E_co: of these kinds, the hub sees to that
         self._overrun = False
         self._entered = False
         self._ended = False
         self._news: trio.Event | None = None
         self._pace = Pace()
 
-    def __enter__(self) -> Subscription:
+    def __enter__(self) -> Subscription[E_co]:
         if self._hub.closed:
             raise trio.ClosedResourceError("the primary has closed")
         if self._entered:
@@ -250,13 +251,14 @@ class Subscription(AsyncIterator[Event]):
             self._news.set()
             self._news = None
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> E_co:
         await self._pace.step()
         while True:
             if self._overrun:
                 raise trio.BrokenResourceError(f"{_MAX_UNREAD} events were left unread")
             if self._unread:
-                return self._unread.popleft()
+                event: E_co = self._unread.popleft()
+                return event
             if not self._entered:
                 raise RuntimeError("iterate a subscription inside its block")
             if self._ended:
@@ -272,11 +274,11 @@ class EventHub:
     """Deals events out to subscribers."""
 
     def __init__(self) -> None:
-        self._subscriptions: list[Subscription] = []
-        self.wanted: dict[type[Event], list[Subscription]] = {}
+        self._subscriptions: list[Subscription[Event]] = []
+        self.wanted: dict[type[Event], list[Subscription[Event]]] = {}
         self.closed = False
 
-    def who_wants(self, kind: type[Event]) -> list[Subscription]:
+    def who_wants(self, kind: type[Event]) -> list[Subscription[Event]]:
         """Give those who want events of a kind, maybe not of every worker."""
         found = self.wanted.get(kind)
         if found is None:
@@ -289,12 +291,12 @@ class EventHub:
         for subscription in self.who_wants(type(event)):
             subscription.put(event)
 
-    def add(self, subscription: Subscription) -> None:
+    def add(self, subscription: Subscription[Event]) -> None:
         """Somebody listens from now on."""
         self._subscriptions.append(subscription)
         self.wanted = {}
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: Subscription[Event]) -> None:
         """He does not any more."""
         self._subscriptions.remove(subscription)
         self.wanted = {}

@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar, Unpack, final
+from typing import Any, TypeVar, Unpack, final, overload
 
 import attrs
 import trio
@@ -42,6 +42,7 @@ __all__ = ["Primary", "PrimaryStatistics"]
 log = logging.getLogger("actorcluster.primary")
 
 E = TypeVar("E", bound=events.Event)
+E2 = TypeVar("E2", bound=events.Event)
 
 
 @final
@@ -278,9 +279,21 @@ class Primary(RollingOperations):
 
     # ---- events ---------------------------------------------------------------------------
 
+    @overload
+    def events(
+        self, kind: type[E], /, *, worker: Worker | None = None
+    ) -> events.Subscription[E]: ...
+    @overload
+    def events(
+        self, kind: type[E], other: type[E2], /, *, worker: Worker | None = None
+    ) -> events.Subscription[E | E2]: ...
+    @overload
     def events(
         self, *kinds: type[events.Event], worker: Worker | None = None
-    ) -> events.Subscription:
+    ) -> events.Subscription[events.Event]: ...
+    def events(
+        self, *kinds: type[events.Event], worker: Worker | None = None
+    ) -> events.Subscription[events.Event]:
         """Subscribe: ``with primary.events(events.Exit) as exits: async for event in exits``.
 
         Args:

@@ -198,7 +198,7 @@ class Show:
         async for _ in worker.mailbox:
             post.told[worker.id] += 1
 
-    async def _follow(self, happenings: events.Subscription) -> None:
+    async def _follow(self, happenings: events.Subscription[events.Event]) -> None:
         async for event in happenings:
             worker = event.worker
             match event:

@@ -14,7 +14,7 @@ async def exits(_: Actor) -> None:
     raise SystemExit(1)
 
 
-async def count_until(exited: events.Subscription, until: float) -> int:
+async def count_until(exited: events.Subscription[events.Event], until: float) -> int:
     """Count workers that exit."""
     count = 0
     while now() < until:

@@ -16,7 +16,7 @@ async def crashes(_: Actor) -> None:
     raise ValueError("at once")
 
 
-async def count_until(restarts: events.Subscription, until: float) -> int:
+async def count_until(restarts: events.Subscription[events.Restart], until: float) -> int:
     """Count restarts."""
     count = 0
     while now() < until:

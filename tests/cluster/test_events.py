@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, assert_type, cast
 
 import pytest
 import trio
 import trio.testing
 
-from actorcluster import Settings, events
+from actorcluster import Settings, events, open_primary
 from actorcluster._cluster.events import EventHub, Subscription, check_kind
 
 ANNA, BERT = cast("Any", "anna"), cast("Any", "bert")
 
 
-def subscription(hub: EventHub, *kinds: type[events.Event], worker: Any = None) -> Subscription:
+def subscription(
+    hub: EventHub, *kinds: type[events.Event], worker: Any = None
+) -> Subscription[events.Event]:
     return Subscription(hub, kinds, worker)
 
 
-async def read(sub: Subscription, count: int) -> list[events.Event]:
+async def read(sub: Subscription[events.Event], count: int) -> list[events.Event]:
     with trio.fail_after(5):
         return [await anext(sub) for _ in range(count)]
 
@@ -90,7 +92,7 @@ async def test_several_readers_share() -> None:
     """Each event goes to exactly one of them, and none is left waiting."""
     hub, got = EventHub(), []
 
-    async def reader(sub: Subscription) -> None:
+    async def reader(sub: Subscription[events.Event]) -> None:
         got.extend([event async for event in sub])
 
     with subscription(hub) as sub:
@@ -175,3 +177,15 @@ def test_events_are_values() -> None:
     assert repr(events.Listening(worker=ANNA, address="/a")).endswith(" address='/a')")
     with pytest.raises(AttributeError):
         fork.worker = BERT  # type: ignore[misc]
+
+
+async def test_what_comes_is_known_by_the_kinds_that_were_asked_for() -> None:
+    """The types are the type checker's to judge, the values are looked at here."""
+    async with open_primary() as primary:
+        with primary.events(events.Setup) as setups, primary.events() as everything:
+            primary.setup_primary(args=["x"])
+            setup = assert_type(await anext(setups), events.Setup)
+            assert ("x",) == tuple(setup.settings.args)
+            assert setup == assert_type(await anext(everything), events.Event)
+        with primary.events(events.Exit, events.Listening) as ends:
+            assert_type(ends, events.Subscription[events.Exit | events.Listening])

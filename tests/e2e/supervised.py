@@ -117,7 +117,7 @@ class Scene:
         events: the same, as they are.
     """
 
-    def __init__(self, primary: Primary, subscription: events.Subscription) -> None:
+    def __init__(self, primary: Primary, subscription: events.Subscription[events.Event]) -> None:
         self.primary = primary
         self.lines: list[str] = []
         self.events: list[events.Event] = []

@@ -157,7 +157,7 @@ async def receiver_is_full(primary: Primary) -> None:
     assert {True, False} == set(outcomes)
     with primary.events(events.Error) as errors:
         await worker.send([Handle.of(memfd(size)) for size in range(40)])
-        assert "handle_lost" in str((await anext(errors)).error)  # type: ignore[attr-defined]
+        assert "handle_lost" in str((await anext(errors)).error)
     assert 0 == await worker.ask(["forget"])
     await worker.ask(["unlimit"])
     outcomes.clear()

@@ -188,7 +188,7 @@ async def _play(primary: actorcluster.Primary, played: Played) -> None:
     played.is_gone = not os.path.exists(f"/proc/{worker.pid}")
 
 
-async def _note(errors: events.Subscription, played: Played) -> None:
+async def _note(errors: events.Subscription[events.Error], played: Played) -> None:
     async for event in errors:
         assert isinstance(event, events.Error)
         exc = event.error

@@ -39,7 +39,7 @@ QUIET: Final[dict[str, Any]] = {"stdio": ["ignore"] * 3}
 class Scene:
     """A primary, and what happens to its workers."""
 
-    def __init__(self, primary: Primary, subscription: events.Subscription) -> None:
+    def __init__(self, primary: Primary, subscription: events.Subscription[events.Event]) -> None:
         self.primary = primary
         self.seen: list[events.Event] = []
         self._subscription = subscription
