@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import ssl
+import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -224,6 +225,13 @@ async def test_pass_socket() -> None:
         await interrupted(program)
 
 
+async def test_testing_actors() -> None:
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "testing_actors.py"]
+    done = await trio.run_process(argv, cwd=EXAMPLES, capture_stdout=True, check=False)
+    assert 0 == done.returncode, done.stdout.decode()
+    assert b"2 passed" in done.stdout
+
+
 async def test_without_h11_the_hint_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "h11.py").write_text("raise ImportError('not here')")
     command = str(EXAMPLES / "http_hello.py")
@@ -253,7 +261,10 @@ def test_examples_are_short_and_say_what_they_are(path: Path) -> None:
     assert ast.get_docstring(ast.parse(text))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "examples/README.md"])
+PAGES = ["README.md", "docs/tutorial.md", "docs/howto/testing.md", "examples/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_code_that_pages_show_is_that_of_the_examples(page: str) -> None:
     """So everything a page shows is run, and its output checked, by the tests above."""
     blocks = re.findall(r"(?ms)^```python\n(.*?)^```$", (ROOT / page).read_text())
