@@ -28,7 +28,8 @@ import pytest
 import trio
 
 ROOMS = frozenset(
-    "link worker cluster e2e examples chaos reload_load hardened hostile liveness tasks".split()
+    "link worker cluster e2e examples chaos reload_load hardened hostile liveness tasks"
+    " node_parity".split()
 )
 """Directories of tests/ whose tests have the fixture without asking."""
 

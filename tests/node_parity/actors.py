@@ -1,0 +1,157 @@
+"""What the workers do: mostly, one thing after the other, as they are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+import trio
+
+import actorcluster
+from actorcluster import Actor
+from actorcluster._worker.accepting import ClusterListener
+
+#: What this process was known to be while the module was imported.
+IS_WORKER: Final = actorcluster.is_worker()
+
+
+async def obeys(actor: Actor, *told: list[Any]) -> None:
+    """Do what was told, then what each ask says, answered with what came of it.
+
+    What is told is the name of a method of `Hand`, and its arguments. The answer to an ask that
+    ended in an OSError is its number.
+    """
+    async with trio.open_nursery() as nursery:
+        hand = Hand(actor, nursery)
+        for name, *arguments in told:
+            await getattr(hand, name)(*arguments)
+        async for message in actor.mailbox:
+            with message:
+                name, *arguments = message.body
+                try:
+                    result = await getattr(hand, name)(*arguments)
+                except OSError as exc:
+                    result = {"errno": exc.errno}
+                if message.is_ask:
+                    await message.reply(result)
+
+
+class Hand:
+    """What a worker can be told to do."""
+
+    def __init__(self, actor: Actor, nursery: trio.Nursery) -> None:
+        self.actor = actor
+        self.nursery = nursery
+        self.listeners: list[ClusterListener] = []
+        self.streams: list[trio.SocketStream] = []
+
+    # ---- itself ---------------------------------------------------------------------------
+
+    async def about(self) -> dict[str, Any]:
+        """Say who and where one is."""
+        return {
+            "pid": os.getpid(),
+            "argv": sys.argv[1:],
+            "cwd": os.getcwd(),
+            "env": dict(os.environ),
+            "flags": [sys.warnoptions, sorted(sys._xoptions)],
+            "executable": sys.executable,
+            "is_worker": IS_WORKER,
+            "connected": self.actor.is_connected(),
+        }
+
+    async def echo(self, body: Any) -> Any:
+        """Give it back."""
+        return body
+
+    async def say(self, body: Any) -> None:
+        """Send it to the primary."""
+        await self.actor.send(body)
+
+    async def exit(self, code: int) -> None:
+        """End with this code, and clean nothing up."""
+        os._exit(code)
+
+    async def leave(self) -> None:
+        """Ask to leave."""
+        await self.actor.disconnect()
+
+    async def close_channel(self) -> None:
+        """Close the own end of the channel."""
+        self.actor._channel.shutdown_write()
+
+    async def run(self, *command: str) -> str:
+        """Run a program; returns what it printed."""
+        done = await trio.run_process(command, capture_stdout=True)
+        return done.stdout.decode()
+
+    # ---- listening ------------------------------------------------------------------------
+
+    async def listen(self, port: int = 0, options: dict[str, Any] | None = None) -> list[Any]:
+        """Listen, and serve the own number; returns the addresses."""
+        listeners = await self.actor.listen_tcp(port, **{"host": "127.0.0.1", **(options or {})})
+        for listener in listeners:
+            self.serve(listener)
+        return [list(listener.address) for listener in listeners]
+
+    def serve(self, listener: ClusterListener) -> None:
+        """Tell each client the own number, and listen to it until it goes."""
+        self.listeners.append(listener)
+        self.nursery.start_soon(self._serve, listener)
+
+    async def _serve(self, listener: ClusterListener) -> None:
+        try:
+            await trio.serve_listeners(self._hold, [listener])
+        except* trio.ClosedResourceError:
+            pass  # we were told to
+
+    async def _hold(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            try:
+                await stream.send_all(f"{self.actor.id}\n".encode())
+                async for _ in stream:
+                    pass
+            except trio.BrokenResourceError:
+                pass  # the client's way to go
+
+
+async def exits(actor: Actor, code: int) -> None:
+    """End with this code at once."""
+    raise SystemExit(code)
+
+
+async def exits_when_told(actor: Actor, code: int) -> None:
+    """Have the last word about the own code."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise SystemExit(code)
+
+
+async def calls(actor: Actor, port: int, busy: bool) -> None:
+    """Be connected to somewhere, and read until the other side ends it; tell its last words."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    async with stream:
+        if not busy:
+            await actor.send("connected")
+            await trio.sleep_forever()
+        with actor.busy():
+            await actor.send("connected")
+            async for chunk in stream:
+                await actor.send(chunk)
+            await stream.send_all(b"bye")
+
+
+async def says_whether_connected(actor: Actor, path: str) -> None:
+    """Write down at the end whether there is a primary."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        with open(path, "w") as file:
+            file.write(f"connected: {actor.is_connected()}")
+
+
+def grandchild() -> list[str]:
+    """Give the command of a program that prints whether it is a worker."""
+    return [sys.executable, "-c", "import actorcluster; print(actorcluster.is_worker())"]

@@ -1,0 +1,42 @@
+"""A primary that ends in one of several ways, after it has said who its workers are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import TracebackType
+
+import trio
+
+from actorcluster import open_primary
+from tests.node_parity import actors
+
+
+async def main(how: str, path: str) -> None:
+    async with open_primary() as primary:
+        listening = await primary.fork(actors.obeys, ["listen"], ready="listening")
+        told = ["listen"] if how == "fails" else ["about"]
+        other = await primary.fork(actors.obeys, told)
+        workers = [listening, other]
+        if how == "exits":
+            workers.append(await primary.fork(actors.exits_when_told, 42))
+            workers.append(await primary.fork(actors.says_whether_connected, path))
+        print(*(worker.pid for worker in workers), flush=True)
+        if how == "exits":
+            os._exit(0)
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise KeyError("the primary's own")
+
+
+def last_resort(kind: type[BaseException], exc: BaseException, _: TracebackType | None) -> None:
+    """The caller's own handler."""
+    print(type(exc).__name__, flush=True)
+    os._exit(42)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "last resort":
+        sys.excepthook = last_resort
+    trio.run(main, sys.argv[1], sys.argv[2])

@@ -1,0 +1,120 @@
+"""A primary with everything that happens in it, and clients."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from typing import Any, Final, Self
+
+import trio
+
+from actorcluster import ExitStatus, Primary, Worker, events, open_primary
+from tests.node_parity import actors
+
+__all__ = ["PATIENCE", "Client", "Scene", "is_there", "scene", "shape"]
+
+#: Seconds for what takes a fraction of one.
+PATIENCE: Final = 30
+
+
+class Scene:
+    """A primary, and what has happened in it.
+
+    Attributes:
+        primary: its.
+        seen: every event that was read.
+    """
+
+    def __init__(self, primary: Primary, subscription: events.Subscription[events.Event]) -> None:
+        self.primary = primary
+        self.seen: list[events.Event] = []
+        self._subscription = subscription
+
+    async def worker(self, *told: list[Any], **options: Any) -> Worker:
+        """Fork a worker that has done what it was `told`, and waits for more."""
+        return await self.primary.fork(actors.obeys, *told, **options)
+
+    async def until(self, kind: type[events.Event], worker: Worker) -> Any:
+        """Read events until there was one of this kind about this worker."""
+        while True:
+            for event in self.seen:
+                if isinstance(event, kind) and event.worker is worker:
+                    return event
+            self.seen.append(await anext(self._subscription))
+
+    async def until_gone(self, worker: Worker) -> events.Exit:
+        """Read events until the worker is gone."""
+        await self.until(events.Disconnect, worker)
+        gone: events.Exit = await self.until(events.Exit, worker)
+        return gone
+
+    async def everything(self) -> None:
+        """Read what has been emitted so far: an event of our own marks the end."""
+        before = self.primary.settings
+        self.primary.setup_primary()
+        while True:
+            event = await anext(self._subscription)
+            if isinstance(event, events.Setup):
+                assert before == event.settings
+                return
+            self.seen.append(event)
+
+    def ends(self, worker: Worker) -> tuple[int, int]:
+        """Count its Disconnect and its Exit."""
+        kinds = self.kinds(worker)
+        return kinds.count("Disconnect"), kinds.count("Exit")
+
+    def kinds(self, worker: Worker) -> list[str]:
+        """What was read about a worker, in words."""
+        return [type(event).__name__ for event in self.seen if event.worker is worker]
+
+
+@contextlib.asynccontextmanager
+async def scene(**options: Any) -> AsyncIterator[Scene]:
+    """Open a primary, for as long as the tests have patience."""
+    async with open_primary(**options) as primary:
+        with primary.events() as subscription, trio.fail_after(PATIENCE):
+            yield Scene(primary, subscription)
+
+
+def shape(status: ExitStatus) -> tuple[int | None, str | None, str, bool]:
+    """The words of a status that a test compares."""
+    return status.code, status.signal, status.reason, status.voluntary
+
+
+def is_there(pid: int) -> bool:
+    """Whether there is such a process, an ended one included."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Client:
+    """A client of `Hand.serve`."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+
+    @classmethod
+    async def connect(cls, port: int, host: str = "127.0.0.1") -> Client:
+        """Connect to a worker."""
+        return cls(await trio.open_tcp_stream(host, port))
+
+    async def served_by(self) -> int:
+        """Wait for the number of the worker that serves; 0: the connection has ended."""
+        data = b""
+        while not data.endswith(b"\n"):
+            chunk = await self.stream.receive_some()
+            if not chunk:
+                return 0
+            data += chunk
+        return int(data)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stream.aclose()
