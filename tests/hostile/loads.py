@@ -20,6 +20,7 @@ from tests.hostile.speech import (
     PING,
     READY,
     SETTINGS,
+    SOMEBODY,
     TELL,
     UNDELIVERABLE,
     Speaker,
@@ -100,7 +101,7 @@ def flood_asks(it: Speaker) -> None:
 def flood_questions(it: Speaker) -> None:
     """About mail that never was; each is answered at once."""
     meta = [None, None, {"room": True}]
-    calls = (frame(CALL, ["innocent", *meta], 1, channel=1 + 2 * n) for n in itertools.count())
+    calls = (frame(CALL, [SOMEBODY, *meta], 1, channel=1 + 2 * n) for n in itertools.count())
     for _ in range(20) if it.state == "closing" else itertools.count():
         it.say(*itertools.islice(calls, 1000))
 
@@ -116,7 +117,7 @@ def flood_listens(it: Speaker) -> None:
 @fault("floods: MONITOR")
 def flood_monitors(it: Speaker) -> None:
     """Of one who lives on."""
-    it.say(*(frame(MONITOR, [n, "innocent"]) for n in range(5000)))
+    it.say(*(frame(MONITOR, [n, SOMEBODY]) for n in range(5000)))
     if it.state != "closing":
         it.lie_low()
 

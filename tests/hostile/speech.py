@@ -16,8 +16,8 @@ import msgpack
 
 __all__ = [
     "CALL", "CANCEL", "CONN_REPLY", "ERROR", "GOODBYE", "HELLO", "LEAVE", "LISTEN", "LOG",
-    "MONITOR", "PING", "READY", "REPLY", "SETTINGS", "STOP", "TELL", "UNDELIVERABLE", "WELCOME",
-    "Speaker", "frame",
+    "MONITOR", "PING", "READY", "REPLY", "SETTINGS", "SOMEBODY", "STOP", "TELL", "UNDELIVERABLE",
+    "WELCOME", "Speaker", "frame",
 ]  # fmt: skip
 
 HELLO, WELCOME, READY, GOODBYE, PING, SETTINGS, STOP, LEAVE = 1, 2, 3, 4, 6, 8, 0x0D, 0x0E
@@ -30,6 +30,9 @@ CAPABILITIES: Final = (
     "listen.shared", "log", "monitor", "msg",
 )  # fmt: skip
 HEADER: Final = 16
+
+#: Name of an actor that lives on, so what asks for its end stays open; that is how vectors call it.
+SOMEBODY: Final = "db"
 
 
 def frame(

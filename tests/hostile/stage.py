@@ -24,6 +24,7 @@ import trio
 
 import actorcluster
 from actorcluster import ActorClusterError, HandleError, PeerClosed, Worker, events
+from tests.hostile.speech import SOMEBODY
 from tests.hostile.table import TABLE, Cell, Ends
 
 ROOT: Final = Path(__file__).parents[2]
@@ -53,7 +54,6 @@ class Played:
 
     state: str
     fault: str
-    acted: trio.Event = attrs.Factory(trio.Event)
     errors: list[list[Any]] = attrs.Factory(list)
     reason: str | None = None
     seen: str | None = None
@@ -170,9 +170,9 @@ async def _play(primary: actorcluster.Primary, played: Played) -> None:
         shutdown=0.1 if slow else PATIENCE,
         settings={"stdio": ("ignore", said), **(TIGHT if played.fault in TIGHTLY else {})},
     )
-    with primary.events(events.Error, worker=worker) as errors:
+    with primary.events(events.Error, events.Exit, worker=worker) as happens:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_note, errors, played)
+            nursery.start_soon(_note, happens, played)
             nursery.start_soon(_act, worker, played, heard)
             with trio.move_on_after(PATIENCE):
                 status = await worker.wait()
@@ -181,16 +181,16 @@ async def _play(primary: actorcluster.Primary, played: Played) -> None:
                 worker.kill("SIGKILL")
                 await worker.wait()
             os.close(said)
-            await played.acted.wait()
-            nursery.cancel_scope.cancel()
     _empty(worker)
     assert worker.pid is not None
     played.is_gone = not os.path.exists(f"/proc/{worker.pid}")
 
 
-async def _note(errors: events.Subscription[events.Error], played: Played) -> None:
-    async for event in errors:
-        assert isinstance(event, events.Error)
+async def _note(happens: events.Subscription[events.Error | events.Exit], played: Played) -> None:
+    """Note errors until it has ended."""
+    async for event in happens:
+        if isinstance(event, events.Exit):
+            return
         exc = event.error
         code = getattr(exc, "code", None)
         facts = [type(exc).__name__, getattr(exc, "requirement", None), code, str(exc)]
@@ -206,7 +206,6 @@ async def _act(worker: Worker, played: Played, heard: int) -> None:
     if act is not None:
         with contextlib.suppress(PeerClosed):
             await act(worker, played)
-    played.acted.set()
 
 
 def _empty(worker: Worker) -> None:
@@ -265,14 +264,13 @@ async def _main(cells: Sequence[Cell]) -> None:
     slow = [cell for cell in cells if isinstance(TABLE[cell], Ends)]
     groups = [slow] * bool(slow) + [[cell] for cell in cells if cell not in slow]
     async with actorcluster.open_primary(settings={"cwd": str(ROOT)}) as primary:
-        innocent = Innocent(await primary.fork("tests.e2e.actors:echo", name="innocent"))
+        innocent = Innocent(await primary.fork("tests.e2e.actors:echo", name=SOMEBODY))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(innocent.serve)
             await innocent.serves_on()
             for group in groups:
                 for played in await _play_measured(primary, innocent, group):
-                    told = attrs.asdict(played, filter=attrs.filters.exclude("acted"))
-                    print(json.dumps(told), flush=True)
+                    print(json.dumps(attrs.asdict(played)), flush=True)
             nursery.cancel_scope.cancel()
 
 

@@ -26,8 +26,10 @@ MEMORY: Final = 32 * MIB
 #: Seconds that an innocent worker's answer may take, while another is at its worst.
 WAIT: Final = 5.0
 
-#: Cells that share a primary.
+#: Cells that share a primary, ...
 CHUNK: Final = 40
+#: ... and how many it may be of those that take some seconds on a busy machine.
+HEAVY_CHUNK: Final = 5
 
 #: What else is seen of a fault, by the primary's user.
 SEEN: Final[dict[Cell, str]] = {
@@ -43,9 +45,14 @@ SEEN: Final[dict[Cell, str]] = {
 def _chunks() -> dict[Cell, tuple[Cell, ...]]:
     """Who is played with whom in one primary: those that wait all at once, the others in turn."""
     slow = [cell for cell in PLAYED if isinstance(TABLE[cell], Ends)]
-    quick = [cell for cell in PLAYED if cell not in slow]
-    chunks = [slow, *(quick[begin : begin + CHUNK] for begin in range(0, len(quick), CHUNK))]
-    return {cell: tuple(chunk) for chunk in chunks for cell in chunk}
+    heavy = [cell for cell in PLAYED if cell not in slow and cell[1].startswith(("floods", "mem"))]
+    quick = [cell for cell in PLAYED if cell not in slow and cell not in heavy]
+    chunks = [slow, *_cut(heavy, HEAVY_CHUNK), *_cut(quick, CHUNK)]
+    return {cell: chunk for chunk in map(tuple, chunks) for cell in chunk}
+
+
+def _cut(cells: list[Cell], size: int) -> list[list[Cell]]:
+    return [cells[begin : begin + size] for begin in range(0, len(cells), size)]
 
 
 CHUNKS: Final = _chunks()
