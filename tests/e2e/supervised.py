@@ -152,8 +152,9 @@ class Scene:
 
     def worker(self, name: str) -> Worker:
         """Who has that name now."""
-        (worker,) = (one for one in self.primary.workers.values() if one.name == name)
-        return worker
+        seat = self.primary._names.seat_named(name)
+        assert seat is not None, name
+        return seat.worker
 
     async def tell(self, name: str, body: Any) -> Worker:
         """Say something to who has that name now."""
