@@ -41,8 +41,8 @@ ORDER = """
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.holes _worker.clone _worker.forkrequest
-    _worker.tee _worker.streams _worker.process _worker.adopted _worker.pulse _worker.stack
-    _worker.stackfile
+    _worker.tee _worker.streams _worker.process _worker.placing _worker.adopted _worker.pulse
+    _worker.stack _worker.stackfile
     _worker.commands _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.monitor _worker.watches
     _worker.ladder _worker.moments

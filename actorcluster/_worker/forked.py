@@ -73,7 +73,7 @@ class Place:
         worker_id: who it is.
         limits: what `bootstrap.LIMITS` would hold.
         env: what differs from the fork server's; None for a variable that is not there.
-        stdio: which standard streams it was given.
+        stdio: the numbers of the streams that it was given.
         argv: its ``sys.argv``.
         path: its ``sys.path``, None for the fork server's.
         umask: None leaves it, as all that follow.
@@ -199,8 +199,11 @@ def _change_user(uid: int | None, gid: int | None) -> None:
 
 
 def _place_streams(numbers: Sequence[int], fds: Sequence[int]) -> None:
-    """Move descriptors to 0, 1 and 2; all of them have higher numbers, see `template`."""
+    """Move descriptors to 0, 1, 2 ...; all of them have higher numbers, see `template`."""
     given = dict(zip(numbers, fds, strict=True))
+    for number in filter(lambda number: number > _STDERR, given):
+        os.dup2(given[number], number)
+        os.close(given[number])
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         fd = given[number] if number in given else os.open(os.devnull, os.O_RDWR)
         old = getattr(sys, f"__{name}__")

@@ -16,6 +16,7 @@ never raises for anything the worker does. Beside the channel small tasks run:
   lasts; calling it again can only shorten that.
 - *tee*, if its stderr is captured: passes on what comes there. What is left of it when the process
   has ended is read before the life is reported.
+- *rings*, one for each of stdout and stderr that is a pipe: keep what comes there, see `streams`.
 
 A Stop is said when the handshake is over. A worker that hears it before it was ready never runs its
 main function, so nobody waits for it to become ready any more.
@@ -186,6 +187,8 @@ class Life(Peer):
             nursery.start_soon(self._ladder.run, process.send_signal)
             if process.tee is not None:
                 nursery.start_soon(process.tee.run)
+            for output in process.printed.values():
+                nursery.start_soon(output.run)
             await self._converse(channel)
             self._disconnect()
             if not self._said_goodbye:

@@ -25,22 +25,24 @@ import trio
 from .bootstrap import IDENTITY
 from .exit import Status
 from .memorykills import MemoryKills
-from .streams import Input, Output
+from .streams import Output, Stream
 from .tee import Tee
 
 __all__ = [
+    "STDIO",
     "Launch",
     "Process",
     "above_stdio",
     "channel_pair",
     "spawn",
     "start_exec",
+    "to_os_error",
     "without_identity",
 ]
 
 #: Asked for; the kernel gives at most net.core.wmem_max.
 _SEND_BUFFER: Final = 1024 * 1024
-_STDIO: Final = 3
+STDIO: Final = 3
 """Descriptors 0, 1 and 2 are a worker's standard streams; those we make for it lie above."""
 
 
@@ -61,7 +63,7 @@ class Launch:
         cwd: working directory; None means the primary's.
         uid: user id to change to, after dropping all supplementary groups; None leaves it.
         gid: group id to change to; None leaves it.
-        stdio: descriptors of the primary that become 0, 1 and 2; None means the primary's own.
+        stdio: descriptors of the primary that become 0, 1, 2 ...; None means the primary's own.
     """
 
     worker_id: int
@@ -73,7 +75,12 @@ class Launch:
     cwd: str | None = None
     uid: int | None = None
     gid: int | None = None
-    stdio: tuple[int | None, int | None, int | None] = (None, None, None)
+    stdio: tuple[int | None, ...] = (None,) * STDIO
+
+    @property
+    def drops_groups(self) -> bool:
+        """No supplementary groups for a changed identity. Without privileges there is none."""
+        return os.geteuid() == 0 and (self.uid, self.gid) != (None, None)
 
 
 @final
@@ -85,9 +92,7 @@ class Process:
         pidfd: readable once it has ended; -1 after `close`.
         start_method: how it came into being.
         channel: our end of its channel, non-blocking; whoever takes it over closes it.
-        stdin: for the maker of the pipes to keep our ends in; None when there is none.
-        stdout: as stdin.
-        stderr: as stdin.
+        stdio: our ends of its streams, by its number there; None where there is none.
         kills: knows whether it was killed for want of memory; None does not.
         tee: where its stderr goes, when it is captured; closed with the rest.
     """
@@ -99,9 +104,7 @@ class Process:
         self.pidfd = -1
         self.start_method = start_method
         self.channel = channel
-        self.stdin: Input | None = None
-        self.stdout: Output | None = None
-        self.stderr: Output | None = None
+        self.stdio: tuple[Stream | None, ...] = (None,) * STDIO
         self.kills: MemoryKills | None = None
         self.tee: Tee | None = None
         self._status: Status | None = None
@@ -167,6 +170,12 @@ class Process:
         """Send SIGKILL, as `send_signal`."""
         return self.send_signal(signal.SIGKILL)
 
+    @property
+    def printed(self) -> dict[int, Output]:
+        """Its stdout and stderr, where they are pipes."""
+        streams = enumerate(self.stdio[:STDIO])
+        return {number: stream for number, stream in streams if isinstance(stream, Output)}
+
     async def destroy(self) -> Status:
         """Kill it, reap it and close everything of it, shielded from cancellation."""
         with trio.CancelScope(shield=True):
@@ -192,7 +201,7 @@ class Process:
             self.kills.forget(self)
         if self.tee is not None:
             self.tee.close()
-        for stream in (self.stdin, self.stdout, self.stderr):
+        for stream in self.stdio:
             if stream is not None:
                 stream.ended()
 
@@ -200,12 +209,19 @@ class Process:
 # ---- starting one ---------------------------------------------------------------------------
 
 
-async def start_exec(launch: Launch) -> Process:
-    """Start a program with one end of a channel.
+async def start_exec(
+    launch: Launch, *, pass_fds: Sequence[int] = (), above: int = STDIO
+) -> Process:
+    """Start a program with one end of a channel, and no streams but the standard ones.
 
     The program begins with SIGINT blocked: a Ctrl-C is its primary's to handle, and an interpreter
     that is still starting could only answer it with a traceback. Workers in Python ignore it and
     then lift the block; a program in another language is free to lift it, or leave it.
+
+    Args:
+        launch: what it is to be.
+        pass_fds: descriptors that it has, too, under the same numbers.
+        above: the lowest number that its channel may have.
 
     Raises:
         OSError: the program cannot be started; names it, or the working directory.
@@ -214,37 +230,54 @@ async def start_exec(launch: Launch) -> Process:
         Nothing was started.
     """
     await trio.lowlevel.checkpoint()
-    ours, theirs = channel_pair()
+    ours, theirs = channel_pair(above)
     with theirs:
         try:
             env = without_identity(launch.env) | {
                 "ACTORCLUSTER_CHANNEL": f"fd:{theirs.fileno()}",
                 "ACTORCLUSTER_WORKER_ID": str(launch.worker_id),
             }
-            pid = spawn(
-                launch.argv,
-                env=env,
-                cwd=launch.cwd,
-                stdio=launch.stdio,
-                pass_fds=[theirs.fileno()],
-                uid=launch.uid,
-                gid=launch.gid,
-            )
+            try:
+                pid = spawn(
+                    launch.argv,
+                    env=env,
+                    cwd=launch.cwd,
+                    stdio=launch.stdio,
+                    pass_fds=[theirs.fileno(), *pass_fds],
+                    user=launch.uid,
+                    group=launch.gid,
+                    extra_groups=[] if launch.drops_groups else None,
+                )
+            except OSError as exc:
+                raise to_os_error(exc, launch) from None
             return Process(pid, "exec", ours)
         except BaseException:
             ours.close()
             raise
 
 
-def channel_pair() -> tuple[socket.socket, socket.socket]:
-    """Our end of a new channel, non-blocking, and the worker's end, numbered 3 or higher."""
+def to_os_error(exc: OSError, launch: Launch) -> OSError:
+    """Say what could not be started, and as whom."""
+    if exc.filename is not None:
+        return exc
+    changes = [
+        f"{name}={value}"
+        for name, value in (("uid", launch.uid), ("gid", launch.gid))
+        if value is not None
+    ]
+    text = f"{exc.strerror} ({', '.join(changes)})" if changes else str(exc.strerror)
+    return OSError(exc.errno, text, launch.argv[0])
+
+
+def channel_pair(above: int = STDIO) -> tuple[socket.socket, socket.socket]:
+    """Our end of a new channel, non-blocking, and the worker's end, numbered `above` or higher."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):  # the default holds three messages of 64 KiB
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     ours.setblocking(False)
-    if theirs.fileno() < _STDIO:  # this process runs without some of its standard streams
+    if theirs.fileno() < above:
         with theirs as low:
-            theirs = socket.socket(fileno=above_stdio(low.fileno()))
+            theirs = socket.socket(fileno=above_stdio(low.fileno(), above))
     return ours, theirs
 
 
@@ -259,10 +292,11 @@ def spawn(
     *,
     env: Mapping[str, str],
     cwd: str | None = None,
-    stdio: Sequence[int | None] = (None, None, None),
+    stdio: Sequence[int | None] = (None,) * STDIO,
     pass_fds: Sequence[int] = (),
-    uid: int | None = None,
-    gid: int | None = None,
+    user: int | None = None,
+    group: int | None = None,
+    extra_groups: Sequence[int] | None = None,
 ) -> int:
     """Start a program from this very thread, with SIGINT blocked; returns once it executes.
 
@@ -278,32 +312,16 @@ def spawn(
             env=env,
             cwd=cwd,
             pass_fds=pass_fds,
-            user=uid,
-            group=gid,
-            extra_groups=_groups(uid, gid),
+            user=user,
+            group=group,
+            extra_groups=extra_groups,
         )
-    except OSError as exc:
-        if exc.filename is not None:
-            raise
-        raise OSError(exc.errno, _explain(exc, uid, gid), argv[0]) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     popen.returncode = 0  # else its destructor would reap the process before we can
     return popen.pid
 
 
-def _groups(uid: int | None, gid: int | None) -> list[int] | None:
-    """No supplementary groups for a changed identity. Without privileges there is none to drop."""
-    return [] if os.geteuid() == 0 and (uid is not None or gid is not None) else None
-
-
-def _explain(exc: OSError, uid: int | None, gid: int | None) -> str:
-    changes = [
-        f"{name}={value}" for name, value in (("uid", uid), ("gid", gid)) if value is not None
-    ]
-    return f"{exc.strerror} ({', '.join(changes)})" if changes else str(exc.strerror)
-
-
-def above_stdio(fd: int) -> int:
-    """A duplicate that no standard stream of a child can take the place of."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STDIO)
+def above_stdio(fd: int, above: int = STDIO) -> int:
+    """A duplicate that no stream of a child can take the place of."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above)

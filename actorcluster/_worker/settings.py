@@ -17,6 +17,7 @@ import attrs
 
 __all__ = [
     "MIN_SIZE",
+    "STDIO_MOST",
     "Captured",
     "Settings",
     "StartMethod",
@@ -30,6 +31,8 @@ START_METHODS: Final = ("auto", "forkserver", "exec")
 STDIO_WORDS: Final = ("inherit", "pipe", "ignore")
 STDERR_WORDS: Final = ("inherit", "capture")
 STDIO_COUNT: Final = 3
+STDIO_MOST: Final = 16
+"""Descriptors 3 to 15 of a worker are for further streams; all that are ours lie above."""
 MIN_SIZE: Final = 64 * 1024
 """Floor of ``mailbox_size`` and ``max_message``: what the protocol obliges every peer to take."""
 MAX_ID: Final = 2**32 - 2  # (uid_t)-1 means "leave it as it is" to the kernel
@@ -41,7 +44,8 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-Stdio = Literal["inherit", "pipe", "ignore"] | int | HasFileno
+Word = Literal["inherit", "pipe", "ignore"]
+Stdio = Word | int | HasFileno
 Captured = Literal["capture"]
 
 
@@ -84,8 +88,10 @@ def _environment(value: Mapping[str, str | None]) -> Mapping[str, str | None]:
     return frozen
 
 
-def _optional_stdio(value: Sequence[Stdio] | None) -> tuple[Stdio, ...] | None:
-    frozen: tuple[Stdio, ...] | None = _freeze(value)
+def _optional_stdio(value: Word | Sequence[Stdio] | None) -> tuple[Stdio, ...] | None:
+    """One word is for all three of them, as in Node."""
+    is_word = isinstance(value, str) and value in STDIO_WORDS
+    frozen: tuple[Stdio, ...] | None = _freeze([value] * STDIO_COUNT if is_word else value)
     return frozen
 
 
@@ -163,10 +169,12 @@ def _validate_bool(_: Settings, field: attrs.Attribute[Any], value: object) -> N
 
 
 def _validate_stdio(_: Settings, field: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, str):
+        raise _wrong_value(field.name, value, "'inherit', 'pipe', 'ignore' or a tuple")
     if not isinstance(value, tuple):
-        raise _wrong_type(field.name, value, "None or a tuple with entries for fds 0, 1 and 2")
-    if len(value) > STDIO_COUNT:
-        raise _wrong_value(field.name, value, "at most three entries, for fds 0, 1 and 2")
+        raise _wrong_type(field.name, value, "None or a tuple with entries for fds 0, 1, 2 ...")
+    if len(value) > STDIO_MOST:
+        raise _wrong_value(field.name, value, f"at most {STDIO_MOST} entries")
     allowed = "'inherit', 'pipe', 'ignore', an fd number or an object with fileno()"
     for index, item in enumerate(value):
         name = f"{field.name}[{index}]"
@@ -241,10 +249,12 @@ class Settings:
         exec_argv: flags of the worker's interpreter; None means those of the primary.
         cwd: working directory of the worker; None means the primary's.
         env: merged over the primary's environment; a value of None removes the variable.
-        silent: the worker's stdout and stderr become pipes that the primary can read.
+        silent: the worker's stdout and stderr become pipes that the primary can read, and need
+            not: see `Worker.stdout`.
         stdio: one of ``"inherit"``, ``"pipe"``, ``"ignore"``, an fd or an object with
-            ``fileno()`` for each of fds 0, 1 and 2; what is left out is inherited. Overrides
-            *silent*.
+            ``fileno()`` for each of fds 0, 1 and 2; what is left out is inherited. One word is for
+            all three. Further entries are descriptors 3, 4 ... of the worker, at most up to 15; a
+            pipe is a stream both ways there, see `Worker.stdio`. Overrides *silent*.
         stderr: ``"capture"``: what the worker writes there still comes out of our stderr, and its
             last lines are in the `CrashReport`. With ``"inherit"`` they are not.
         uid: user id of the worker; None leaves it.
@@ -309,17 +319,17 @@ class Settings:
         return attrs.evolve(self, **changes)
 
     @property
-    def stdio_plan(self) -> tuple[Stdio, Stdio, Stdio | Captured]:
-        """What becomes of fds 0, 1 and 2, once *stdio*, *silent*, *stderr* are taken together."""
-        first, second, third = self._streams
-        return (first, second, "capture" if self.stderr == "capture" else third)
+    def stdio_plan(self) -> tuple[Stdio | Captured, ...]:
+        """What becomes of fds 0, 1, 2 ..., once *stdio*, *silent*, *stderr* are taken together."""
+        first, second, third, *more = self._streams
+        return (first, second, "capture" if self.stderr == "capture" else third, *more)
 
     @property
-    def _streams(self) -> tuple[Stdio, Stdio, Stdio]:
+    def _streams(self) -> tuple[Stdio, ...]:
         if self.stdio is None:
             return ("inherit", "pipe", "pipe") if self.silent else ("inherit",) * STDIO_COUNT
-        first, second, third = (*self.stdio, "inherit", "inherit", "inherit")[:STDIO_COUNT]
-        return (first, second, third)
+        left_out: list[Stdio] = ["inherit"] * (STDIO_COUNT - len(self.stdio))
+        return (*self.stdio, *left_out)
 
 
 def choose_start_method(

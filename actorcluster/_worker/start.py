@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, final
 
@@ -19,9 +20,10 @@ from .bootstrap import LIMITS
 from .commands import module_argv, script_argv, worker_argv
 from .forkserver import CannotFork, ForkServer, available
 from .memorykills import MemoryKills
-from .process import Launch, Process, start_exec
+from .placing import start_placed
+from .process import STDIO, Launch, Process, start_exec
 from .settings import Captured, Settings, StartMethod, Stdio, choose_start_method
-from .streams import Input, Output
+from .streams import Duplex, Input, Output, Stream
 from .targets import Target
 from .tee import Outlet, Tee
 
@@ -113,7 +115,11 @@ class Starter:
         stdio = _StdioPipes(plan.settings.stdio_plan, self._outlet)
         try:
             process = await self._start(plan, worker_id, stdio.theirs, is_fresh)
-            stdio.attach(process)
+            try:
+                stdio.attach(process)
+            except BaseException:
+                await process.destroy()
+                raise
             process.kills = self._kills
             self._kills.started(process)
         finally:
@@ -124,7 +130,7 @@ class Starter:
         self,
         plan: Plan,
         worker_id: int,
-        stdio: tuple[int | None, int | None, int | None],
+        stdio: tuple[int | None, ...],
         is_fresh: bool,
     ) -> Process:
         settings = plan.settings
@@ -149,7 +155,8 @@ class Starter:
                     raise OSError(f"start_method='forkserver' cannot be kept: {exc}") from exc
                 self._cannot_fork[settings.preload] = str(exc)
                 self._choose_method(settings, plan.target.form)  # exec, now; says why
-        process = await start_exec(attrs.evolve(launch, argv=_command(plan)))
+        launch = attrs.evolve(launch, argv=_command(plan))
+        process = await (start_exec if len(stdio) == STDIO else start_placed)(launch)
         # The fork server also kills, when the primary dies, what cannot end by itself.
         self._nursery.start_soon(self._guard, process)
         return process
@@ -315,12 +322,27 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in merged.items() if value is not None}
 
 
+def _opened(number: int) -> int:
+    """What is to be inherited under its own number, and must be there."""
+    try:
+        os.fstat(number)
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, f"stdio[{number}]") from None
+    return number
+
+
+def _stream(number: int, fd: int) -> Stream:
+    if number >= STDIO:
+        return Duplex(fd)
+    return Output(fd, has_ring=True) if number else Input(fd)
+
+
 @final
 class _StdioPipes:
     """The worker's standard streams: what is passed on, and our ends of the pipes.
 
     Args:
-        plan: for fds 0, 1 and 2.
+        plan: for fds 0, 1, 2 ...
         outlet: where a stderr goes that is captured.
     """
 
@@ -339,11 +361,11 @@ class _StdioPipes:
             self.close()
             self._close_ours()
             raise
-        self.theirs = (theirs[0], theirs[1], theirs[2])
+        self.theirs = tuple(theirs)
 
     def _make(self, number: int, wish: Stdio | Captured) -> tuple[int | None, int | None]:
         if wish == "inherit":
-            return None, None
+            return None, None if number < STDIO else _opened(number)
         if wish == "capture":
             self._outlet.open()
             self._captured, its = os.pipe2(os.O_CLOEXEC)
@@ -353,6 +375,10 @@ class _StdioPipes:
             its = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             self._to_close.append(its)
             return None, its
+        if wish == "pipe" and number >= STDIO:
+            here, there = (sock.detach() for sock in socket.socketpair())
+            self._to_close.append(there)
+            return here, there
         if wish == "pipe":
             reader, writer = os.pipe2(os.O_CLOEXEC)
             ours, its = (writer, reader) if number == 0 else (reader, writer)
@@ -362,11 +388,11 @@ class _StdioPipes:
 
     def attach(self, process: Process) -> None:
         """Give our ends to the process."""
-        stdin, stdout, stderr = self._ours
-        process.stdin = None if stdin is None else Input(stdin)
-        process.stdout = None if stdout is None else Output(stdout)
-        process.stderr = None if stderr is None else Output(stderr)
-        self._ours = []
+        streams: list[Stream | None] = []
+        while self._ours:
+            number, fd = len(streams), self._ours.pop(0)
+            streams.append(None if fd is None else _stream(number, fd))
+            process.stdio = tuple(streams)
         if self._captured is not None:
             process.tee = Tee(self._captured, self._outlet)
             self._captured = None

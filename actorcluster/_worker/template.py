@@ -72,6 +72,7 @@ _REHEARSALS: Final = 10
 _DRAFT: Final = "actorcluster._worker.draft:Draft"
 _PR_SET_PDEATHSIG: Final = 1
 _STDIO: Final = 3
+_STDIO_MOST: Final = 16  # as in `settings`
 _LONGEST_TEXT: Final = 10_000
 _EXIT_SECONDS: Final = 2
 
@@ -92,8 +93,9 @@ def main(control_fd: int, page_fd: int, entry: str) -> int:
     _fill_stdio()
     page = mmap.mmap(page_fd, 0)
     os.close(page_fd)
+    reserved = _reserve()
     with socket.socket(fileno=control_fd) as control:
-        server = _Server(control, page, entry)
+        server = _Server(control, page, entry, reserved)
         job = server.serve()
     if job is not None:
         return job.run()
@@ -115,9 +117,21 @@ def _fill_stdio() -> None:
     os.close(fd)
 
 
+def _reserve() -> list[int]:
+    """Let no descriptor that comes from now on have a number that a worker's stream may have."""
+    taken = []
+    while (fd := os.open(os.devnull, os.O_RDWR)) < _STDIO_MOST:
+        taken.append(fd)
+    os.close(fd)
+    return taken
+
+
 @final
 class _Server:
-    def __init__(self, control: socket.socket, page: mmap.mmap, entry: str) -> None:
+    def __init__(
+        self, control: socket.socket, page: mmap.mmap, entry: str, reserved: Sequence[int]
+    ) -> None:
+        self._reserved = reserved
         self._control = control
         self._page = page
         self._entry_name = entry
@@ -281,7 +295,7 @@ class _Server:
     def _let_go(self) -> None:
         """Close everything that is the server's."""
         os.close(self._control.detach())
-        for fd in (self._primary, *self._guarded):
+        for fd in (self._primary, *self._guarded, *self._reserved):
             os.close(fd)
         self._page.close()
 

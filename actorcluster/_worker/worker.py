@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import signal as signals
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, Literal, Protocol, final
 
@@ -21,6 +22,7 @@ from .exit import ExitStatus
 from .mailbox import Mailbox, MailboxStatistics
 from .moments import LifeState
 from .peer import Peer
+from .process import STDIO
 from .settings import Settings
 
 __all__ = ["Worker", "WorkerStatistics", "patience"]
@@ -35,11 +37,14 @@ class WorkerStatistics:
         state: see `Worker.state`.
         mailbox: what it sent and nobody has received yet.
         channel: the pipe to it; None before it exists.
+        stdio_dropped: of its stdout and stderr that are pipes, by number: bytes that nobody read
+            in time, see `Worker.stdout`.
     """
 
     state: LifeState
     mailbox: MailboxStatistics
     channel: ChannelStatistics | None
+    stdio_dropped: Mapping[int, int] = attrs.field(factory=dict)
 
 
 class Owner(Protocol):
@@ -102,29 +107,36 @@ class Worker:
     @property
     def stdin(self) -> trio.abc.SendStream | None:
         """Its standard input when ``stdio`` asked for a pipe, else None."""
-        process = self._life.process
-        return None if process is None else process.stdin
+        stream: trio.abc.SendStream | None = self.stdio[0]
+        return stream
 
     @property
     def stdout(self) -> trio.abc.ReceiveStream | None:
-        """Its standard output when it is a pipe (``silent=True``), else None."""
-        process = self._life.process
-        return None if process is None else process.stdout
+        """Its standard output when it is a pipe (``silent=True``), else None.
+
+        Nobody has to read it: the last 256 KiB are kept, also after the worker's end, and what goes
+        beyond is dropped and counted in `statistics`. Who reads slows the worker down to his pace,
+        until he has not read for a second.
+        """
+        stream: trio.abc.ReceiveStream | None = self.stdio[1]
+        return stream
 
     @property
     def stderr(self) -> trio.abc.ReceiveStream | None:
-        """Its standard error when it is a pipe (``silent=True``), else None."""
-        process = self._life.process
-        return None if process is None else process.stderr
+        """Its standard error when it is a pipe (``silent=True``), else None; see `stdout`."""
+        stream: trio.abc.ReceiveStream | None = self.stdio[2]
+        return stream
 
     @property
-    def stdio(
-        self,
-    ) -> tuple[
-        trio.abc.SendStream | None, trio.abc.ReceiveStream | None, trio.abc.ReceiveStream | None
-    ]:
-        """`stdin`, `stdout` and `stderr`, as in Node's array of that name."""
-        return self.stdin, self.stdout, self.stderr
+    def stdio(self) -> tuple[Any, ...]:
+        """`stdin`, `stdout`, `stderr` and what `Settings.stdio` asked for besides, as in Node.
+
+        The n-th is None unless it is a pipe. From the fourth on they are streams both ways: the
+        worker has a socket as its descriptor n. Nobody reads or writes them unasked. When the
+        worker has ended, what it wrote last can still be read.
+        """
+        process = self._life.process
+        return (None,) * STDIO if process is None else process.stdio
 
     def is_connected(self) -> bool:
         """Whether the channel to it is open."""
@@ -142,11 +154,13 @@ class Worker:
 
     def statistics(self) -> WorkerStatistics:
         """Count what waits, both ways. Never waits itself."""
-        channel = self._life.channel
+        channel, process = self._life.channel, self._life.process
+        printed = {} if process is None else process.printed
         return WorkerStatistics(
             state=self.state,
             mailbox=self.mailbox.statistics(),
             channel=None if channel is None else channel.statistics(),
+            stdio_dropped={number: output.dropped for number, output in printed.items()},
         )
 
     # ---- mail -----------------------------------------------------------------------------

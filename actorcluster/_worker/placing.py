@@ -1,0 +1,120 @@
+"""Starting a program that is to have descriptors 3 and higher, which ``subprocess`` cannot place.
+
+Runs in: primary
+
+Theory of operation
+===================
+
+No descriptor of ours can be given those numbers: they are in use here, by other threads too. And
+code of ours between fork and exec would be a fork of a process with threads. So a go-between is
+started: an interpreter that imports nothing, puts each descriptor in its place, changes the user,
+which would have kept it from starting, and becomes the program. What fails there it reports by a
+pipe that the program's start closes.
+
+It costs the start of such an interpreter, some 10 ms. A worker that is forked needs none: its
+server keeps those numbers free, see `template`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+from typing import Final
+
+import attrs
+import trio
+
+from .process import STDIO, Launch, Process, start_exec, to_os_error
+from .settings import STDIO_MOST
+
+__all__ = ["start_placed"]
+
+_LOCALE: Final = "LC_CTYPE"
+"""What the interpreter may set in its own environment when it starts."""
+
+_CODE: Final = f"""\
+import os, signal, sys
+answer, places, uid, gid, drop, locale, *argv = sys.argv[1:]
+answer = int(answer)
+os.set_inheritable(answer, False)
+try:
+    for place in places.split(","):
+        number, fd = map(int, place.split(":"))
+        os.dup2(fd, number)
+        os.close(fd)
+    if drop:
+        os.setgroups([])
+    if gid:
+        os.setresgid(int(gid), int(gid), int(gid))
+    if uid:
+        os.setresuid(int(uid), int(uid), int(uid))
+    if not locale:
+        os.environ.pop("{_LOCALE}", None)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    os.execvpe(argv[0], argv, os.environ)
+except OSError as exc:
+    os.write(answer, str(exc.errno).encode())
+    os._exit(127)
+"""
+
+
+async def start_placed(launch: Launch) -> Process:
+    """Start a program as `start_exec` does, with any number of streams.
+
+    Raises:
+        OSError: the program cannot be started; names it, or the working directory.
+
+    Cancellation:
+        Nothing was started, or it is killed and reaped.
+    """
+    with contextlib.ExitStack() as ours:
+        report, answer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        ours.callback(os.close, report)
+        with contextlib.ExitStack() as theirs:
+            theirs.callback(os.close, answer)
+            fds = []
+            for fd in (answer, *launch.stdio[STDIO:]):
+                assert fd is not None
+                fds.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STDIO_MOST))
+                theirs.callback(os.close, fds[-1])
+            between = attrs.evolve(
+                launch,
+                argv=_go_between(launch, *fds),
+                stdio=launch.stdio[:STDIO],
+                uid=None,
+                gid=None,
+            )
+            process = await start_exec(between, pass_fds=fds, above=STDIO_MOST)
+        try:
+            number = await _read(report)
+        except BaseException:
+            await process.destroy()
+            raise
+    if number:
+        await process.destroy()
+        raise to_os_error(OSError(int(number), os.strerror(int(number))), launch)
+    return process
+
+
+def _go_between(launch: Launch, answer: int, *fds: int) -> tuple[str, ...]:
+    if not sys.executable:
+        raise OSError(errno.ENOTSUP, "sys.executable does not name the interpreter")
+    places = ",".join(f"{number}:{fd}" for number, fd in enumerate(fds, STDIO))
+    uid, gid = ("" if number is None else str(number) for number in (launch.uid, launch.gid))
+    drop = "drop" if launch.drops_groups else ""
+    locale = "keep" if _LOCALE in launch.env else ""
+    options = (str(answer), places, uid, gid, drop, locale)
+    return (sys.executable, "-IS", "-c", _CODE, *options, *launch.argv)
+
+
+async def _read(fd: int) -> bytes:
+    """Read up to the end: a few bytes, or none."""
+    while True:
+        try:
+            return os.read(fd, 100)
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(fd)
