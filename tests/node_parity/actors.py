@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any, Final
 
 import trio
 
 import actorcluster
-from actorcluster import Actor
+from actorcluster import Actor, Message
 from actorcluster._worker.accepting import ClusterListener
 
 #: What this process was known to be while the module was imported.
@@ -44,7 +45,7 @@ class Hand:
         self.actor = actor
         self.nursery = nursery
         self.listeners: list[ClusterListener] = []
-        self.streams: list[trio.SocketStream] = []
+        self.greeting = ""
 
     # ---- itself ---------------------------------------------------------------------------
 
@@ -68,6 +69,52 @@ class Hand:
     async def say(self, body: Any) -> None:
         """Send it to the primary."""
         await self.actor.send(body)
+
+    async def say_endless(self) -> str:
+        """Try to send what holds itself; returns what that was told."""
+        endless: list[Any] = []
+        endless.append(endless)
+        try:
+            await self.actor.send(endless)
+        except (TypeError, ValueError) as exc:
+            return str(exc)
+        return "sent"
+
+    async def print(self, text: str) -> None:
+        """Print it."""
+        print(text, flush=True)
+
+    async def nested(self) -> dict[str, Any]:
+        """Ask a worker of one's own what it is."""
+        async with actorcluster.open_primary() as primary:
+            worker = await primary.fork(obeys)
+            about: dict[str, Any] = await worker.ask(["about"])
+        return about
+
+    async def say_wrong_things(self) -> list[str]:
+        """Try to send what cannot be sent; returns what that was told."""
+        errors = []
+        wrong: list[tuple[Any, Any]] = [({"x": [object()]}, None), ("body", "no handle")]
+        for body, handle in wrong:
+            try:
+                await self.actor.send(body, handle)
+            except (TypeError, ValueError) as exc:
+                errors.append(f"{type(exc).__name__}: {exc}")
+        return errors
+
+    async def raw(self, data: bytes) -> None:
+        """Write this to the channel, whatever it is."""
+        wire: Any = self.actor._channel._socket
+        assert len(data) == wire._sock.send(data)
+
+    async def raw_exit(self, data: bytes) -> None:
+        """Write this to the channel, and end at once."""
+        await self.raw(data)
+        os._exit(0)
+
+    async def greet_with(self, text: str) -> None:
+        """Tell this to the next client too."""
+        self.greeting = text
 
     async def exit(self, code: int) -> None:
         """End with this code, and clean nothing up."""
@@ -96,7 +143,7 @@ class Hand:
         return [list(listener.address) for listener in listeners]
 
     def serve(self, listener: ClusterListener) -> None:
-        """Tell each client the own number, and listen to it until it goes."""
+        """Tell each client the own number, then all that it says, until it goes."""
         self.listeners.append(listener)
         self.nursery.start_soon(self._serve, listener)
 
@@ -110,8 +157,9 @@ class Hand:
         async with stream:
             try:
                 await stream.send_all(f"{self.actor.id}\n".encode())
-                async for _ in stream:
-                    pass
+                await stream.send_all(self.greeting.encode())
+                async for chunk in stream:
+                    await stream.send_all(chunk)
             except trio.BrokenResourceError:
                 pass  # the client's way to go
 
@@ -155,3 +203,72 @@ async def says_whether_connected(actor: Actor, path: str) -> None:
 def grandchild() -> list[str]:
     """Give the command of a program that prints whether it is a worker."""
     return [sys.executable, "-c", "import actorcluster; print(actorcluster.is_worker())"]
+
+
+# ---- mail ---------------------------------------------------------------------------------------
+
+
+async def reads_when_told(actor: Actor) -> None:
+    """Read nothing before SIGUSR1; then tell the first of each message."""
+    with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+        await anext(signals)
+    async for message in actor.mailbox:
+        with message:
+            await actor.send(message.body[0])
+            if message.handle is not None:
+                message.handle.close()
+
+
+async def always_fails(actor: Actor) -> None:
+    """Fail for every number; say which there were."""
+    seen: list[int] = []
+
+    async def handler(message: Message) -> Any:
+        match message.body:
+            case int():
+                seen.append(message.body)
+                raise ValueError(f"no {message.body}")
+            case {"give back": value}:
+                return value
+        return seen
+
+    await actor.serve_messages(handler)
+
+
+async def tells_arguments(actor: Actor, *arguments: Any) -> None:
+    """Send what one was started with, and the first message, and end."""
+    with await actor.mailbox.receive() as message:
+        await actor.send([list(arguments), message.body])
+
+
+async def says_and_returns(actor: Actor, text: str) -> None:
+    """Send it and end."""
+    await actor.send(text)
+
+
+async def waits_for_its_end(actor: Actor) -> None:
+    """Repeat messages, and print a farewell."""
+    async for message in actor.mailbox:
+        with message:
+            await actor.send(message.body)
+    print("bye", flush=True)
+
+
+async def reads_after_leaving(actor: Actor) -> None:
+    """Leave, with something to do, and then look for mail."""
+    with actor.busy():
+        await actor.disconnect()
+        try:
+            await actor.mailbox.receive()
+        except trio.EndOfChannel as exc:
+            await actor.send(type(exc).__name__)
+
+
+async def nothing(actor: Actor) -> None:
+    """End."""
+
+
+async def repeats_input(actor: Actor) -> None:
+    """Print the lines that come in."""
+    for line in sys.stdin:
+        print(line, end="", flush=True)

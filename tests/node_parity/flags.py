@@ -18,6 +18,8 @@ async def main() -> None:
             worker = await primary.fork(actors.obeys, settings={"start_method": method})
             about = await worker.ask(["about"])
             same += [own == about["flags"], about["is_worker"]]
+        nested = await worker.ask(["nested"])
+        same.append(own == nested["flags"])
     print(len(own[0]), len(own[1]), actors.IS_WORKER, *same)
 
 

@@ -23,12 +23,14 @@ class Scene:
 
     Attributes:
         primary: its.
-        seen: every event that was read.
+        seen: every event about a worker that was read.
+        setups: how many calls of `setup_primary` were read, those of `everything` left out.
     """
 
     def __init__(self, primary: Primary, subscription: events.Subscription[events.Event]) -> None:
         self.primary = primary
         self.seen: list[events.Event] = []
+        self.setups = 0
         self._subscription = subscription
 
     async def worker(self, *told: list[Any], **options: Any) -> Worker:
@@ -41,7 +43,13 @@ class Scene:
             for event in self.seen:
                 if isinstance(event, kind) and event.worker is worker:
                     return event
-            self.seen.append(await anext(self._subscription))
+            self._put(await anext(self._subscription))
+
+    def _put(self, event: events.Event) -> None:
+        if isinstance(event, events.Setup):
+            self.setups += 1
+        else:
+            self.seen.append(event)
 
     async def until_gone(self, worker: Worker) -> events.Exit:
         """Read events until the worker is gone."""
@@ -50,15 +58,14 @@ class Scene:
         return gone
 
     async def everything(self) -> None:
-        """Read what has been emitted so far: an event of our own marks the end."""
-        before = self.primary.settings
-        self.primary.setup_primary()
+        """Read what has been emitted so far: a setup of our own marks the end."""
+        mark = {**self.primary.settings.env, "PARITY_MARK": str(len(self.seen))}
+        self.primary.setup_primary(env=mark)
         while True:
             event = await anext(self._subscription)
-            if isinstance(event, events.Setup):
-                assert before == event.settings
+            if isinstance(event, events.Setup) and event.settings is self.primary.settings:
                 return
-            self.seen.append(event)
+            self._put(event)
 
     def ends(self, worker: Worker) -> tuple[int, int]:
         """Count its Disconnect and its Exit."""
@@ -97,21 +104,26 @@ class Client:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
+        self._data = b""
 
     @classmethod
     async def connect(cls, port: int, host: str = "127.0.0.1") -> Client:
         """Connect to a worker."""
         return cls(await trio.open_tcp_stream(host, port))
 
-    async def served_by(self) -> int:
-        """Wait for the number of the worker that serves; 0: the connection has ended."""
-        data = b""
-        while not data.endswith(b"\n"):
+    async def line(self) -> str:
+        """Wait for a line; empty: the connection has ended."""
+        while b"\n" not in self._data:
             chunk = await self.stream.receive_some()
             if not chunk:
-                return 0
-            data += chunk
-        return int(data)
+                return ""
+            self._data += chunk
+        line, _, self._data = self._data.partition(b"\n")
+        return line.decode()
+
+    async def served_by(self) -> int:
+        """Wait for the number of the worker that serves; 0: the connection has ended."""
+        return int(await self.line() or 0)
 
     async def __aenter__(self) -> Self:
         return self

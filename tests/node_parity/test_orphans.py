@@ -80,7 +80,7 @@ def test_flags_and_identity() -> None:
         [*command, "tests.node_parity.flags"],
         stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
-    warnings, options, in_primary, *in_workers = done.stdout.split()
+    warnings, options, in_primary, *in_workers, nested = done.stdout.split()
     assert ("1", "1") == (warnings, options)
     with clause("LC-19.a"):
         assert ["True", "True"] == in_workers[0::2]
@@ -88,3 +88,5 @@ def test_flags_and_identity() -> None:
         assert ["True", "True"] == in_workers[1::2]
     with clause("LC-19.c"):
         assert "False" == in_primary
+    with clause("ST-18.a"):
+        assert "True" == nested
