@@ -316,10 +316,16 @@ class ConnReply(Fact):
 
 @attrs.define(eq=False, repr=False)
 class ConnCredit(Fact):
-    """CONN_CREDIT: the worker takes ``count`` more connections on this listener."""
+    """CONN_CREDIT: the worker takes ``count`` more connections on this listener.
+
+    Of those that it took ``closed`` are not open any more, and ``dropped`` of these never were its
+    application's; None: it did not say.
+    """
 
     channel: int
     count: int
+    closed: int | None = None
+    dropped: int | None = None
 
 
 @attrs.define(eq=False, repr=False)

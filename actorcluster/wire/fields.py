@@ -137,6 +137,10 @@ def _u64(name: str) -> Field:
     return Field(name, "an unsigned 64-bit integer", _is_u64, required=True)
 
 
+def _count(name: str) -> Field:
+    return Field(name, "an unsigned 64-bit integer", _is_u64)
+
+
 def _numbers(name: str) -> Field:
     return Field(name, "an array of unsigned integers", _is_u64_array)
 
@@ -188,7 +192,7 @@ FIELDS_OF_ENVELOPE: Final[dict[int, tuple[Field, ...]]] = {
     Kind.LISTENING: (_handles(),),
     Kind.CONN: (_u64("first"), _handles(required=True), _map("meta")),
     Kind.CONN_REPLY: (_u64("upto"), _numbers("rejected")),
-    Kind.CONN_CREDIT: (_u32("n"),),
+    Kind.CONN_CREDIT: (_u32("n"), _count("closed"), _count("dropped")),
     Kind.HANDLE_ACK: (_u64("upto"), _numbers("lost")),
     Kind.TELL: _MESSAGE,
     Kind.CALL: _MESSAGE,
@@ -251,6 +255,8 @@ FIELDS_OF_MAP: Final[dict[int, tuple[Field, ...]]] = {
         _names("modes"),
         Field("credit", "an unsigned 32-bit integer", _is_unsigned(32)),
         _str("key"),
+        _str("policy"),
+        _number("wait"),
         Field("name", "a str or an integer", lambda value: type(value) in (str, int)),
     ),
     Kind.LISTENING: (_str("mode", required=True),),

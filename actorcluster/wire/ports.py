@@ -65,11 +65,23 @@ class Ports(Receiving):
             raise LocalProtocolError(f"connection {upto} is not to be decided about")
         self._reply_to_connections(channel, *listener.decide(upto, rejected))
 
-    def send_conn_credit(self, channel: int, count: int) -> None:
-        """Take ``count`` more connections on this listener."""
+    def send_conn_credit(
+        self, channel: int, count: int, closed: int | None = None, dropped: int = 0
+    ) -> None:
+        """Take ``count`` more connections on this listener.
+
+        Args:
+            channel: of the listener.
+            count: how many; may be 0.
+            closed: how many of those taken there are not open any more; None: not told.
+            dropped: how many of these the application never saw.
+        """
         self._check_sendable(Kind.CONN_CREDIT)
         self._listener(channel).credit += count
-        frame = encode_frame(Kind.CONN_CREDIT, channel, self._pack([count]), NIL)
+        envelope = [count] if closed is None else [count, closed]
+        if dropped and closed is not None:
+            envelope.append(dropped)
+        frame = encode_frame(Kind.CONN_CREDIT, channel, self._pack(envelope), NIL)
         if self._outbox.has_mail:  # maybe with the LISTEN, which must not be overtaken
             self._outbox.put(frame)
         else:
@@ -194,11 +206,11 @@ class Ports(Receiving):
             self._events.append(ConnReply(frame.channel, upto, rejected))
 
     def _on_conn_credit(self, frame: Frame) -> None:
-        (count,) = read_envelope(frame.kind, frame.envelope)
+        count, closed, dropped = read_envelope(frame.kind, frame.envelope)
         listener = self._listeners.get(frame.channel)
         if listener is not None:
             listener.credit += count
-            self._events.append(ConnCredit(frame.channel, count))
+            self._events.append(ConnCredit(frame.channel, count, closed, dropped))
 
     # ---- in: the worker -------------------------------------------------------------------
 
