@@ -38,7 +38,8 @@ ORDER = """
     _worker.__init__ _worker.bootstrap _worker.words _worker.deferred _worker.lastlines
     _worker.report _worker.exit
     _worker.oom _worker.memorykills _worker.settings _worker.sources _worker.imports
-    _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.accepting _worker.inet
+    _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.opened
+    _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.holes _worker.clone _worker.forkrequest
     _worker.tee _worker.streams _worker.process _worker.placing _worker.adopted _worker.pulse

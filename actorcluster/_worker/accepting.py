@@ -13,13 +13,15 @@ dies. In *shared* mode the listener accepts by itself on a duplicate of the prim
 From Stop on, ``accept()`` waits and never raises: a server loop is ended by cancelling main, not
 by an error in the middle of a drain. What still lies in the queue is refused at once.
 
-A connection counts as open until its socket is closed, detached or sent away. User code does
-that at any time and Trio tells nobody, so open connections are counted when somebody asks.
+A connection counts as open until its socket is closed, detached or sent away, see `opened`. The
+primary hears how many are closed by CONN_CREDIT: at once if its policy goes by that, or if there is
+a limit, else for its statistics only, four times a second at most.
 
 ``max_connections`` holds for open connections, those in the queue and those that the primary may
 still send, taken together: a full worker is never given what another one could serve. The primary
-hears of room by CONN_CREDIT. Only when nothing can arrive before a connection is closed does
-``accept()`` look for that, fifty times a second.
+hears of room by CONN_CREDIT, as soon as there is some. Streams that were closed and are still held
+by somebody are not noticed at once; for them ``accept()`` looks fifty times a second, while nothing
+else can arrive.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ import contextlib
 import errno
 import math
 import socket
-import weakref
 from collections import deque
 from typing import Any, Final, Protocol, final
 
@@ -42,6 +43,7 @@ from .._link.pace import Pace
 from ..errors import HandleError
 from ..wire import events
 from ..wire._generated import State
+from .opened import OpenConnections
 
 __all__ = [
     "CLIENT_GONE",
@@ -62,6 +64,12 @@ _SHARED_BURST: Final = 4
 #: How often a full listener (``max_connections``) looks whether a connection was closed.
 _FULL_POLL_SECONDS: Final = 0.02
 
+#: How long the primary may wait for what it only needs to tell others.
+_REPORT_SECONDS: Final = 0.25
+
+#: Policies that do not ask how many connections are open.
+_BLIND: Final = frozenset({None, "round_robin", "weighted", "sticky_address", "sticky_peek"})
+
 #: The client went away between connecting and our accept; accept(2) asks to treat it as a retry.
 CLIENT_GONE: Final = frozenset(
     {
@@ -76,31 +84,6 @@ CLIENT_GONE: Final = frozenset(
 )
 
 Address = tuple[str, int] | str
-
-
-@final
-class _OpenConnections:
-    """Counts accepted connections that are still open; amortised O(1) for each one added."""
-
-    def __init__(self) -> None:
-        self._sockets: list[weakref.ref[trio.socket.SocketType]] = []
-        self._prune_at = 64
-
-    def add(self, sock: trio.socket.SocketType) -> None:
-        self._sockets.append(weakref.ref(sock))
-        if len(self._sockets) >= self._prune_at:
-            self._prune_at = 2 * self.count() + 64
-
-    def count(self) -> int:
-        self._sockets = [
-            ref for ref in self._sockets if (sock := ref()) is not None and sock.fileno() != -1
-        ]
-        return len(self._sockets)
-
-    def room(self, most: float) -> float:
-        """How many more may be open, at least; counts only if that could be none."""
-        room = most - len(self._sockets)
-        return room if room > 0 else most - self.count()
 
 
 class Owner(Protocol):
@@ -127,7 +110,7 @@ class ClusterListener(trio.abc.Listener[trio.SocketStream]):
         self._max = math.inf if max_connections is None else max_connections
         self._closed = False
         self._stopped = False
-        self._open = _OpenConnections()
+        self._open = OpenConnections()
 
     def is_idle(self) -> bool:
         """Whether no accepted connection is open."""
@@ -185,10 +168,20 @@ class HandoffListener(ClusterListener):
     """A listener whose connections are accepted in the primary and handed over."""
 
     def __init__(
-        self, owner: Owner, channel: int, address: Address, max_connections: int | None
+        self,
+        owner: Owner,
+        channel: int,
+        address: Address,
+        max_connections: int | None,
+        policy: str | None = None,
     ) -> None:
         super().__init__(owner, channel, address, max_connections)
+        self._open = OpenConnections(self._some_closed)
+        self._reports_at_once = self._max != math.inf or policy not in _BLIND
         self._number = channel
+        self._took = 0
+        self._told_closed = 0
+        self._report_at = math.inf
         self._most_expected = int(min(CREDIT, self._max))
         self._expected = self._most_expected  # what LISTEN said
         self._pace = Pace()
@@ -231,7 +224,13 @@ class HandoffListener(ClusterListener):
         """Wait until something may be there to be taken."""
         self._give_credit()
         is_full = not self._expected and not self._queue and not self._stopped
-        with trio.move_on_after(_FULL_POLL_SECONDS if is_full else math.inf):
+        until = trio.current_time() + _FULL_POLL_SECONDS if is_full else math.inf
+        if self._report_at <= until:
+            if self._report_at <= trio.current_time():
+                self._report()
+            else:
+                until = self._report_at
+        with trio.CancelScope(deadline=until):
             await self._park()
 
     async def _park(self) -> None:
@@ -270,6 +269,7 @@ class HandoffListener(ClusterListener):
             link.flush()
             return None
         link.connection.send_conn_reply(self._number, number)
+        self._took += 1
         self._writing += 1
         self._give_credit()
         try:
@@ -292,13 +292,43 @@ class HandoffListener(ClusterListener):
         if count <= 0 or (expected and count * 4 < self._most_expected) or self._stopped:
             return
         if self._max != math.inf:
-            others = expected + self._writing + len(self._taken)
-            count = min(count, self._open.room(self._max - others))
+            count = min(count, self._open.room(self._max - expected - self._in_between))
+        if count > 0:
+            self._say_credit(int(count))
+
+    def _say_credit(self, count: int) -> None:
+        """Say how many more may come, and how many of those taken are closed."""
         connection = self._owner.link.connection
-        if count > 0 and connection.state is State.ACTIVE:
-            connection.send_conn_credit(self._number, int(count))
+        if connection.state is State.ACTIVE:
+            closed = self._took - self._in_between - len(self._open)
+            connection.send_conn_credit(self._number, count, closed or None)
             self._owner.link.flush_once()
-            self._expected += int(count)
+            self._expected += count
+            self._told_closed = closed
+
+    @property
+    def _in_between(self) -> int:
+        """How many are taken, but not yet in the hands of the application."""
+        return self._writing + len(self._taken)
+
+    # ---- saying how many are closed -------------------------------------------------------
+
+    def _some_closed(self) -> None:
+        """Some connections are not open any more."""
+        if self._reports_at_once:
+            self._report()
+        else:
+            self._report_at = trio.current_time() + _REPORT_SECONDS
+            self._wake(1)  # whoever accepts does it then
+
+    def _report(self) -> None:
+        self._report_at = math.inf
+        self._open.tell_again()
+        if self._closed or self._stopped:
+            return
+        self._give_credit()
+        if self._took - self._in_between - len(self._open) != self._told_closed:
+            self._say_credit(0)
 
     def _refuse_queue(self) -> None:
         """Give back what was not acknowledged."""

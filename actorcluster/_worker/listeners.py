@@ -88,7 +88,7 @@ class Listeners:
         channel, most = event.channel, pending.max_connections
         listener: ClusterListener
         if event.mode == "handoff":
-            listener = HandoffListener(self, channel, _address(event), most)
+            listener = HandoffListener(self, channel, _address(event), most, event.policy)
         elif event.handle is None:
             raise HandleError(f"[AWP-LI-5] mode {event.mode} came without a socket")
         else:

@@ -290,6 +290,7 @@ class Listening(Shown):
     address: Any
     data: Any
     handle: Any
+    policy: str | None = None
 
 
 @attrs.define(eq=False, repr=False)

@@ -259,7 +259,7 @@ FIELDS_OF_MAP: Final[dict[int, tuple[Field, ...]]] = {
         _number("wait"),
         Field("name", "a str or an integer", lambda value: type(value) in (str, int)),
     ),
-    Kind.LISTENING: (_str("mode", required=True),),
+    Kind.LISTENING: (_str("mode", required=True), _str("policy")),
     Kind.DOWN: (_int("code"), _str("signal"), _bool("voluntary"), _str("type"), _str("text")),
     Kind.EXIT_INFO: (),
 }

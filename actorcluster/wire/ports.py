@@ -94,7 +94,14 @@ class Ports(Receiving):
     # ---- out: the primary -----------------------------------------------------------------
 
     def send_listening(
-        self, channel: int, *, mode: str, address: Any, data: Any = None, handle: Any = None
+        self,
+        channel: int,
+        *,
+        mode: str,
+        address: Any,
+        data: Any = None,
+        policy: str | None = None,
+        handle: Any = None,
     ) -> None:
         """Answer a `Listen`: the port is bound. The opposite is `send_error`.
 
@@ -112,6 +119,8 @@ class Ports(Receiving):
         answer = {"mode": mode, "address": address}
         if data is not None:
             answer["data"] = data
+        if policy is not None:
+            answer["policy"] = policy
         payload = self._encode_map(answer)
         envelope = self._pack([entries]) if entries else NIL
         self._whole_frame(Kind.LISTENING, channel, envelope, payload)
@@ -239,6 +248,7 @@ class Ports(Receiving):
                 payload.get("address"),
                 payload.get("data"),
                 handles[0] if handles else None,
+                payload.get("policy"),
             )
         )
 

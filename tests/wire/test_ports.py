@@ -46,9 +46,11 @@ def test_a_listener(pair: ConnectionPair) -> None:
     request = {"transport": "tcp", "host": "::1", "port": 80, "credit": 2, "data": [1]}
     channel = pair.worker.send_listen(request)
     assert [events.Listen(channel, request)] == pair.run()
-    pair.primary.send_listening(channel, mode="handoff", address=["::1", 80], data="d")
+    pair.primary.send_listening(
+        channel, mode="handoff", address=["::1", 80], data="d", policy="weighted"
+    )
     (event,) = pair.run()
-    assert (channel, "handoff", ["::1", 80], "d", None) == attrs.astuple(event)
+    assert (channel, "handoff", ["::1", 80], "d", None, "weighted") == attrs.astuple(event)
     pair.primary.send_connections(channel, 1, [raw(10), raw(11)], {"m": 1})
     connections, _ = pair.run()
     assert isinstance(connections, events.Connections)
