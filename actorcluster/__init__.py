@@ -33,6 +33,9 @@ from .errors import WorkerStartError as WorkerStartError
 
 if _typing.TYPE_CHECKING:
     from ._cluster import events as events
+    from ._cluster.balance import Candidate as Candidate
+    from ._cluster.balance import NewConnection as NewConnection
+    from ._cluster.balance import sticky as sticky
     from ._cluster.limits import Limits as Limits
     from ._cluster.open import open_primary as open_primary
     from ._cluster.operations import ChildCount as ChildCount
@@ -69,6 +72,7 @@ __all__ = [
     "Actor",
     "ActorClusterError",
     "Backoff",
+    "Candidate",
     "Child",
     "ChildCount",
     "ChildInfo",
@@ -83,6 +87,7 @@ __all__ = [
     "Message",
     "MessageTooLarge",
     "Monitor",
+    "NewConnection",
     "NoSuchActor",
     "NotHandled",
     "PeerClosed",
@@ -107,6 +112,7 @@ __all__ = [
     "open_primary",
     "run",
     "run_worker",
+    "sticky",
 ]
 
 #: Where each name is imported from when it is first used; as above, which only type checkers read.
@@ -115,6 +121,7 @@ _HOMES: _typing.Final = {
     "SCHED_RR": "._worker.listening",
     "Actor": "._worker.actor",
     "Backoff": "._cluster.restarts",
+    "Candidate": "._cluster.balance",
     "Limits": "._cluster.limits",
     "Child": "._cluster.tree",
     "ChildCount": "._cluster.operations",
@@ -126,6 +133,7 @@ _HOMES: _typing.Final = {
     "Mailbox": "._worker.mailbox",
     "Message": "._worker.message",
     "Monitor": "._worker.monitor",
+    "NewConnection": "._cluster.balance",
     "Pool": "._cluster.tree",
     "Primary": "._cluster.primary",
     "PrimaryStatistics": "._cluster.primary",
@@ -139,6 +147,7 @@ _HOMES: _typing.Final = {
     "open_primary": "._cluster.open",
     "run": "._cluster.run",
     "run_worker": "._worker.runtime",
+    "sticky": "._cluster.balance",
 }
 
 if not _typing.TYPE_CHECKING:  # for whom any name would exist otherwise

@@ -53,6 +53,7 @@ class PortRequest:
         credit: connections that the worker takes before it is asked again.
         key: tells ports apart that are otherwise asked for alike, e.g. two times port 0.
         data: given to all workers that use the port.
+        policy: how to deal; None: the primary's.
     """
 
     transport: str
@@ -67,6 +68,7 @@ class PortRequest:
     credit: int = 1
     key: str = ""
     data: Any = None
+    policy: str | None = None
 
     @classmethod
     def read(cls, request: Mapping[str, Any]) -> PortRequest:
@@ -134,6 +136,7 @@ _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "credit": _is(int, lambda value: value >= 0),
     "key": _is(str, lambda value: len(value) <= _LONGEST_KEY),
     "data": lambda _: True,
+    "policy": _is(str, lambda value: 0 < len(value) <= _LONGEST_KEY),
 }
 
 #: What a request of these transports must have.

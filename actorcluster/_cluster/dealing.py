@@ -9,16 +9,20 @@ Theory of operation
 or what is taken, and deals. With nobody free or alive nothing is accepted, and the kernel's
 backlog holds the clients.
 
-*Dealing* is strictly in turn among those who are free. A worker is free while its credit lasts, as
-long as it takes what it is given: one that has taken nothing for `_STUCK_SECONDS` while
-connections wait in it (a busy loop, SIGSTOP) gets no more before it has moved. Connections for one
-worker go in one frame.
+*Dealing* is strictly in turn among those who are free, unless the port has another policy, see
+`choosing`. A worker is free while its credit lasts, as long as it takes what it is given: one that
+has taken nothing for `STUCK_SECONDS` while connections wait in it (a busy loop, SIGSTOP) gets no
+more before it has moved. Connections for one worker go in one frame.
 
 *Holding.* A connection dealt stays open here too until the worker's CONN_REPLY: the worker writes
 that when its ``accept()`` returns the connection, before anybody touches it. Refused, or the
 listener closed or the channel ended without that reply, it goes to the front of the queue and to
 another worker. A reply that was already in the channel is heard first, because the channel is
 read to its end before `Port.forget` is called.
+
+*Wishes.* A policy may want one worker and no other. As long as that is only busy, with connections
+on their way to it, what is meant for it is kept for it, so many as the backlog holds; others are
+dealt meanwhile. When it gets stuck, refuses or ends, the policy is asked again.
 
 *Refusals.* A worker that refuses while it goes on listening has no descriptors left, or no wish. It
 is left alone for `_PAUSE_SECONDS` and then tried with one connection at a time until it takes one.
@@ -32,19 +36,20 @@ import math
 import os
 import socket
 from collections import deque
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, final
 
 import attrs
 import trio
 
-from .._link.handles import Sendable
 from .._worker.accepting import CLIENT_GONE
+from .._worker.inet import BACKLOG
 from ..errors import ActorClusterError, HandleError
 from ..wire import events
-from ..wire._generated import HandleKind, State
-from ..wire.connection import Connection
+from ..wire._generated import HandleKind
 from .balance import RoundRobin
-from .binding import Address, Bound, ListenFds
+from .binding import Bound
+from .choosing import Chooser
+from .shares import Accepted, PortClient, Share
 
 __all__ = ["Dealer", "PortClient"]
 
@@ -53,103 +58,35 @@ log = logging.getLogger("actorcluster.ports")
 #: Connections accepted in one go, so that one busy port cannot starve the primary's other tasks.
 _BURST: Final = 64
 
-#: Connections that one worker may have and not have taken, however much credit it gives: each of
-#: them costs a descriptor here. More than any one burst of clients brings, so that turns are kept.
-_MOST_UNTAKEN: Final = 64
-
 # Ctrl-C in the middle of a deal would leave a connection with two workers, or with none.
 _whole = trio.lowlevel.enable_ki_protection
-
-#: A worker that takes nothing for so long is not free.
-_STUCK_SECONDS: Final = 0.5
 
 #: How long to leave alone a worker that refused, or a backlog that cannot be accepted from.
 _PAUSE_SECONDS: Final = 0.1
 
 
-class PortClient(Protocol):
-    """What a port needs to know of a worker."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def connection(self) -> Connection: ...
-    @property
-    def listen_fds(self) -> ListenFds: ...
-    def flush(self) -> None: ...
-    def listening(self, address: Address) -> None: ...
-
-
 @final
-class _Accepted(Sendable):
-    """An accepted connection: open until the port and the links that it was lent to are done.
-
-    A link sends the number of the descriptor some time after it was told to, so a worker must not
-    be able to make us close it before, whatever it says.
-
-    Args:
-        fd: owned from now on; no socket object, whose making costs as much as the accepting.
-        entry: kind and meta for the wire.
-    """
-
-    __slots__ = ("_entry", "_fd", "_lent")
-
-    def __init__(self, fd: int, entry: tuple[HandleKind, dict[str, Any]]) -> None:
-        self._fd = fd
-        self._entry = entry
-        self._lent = 1  # to the port itself
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def describe(self) -> tuple[HandleKind, dict[str, Any]]:
-        return self._entry
-
-    def lend(self) -> None:
-        """One more `close` will follow."""
-        self._lent += 1
-
-    def close(self) -> None:
-        """The port, or a link, is done with it."""
-        self._lent -= 1
-        if not self._lent:
-            fd, self._fd = self._fd, -1
-            socket.close(fd)
-
-
-@final
-@attrs.define(eq=False, repr=False)
-class _Share:
-    """One worker's part in one port.
+@attrs.define(eq=False)
+class _Hands:
+    """What is being dealt.
 
     Attributes:
-        credit: connections that it is ready to be given.
-        handed: number of the latest connection that it was given.
-        untaken: those it has neither taken nor refused, oldest first; ``handed`` is the last.
-        moved_at: when it last took one, or was given one while it had none.
-        active: whether it gets any more at all.
-        paused: whether it refused a moment ago.
-        doubtful: whether it has taken none since it refused.
+        now: the time.
+        rooms: how many connections each takes; asked once, for that takes longer than dealing.
+        counts: how many each gets.
     """
 
-    client: PortClient
-    channel: int
-    credit: int
-    handed: int = 0
-    untaken: deque[_Accepted] = attrs.Factory(deque)
-    moved_at: float = -math.inf
-    active: bool = True
-    paused: bool = False
-    doubtful: bool = False
+    now: float
+    rooms: dict[Share, int]
+    counts: dict[Share, int]
 
-    def room(self, now: float) -> int:
-        """How many connections it takes now."""
-        waiting = len(self.untaken)
-        if not self.active or self.paused or self.client.connection.state is not State.ACTIVE:
-            return 0
-        if waiting and (self.doubtful or now - self.moved_at > _STUCK_SECONDS):
-            return 0
-        return min(self.credit, 1 if self.doubtful else _MOST_UNTAKEN - waiting)
+    def put(self, share: Share, accepted: Accepted) -> None:
+        if not share.untaken:
+            share.moved_at = self.now
+        share.credit -= 1
+        self.rooms[share] -= 1
+        share.untaken.append(accepted)
+        self.counts[share] = self.counts.get(share, 0) + 1
 
 
 @final
@@ -158,6 +95,8 @@ class Dealer:
 
     Args:
         bound: a listening socket; closed by its owner, after `close`.
+        chooser: the policy; None: strictly in turn.
+        backlog: connections that are kept for one worker, at most.
 
     Attributes:
         dealt: connections dealt by worker id, those dealt again not counted; of the workers that
@@ -166,7 +105,9 @@ class Dealer:
         dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
     """
 
-    def __init__(self, bound: Bound) -> None:
+    def __init__(
+        self, bound: Bound, chooser: Chooser | None = None, backlog: int = BACKLOG
+    ) -> None:
         self.dealt: dict[int, int] = {}
         self.dealt_before = 0
         self.dealt_again = 0
@@ -174,9 +115,13 @@ class Dealer:
         inet = bound.socket.family != socket.AF_UNIX
         kind = HandleKind.TCP_SOCKET if inet else HandleKind.UNIX_STREAM
         self._entry: tuple[HandleKind, dict[str, Any]] = (kind, {})
-        self._turn: RoundRobin[_Share] = RoundRobin()
-        self._shares: dict[tuple[int, int], _Share] = {}
-        self._waiting: deque[_Accepted] = deque()
+        self._turn: RoundRobin[Share] = RoundRobin()
+        self._shares: dict[tuple[int, int], Share] = {}
+        self._waiting: deque[Accepted] = deque()
+        self._chooser = chooser
+        self._most_kept = backlog
+        self._kept = 0
+        self._keeps = trio.Event()
         self._somebody_free = trio.Event()
         self._is_waiting_for_takers = False
         self._refused = trio.Event()
@@ -186,7 +131,12 @@ class Dealer:
     @property
     def waiting(self) -> int:
         """Accepted connections without a worker."""
-        return len(self._waiting)
+        return len(self._waiting) + self._kept
+
+    @property
+    def policy_faults(self) -> int:
+        """Times that a policy of the primary's own failed."""
+        return 0 if self._chooser is None else self._chooser.faults
 
     @property
     def untaken(self) -> int:
@@ -202,7 +152,7 @@ class Dealer:
 
     def join(self, client: PortClient, channel: int, credit: int) -> None:
         """A worker listens here from now on."""
-        share = self._shares[client.id, channel] = _Share(client, channel, credit)
+        share = self._shares[client.id, channel] = Share(client, channel, credit)
         self._turn.add(share)
         self._deal()
 
@@ -221,16 +171,24 @@ class Dealer:
             self.dealt_before += self.dealt.pop(client.id, 0)  # else a number for every life
         self._deal()
 
-    def _leave(self, share: _Share) -> None:
+    def _leave(self, share: Share) -> None:
         share.active = False
         self._turn.remove(share)
+        self._give_up(share)
+
+    def _give_up(self, share: Share) -> None:
+        """Nothing is kept for it any more."""
+        if share.kept:
+            self._kept -= len(share.kept)
+            self._waiting.extendleft(reversed(share.kept))
+            share.kept.clear()
 
     # ---- what workers say -----------------------------------------------------------------
 
     def reply(self, client: PortClient, event: events.ConnReply) -> None:
         """A worker took, or refused, connections."""
         share = self._shares[client.id, event.channel]
-        refused: deque[_Accepted] = deque()
+        refused: deque[Accepted] = deque()
         untaken, rejected = share.untaken, event.rejected
         for number in range(share.handed - len(untaken) + 1, event.upto + 1):
             accepted = untaken.popleft()
@@ -238,22 +196,26 @@ class Dealer:
                 refused.append(accepted)
             else:
                 accepted.close()
+                share.taken += 1
                 share.doubtful = False
         share.moved_at = trio.current_time()
         if refused:
             share.paused = share.doubtful = True
             self._refused.set()
             self._take_back(share, refused)
-        if self._waiting or self._is_waiting_for_takers:
+        if self._waiting or self._is_waiting_for_takers or self._kept:
             self._deal()
 
     def add_credit(self, client: PortClient, event: events.ConnCredit) -> None:
-        """A worker takes more."""
-        self._shares[client.id, event.channel].credit += event.count
-        if self._waiting or self._is_waiting_for_takers:
+        """A worker takes more, or has closed some."""
+        share = self._shares[client.id, event.channel]
+        share.credit += event.count
+        if event.closed is not None:
+            share.closed = max(share.closed, min(event.closed, share.taken))
+        if self._waiting or self._is_waiting_for_takers or self._kept:
             self._deal()
 
-    def _take_back(self, share: _Share, connections: deque[_Accepted]) -> None:
+    def _take_back(self, share: Share, connections: deque[Accepted]) -> None:
         """Put them first in the queue, in their order of arrival."""
         self.dealt[share.client.id] = self.dealt.get(share.client.id, 0) - len(connections)
         self.dealt_again += len(connections)
@@ -270,6 +232,16 @@ class Dealer:
                 share.paused = False
             self._deal()
 
+    @_whole
+    async def _look_after_kept(self) -> None:
+        """Give what is kept for a worker to others when that one gets stuck."""
+        while True:
+            await self._keeps.wait()
+            await trio.sleep(_PAUSE_SECONDS)
+            self._deal()
+            if not self._kept:
+                self._keeps = trio.Event()
+
     # ---- dealing --------------------------------------------------------------------------
 
     def _deal(self) -> None:
@@ -280,14 +252,18 @@ class Dealer:
         if self._is_waiting_for_takers and self._room() > 0:
             self._somebody_free.set()
 
-    def _choose(self) -> dict[_Share, int]:
+    def _choose(self) -> dict[Share, int]:
         """Put what waits into the shares of those who take it; returns how many into each."""
-        hands: dict[_Share, int] = {}
+        hands: dict[Share, int] = {}
         waiting = self._waiting
-        if not waiting:
+        if not waiting and not self._kept:
             return hands
         now = trio.current_time()
         rooms = {share: share.room(now) for share in self._shares.values()}
+
+        if self._chooser is not None:
+            self._choose_by(self._chooser, _Hands(now, rooms, hands))
+            return hands
         while waiting:
             share = self._turn.choose(lambda share: rooms[share] > 0)
             if share is None:
@@ -300,12 +276,40 @@ class Dealer:
             hands[share] = hands.get(share, 0) + 1
         return hands
 
+    def _choose_by(self, chooser: Chooser, dealt: _Hands) -> None:
+        """Let the policy choose, for each connection that waits."""
+        waiting, turn, now, rooms = self._waiting, self._turn, dealt.now, dealt.rooms
+        for share in self._shares.values() if self._kept else ():
+            while share.kept and rooms[share] > 0:
+                self._kept -= 1
+                dealt.put(share, share.kept.popleft())
+            if not share.may_keep(now, math.inf):
+                self._give_up(share)
+        while waiting:
+            free = candidates = [share for share in turn if rooms[share] > 0]
+            if not free:
+                break
+            if chooser.has_wishes:
+                most = self._most_kept
+                candidates = [s for s in turn if rooms[s] > 0 or s.may_keep(now, most)]
+            facts = waiting[0].facts
+            assert facts is not None
+            share = chooser.choose(facts, candidates, free)
+            turn.had(share)
+            accepted = waiting.popleft()
+            if rooms[share] > 0:
+                dealt.put(share, accepted)
+            else:
+                share.kept.append(accepted)
+                self._kept += 1
+                self._keeps.set()
+
     def _room(self) -> int:
         """How many more connections are taken just now."""
         now = trio.current_time()
         return sum(share.room(now) for share in self._shares.values()) - len(self._waiting)
 
-    def _hand_over(self, share: _Share, count: int) -> None:
+    def _hand_over(self, share: Share, count: int) -> None:
         """Send the last ``count`` connections of a share's ``untaken``."""
         client, untaken = share.client, share.untaken
         connection = client.connection
@@ -325,7 +329,7 @@ class Dealer:
             self.dealt[client.id] = self.dealt.get(client.id, 0) + len(some)
         client.flush()
 
-    def _cannot_send(self, share: _Share, count: int, exc: ActorClusterError) -> None:
+    def _cannot_send(self, share: Share, count: int, exc: ActorClusterError) -> None:
         """A worker does not take these, whatever it said; or it has closed its listener."""
         if isinstance(exc, HandleError):
             log.error("worker %s cannot be given connections: %s", share.client.id, exc)
@@ -340,6 +344,8 @@ class Dealer:
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._forgive)
+                if self._chooser is not None and self._chooser.has_wishes:
+                    nursery.start_soon(self._look_after_kept)
                 while True:
                     await self._wait_for_takers()
                     await self._accept()
@@ -371,10 +377,11 @@ class Dealer:
     def _accept_burst(self) -> bool:
         """Accept what is there and deal it; False when the backlog is empty."""
         accept = self._bound.socket._accept  # type: ignore[attr-defined]  # what accept() wraps
+        chooser, facts = self._chooser, None
         try:
             for _ in range(min(_BURST, self._room())):
                 try:
-                    fd = accept()[0]
+                    fd, peer = accept()
                 except BlockingIOError:
                     return False
                 except OSError as exc:
@@ -382,7 +389,9 @@ class Dealer:
                         raise
                 else:
                     os.set_blocking(fd, False)  # AWP-FD-9
-                    self._waiting.append(_Accepted(fd, self._entry))
+                    if chooser is not None:
+                        facts = chooser.describe(peer)
+                    self._waiting.append(Accepted(fd, self._entry, facts))
         finally:
             self._deal()
         return True

@@ -37,6 +37,8 @@ from .._worker.listening import SCHED_NONE, SCHED_RR
 from .._worker.settings import Settings
 from .._worker.targets import refuse_while_loading
 from .._worker.worker import patience
+from .balance import Policy
+from .choosing import check_policies
 from .primary import Primary
 from .tree import Supervisor
 
@@ -81,6 +83,7 @@ def open_primary(
     *,
     settings: Settings | Mapping[str, Any] | None = None,
     scheduling_policy: str = SCHED_RR,
+    policies: Mapping[str, Policy] | None = None,
     shutdown_timeout: float | None = None,
 ) -> contextlib.AbstractAsyncContextManager[Primary, bool]:
     """Open a primary; the block owns its workers.
@@ -92,6 +95,11 @@ def open_primary(
         scheduling_policy: `SCHED_RR` the primary accepts and deals, `SCHED_NONE` the workers
             share the listening socket. The environment variable ``ACTORCLUSTER_SCHED_POLICY``
             (``rr`` or ``none``) replaces the default.
+        policies: ways of dealing connections of your own, by the name that `Actor.listen_tcp`
+            is given. Each is a plain function of a `NewConnection` and a list of `Candidate`,
+            the workers that may be chosen, the next in turn first; it returns one of them, or
+            None for the next in turn. It must be quick: whatever raises, chooses somebody else
+            or takes more than 10 ms is logged and counted, and the next in turn is chosen.
         shutdown_timeout: seconds for stopping all workers, then SIGKILL. None: what the workers
             need, each its own ``shutdown`` and ladder.
 
@@ -116,7 +124,9 @@ def open_primary(
     refuse_before_run_worker("open_primary()")
     policy = _policy(scheduling_policy)
     patience(shutdown_timeout, "shutdown_timeout")
-    block = _block(_tree(tree), _settings(settings), policy, shutdown_timeout)
+    options: dict[str, Any] = {"policy": policy, "policies": check_policies(policies)}
+    options["shutdown_timeout"] = shutdown_timeout
+    block = _block(_tree(tree), _settings(settings), options)
     # For type checkers: what follows the block is reached when a stop has cancelled the body.
     return cast("contextlib.AbstractAsyncContextManager[Primary, bool]", block)
 
@@ -124,7 +134,7 @@ def open_primary(
 @contextlib.asynccontextmanager
 @trio.lowlevel.enable_ki_protection  # an interrupt arrives in the body, or where we wait
 async def _block(
-    tree: Supervisor, settings: Settings, policy: str, shutdown_timeout: float | None
+    tree: Supervisor, settings: Settings, options: dict[str, Any]
 ) -> AsyncIterator[Primary]:
     error: BaseException | None = None
     interrupt: BaseException | None = None
@@ -135,9 +145,7 @@ async def _block(
             tasks.cancel_scope.shield = True
             if is_process_1():
                 tasks.start_soon(reap_adopted)
-            primary = Primary(
-                tasks, tree, settings=settings, policy=policy, shutdown_timeout=shutdown_timeout
-            )
+            primary = Primary(tasks, tree, settings=settings, **options)
             with _announced(primary):
                 try:
                     with primary.scope:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, final
 
 import attrs
@@ -21,11 +22,14 @@ import trio
 
 from .._link.failure import failure_map
 from .._link.handles import stage
+from .._worker.inet import BACKLOG
 from .._worker.listening import MODES, SCHED_NONE, SCHED_RR
 from ..errors import ActorClusterError
 from ..wire import events
 from ..wire._generated import Capability, ErrorCode, State
+from .balance import Policy
 from .binding import Address, Bound, PortRequest, bind
+from .choosing import Chooser, known_policies
 from .dealing import Dealer, PortClient
 
 __all__ = ["PortClient", "PortStatistics", "Ports"]
@@ -48,13 +52,14 @@ class PortStatistics:
 
     Attributes:
         address: as bound.
-        policy: `SCHED_RR` or `SCHED_NONE`.
+        policy: how connections are dealt, or `SCHED_NONE`.
         dealt: connections dealt by worker id, those dealt again not counted; of the workers that
             listen here.
         dealt_before: to workers that do not any more, as one number.
         waiting: accepted but with no worker at present.
         unacknowledged: dealt, but not taken by a worker's ``accept()`` so far.
         dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
+        policy_faults: times a policy of the primary's own failed, and the next in turn was chosen.
     """
 
     address: Address
@@ -64,6 +69,7 @@ class PortStatistics:
     waiting: int
     unacknowledged: int
     dealt_again: int
+    policy_faults: int
 
 
 @final
@@ -72,6 +78,7 @@ class _Port:
     """One bound address.
 
     Attributes:
+        policy: how its connections are dealt, or `SCHED_NONE`.
         identities: what workers ask for to share it.
         data: the first worker's.
         users: worker id and channel of each listener.
@@ -84,6 +91,11 @@ class _Port:
     identities: set[tuple[Any, ...]] = attrs.Factory(set)
     users: set[tuple[int, int]] = attrs.Factory(set)
     dealer: Dealer | None = None
+
+    @property
+    def mode(self) -> str:
+        """What the policy is on the wire."""
+        return MODES[SCHED_NONE if self.dealer is None else SCHED_RR]
 
     def close(self) -> None:
         if self.dealer is not None:
@@ -100,6 +112,7 @@ class _Port:
             waiting=0 if dealer is None else dealer.waiting,
             unacknowledged=0 if dealer is None else dealer.untaken,
             dealt_again=0 if dealer is None else dealer.dealt_again,
+            policy_faults=0 if dealer is None else dealer.policy_faults,
         )
 
 
@@ -110,10 +123,18 @@ class Ports:
     Args:
         nursery: runs the accept loops.
         policy: for listeners that do not say otherwise.
+        policies: the primary's own, by name.
     """
 
-    def __init__(self, nursery: trio.Nursery, *, policy: str) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        *,
+        policy: str,
+        policies: Mapping[str, Policy] = MappingProxyType({}),
+    ) -> None:
         self._nursery = nursery
+        self._policies = policies
         self._policy = policy
         self._ports: dict[tuple[Any, ...], _Port] = {}
         self._channels: dict[tuple[int, int], _Port] = {}
@@ -160,14 +181,17 @@ class Ports:
     def _find(self, client: PortClient, request: PortRequest) -> _Port:
         """Find the port, or bind it."""
         identity = request.identity(client.listen_fds)
+        known = known_policies(self._policies)
+        if request.policy is not None and request.policy not in known:
+            raise ValueError(f"policy is {request.policy!r}; there are {', '.join(known)}")
         usable = self._usable_modes(client, request)
         port = self._ports.get(identity)
         if port is None:
             if not usable:
                 raise OSError(errno.ENOTSUP, f"no way to listen: {request.modes}")
             return self._open(client, identity, request, usable[0])
-        if MODES[port.policy] not in usable:
-            raise OSError(errno.ENOTSUP, f"this port is in mode {MODES[port.policy]}")
+        if port.mode not in usable:
+            raise OSError(errno.ENOTSUP, f"this port is in mode {port.mode}")
         if any(worker == client.id for worker, _ in port.users):
             raise OSError(errno.EADDRINUSE, "this worker listens there already")
         return port
@@ -187,7 +211,8 @@ class Ports:
         self, client: PortClient, identity: tuple[Any, ...], request: PortRequest, mode: str
     ) -> _Port:
         bound = bind(request, client.listen_fds)
-        policy = next(policy for policy, its_mode in MODES.items() if its_mode == mode)
+        is_dealt = mode == MODES[SCHED_RR]
+        policy = request.policy or SCHED_RR if is_dealt else SCHED_NONE
         port = _Port(bound, policy, request.data, {identity})
         if request.transport in ("tcp", "udp") and request.port == 0:
             # A worker that asks for the port by its number means this one.
@@ -196,8 +221,11 @@ class Ports:
             self._ports.setdefault(one, port)
         self._unused[port] = None
         self._release_unused()
-        if policy == SCHED_RR:
-            port.dealer = Dealer(bound)
+        if is_dealt:
+            chooser = None
+            if policy != SCHED_RR:
+                chooser = Chooser(policy, self._policies.get(policy), bound.address)
+            port.dealer = Dealer(bound, chooser, request.backlog or BACKLOG)
             self._nursery.start_soon(port.dealer.run)
         return port
 
@@ -215,7 +243,8 @@ class Ports:
         try:
             client.connection.send_listening(
                 channel,
-                mode=MODES[port.policy],
+                mode=port.mode,
+                policy=None if port.dealer is None else port.policy,
                 address=list(address) if isinstance(address, tuple) else address,
                 data=port.data,
                 handle=handle,

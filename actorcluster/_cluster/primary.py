@@ -25,6 +25,7 @@ from .._worker.settings import Settings
 from .._worker.worker import Worker, WorkerStatistics, patience
 from ..errors import PeerClosed, RestartLimitReached
 from . import events
+from .balance import Policy
 from .loopback import Loopback
 from .names import Names
 from .operations import start_error
@@ -74,6 +75,7 @@ class Primary(RollingOperations):
         *,
         settings: Settings,
         policy: str,
+        policies: Mapping[str, Policy],
         shutdown_timeout: float | None,
     ) -> None:
         self.mailbox = MergedMailbox()
@@ -87,7 +89,7 @@ class Primary(RollingOperations):
         self._seats = self._names.seats
         self._closing = False
         self._token = trio.lowlevel.current_trio_token()
-        self._ports = Ports(nursery, policy=policy)
+        self._ports = Ports(nursery, policy=policy, policies=policies)
         self._seating = Seating(
             nursery,
             names=self._names,

@@ -282,6 +282,10 @@ class Seat:
         return self.worker.id
 
     @property
+    def name(self) -> str:
+        return self.worker.name
+
+    @property
     def connection(self) -> Connection:
         return self.life.connection
 

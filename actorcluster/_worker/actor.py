@@ -290,7 +290,12 @@ class Actor:
             port: 0 to 65535.
             host: name or numeric address; None: all, IPv6 and IPv4.
             backlog: clients that the kernel lets wait; default 511.
-            policy: `SCHED_RR` or `SCHED_NONE`; None: the primary's.
+            policy: who gets a connection: ``"round_robin"`` (`SCHED_RR`) each worker in turn;
+                ``"least_connections"`` who has fewest open, of this port; ``"weighted"`` each in
+                turn, as often as its `Worker.weight` says; ``"sticky_address"`` the same worker
+                for the same client address; a name in the ``policies`` of `open_primary`.
+                ``"none"`` (`SCHED_NONE`): the workers share the socket. None: the primary's
+                ``scheduling_policy``.
             exclusive: bind here, and share with nobody.
             reuse_port: bind here with SO_REUSEPORT; the kernel spreads the clients.
             ipv6_only: leave IPv4 out of an IPv6 socket.
@@ -301,6 +306,7 @@ class Actor:
 
         Raises:
             OSError: it could not be bound; EADDRINUSE also when this worker listens there.
+            TypeError, ValueError: an argument is wrong, or the primary has no such policy.
             trio.ClosedResourceError: the worker was told to stop.
 
         Cancellation:

@@ -252,6 +252,8 @@ def _failure(error: Mapping[str, Any], request: Mapping[str, Any]) -> Exception:
         where = str(request.get("path") or request.get("name"))
     if (exc := os_error(error, where)) is not None:
         return exc
+    if error.get("code") == ErrorCode.BAD_PAYLOAD:
+        return ValueError(f"cannot listen on {where}: {error.get('message')}")
     if error.get("code") in (ErrorCode.REFUSED, ErrorCode.STOPPING):
         return trio.ClosedResourceError("the worker was told to stop")
     return ActorClusterError(f"cannot listen on {where}: {error.get('message')}")

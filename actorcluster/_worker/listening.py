@@ -49,7 +49,7 @@ async def listen_tcp(
         _check_count("backlog", backlog, 1, _MAX_BACKLOG)
     if max_connections is not None:
         _check_count("max_connections", max_connections, 1, None)
-    modes = _modes(policy)
+    choice = _choice(policy)
     hosts = await _resolve(host, socket.SOCK_STREAM)
 
     async def listen(host: str | None, port: int) -> ClusterListener:
@@ -59,7 +59,7 @@ async def listen_tcp(
             sock = bind_inet(host, port, backlog=backlog, reuse_port=reuse_port, v6only=ipv6_only)
             return listeners.add_own(sock, max_connections)
         request: dict[str, Any] = {"transport": "tcp", "host": host, "port": port}
-        request |= {"backlog": backlog, "v6only": ipv6_only, "modes": modes}
+        request |= {"backlog": backlog, "v6only": ipv6_only, **choice}
         return await listeners.listen(request, max_connections)
 
     result: list[ClusterListener] = []
@@ -146,13 +146,20 @@ def _absolute(path: str | os.PathLike[str]) -> str:
     return text
 
 
-def _modes(policy: str | None) -> list[str] | None:
-    """What the worker takes, the best first; None leaves the choice to the primary."""
+def _choice(policy: str | None) -> dict[str, Any]:
+    """What to ask for: the ways of listening, the best first, and how to deal.
+
+    None leaves the choice to the primary. It alone knows which other policies it has.
+    """
     if policy is None:
-        return None
-    if policy not in MODES:
-        raise ValueError(f"policy must be SCHED_RR, SCHED_NONE or None, not {policy!r}")
-    return [MODES[policy], *(mode for other, mode in MODES.items() if other != policy)]
+        return {"modes": None}
+    if not isinstance(policy, str):
+        raise TypeError(f"policy must be the name of one, or None, not {policy!r}")
+    if not policy:
+        raise ValueError("policy must not be empty")
+    if policy == SCHED_NONE:
+        return {"modes": [MODES[SCHED_NONE], MODES[SCHED_RR]]}
+    return {"modes": [MODES[SCHED_RR], MODES[SCHED_NONE]], "policy": policy}
 
 
 def _check_count(name: str, value: object, least: int, most: int | None) -> None:

@@ -61,6 +61,7 @@ class Client:
 
     def __init__(self, number: int, end: socket.socket, ports: Ports, **options: Any) -> None:
         self.id = number
+        self.name = f"w{number}"
         self.listen_fds: Mapping[str, int] | tuple[int, ...] = options.pop("listen_fds", {})
         limits = {**LINK_LIMITS, **options.pop("limits", {})}
         self.connection = Connection("primary", limits=limits, handles=HANDLES, **options)
@@ -224,8 +225,8 @@ class Puppet:
 class Cluster:
     """Ports, workers and clients of one test."""
 
-    def __init__(self, nursery: trio.Nursery, policy: str) -> None:
-        self.ports = Ports(nursery, policy=policy)
+    def __init__(self, nursery: trio.Nursery, policy: str, policies: Mapping[str, Any]) -> None:
+        self.ports = Ports(nursery, policy=policy, policies=policies)
         self._nursery = nursery
         self._workers: list[Worker | Puppet] = []
         self._clients: list[socket.socket] = []
@@ -272,6 +273,10 @@ class Cluster:
         self._clients += clients
         return clients
 
+    def keep(self, client: socket.socket) -> None:
+        """Have a client closed at the end."""
+        self._clients.append(client)
+
     async def close(self) -> None:
         """End everything as the primary does: the workers first."""
         for client in self._clients:
@@ -285,11 +290,13 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def open_cluster(policy: str = SCHED_RR) -> AsyncIterator[Cluster]:
+async def open_cluster(
+    policy: str = SCHED_RR, policies: Mapping[str, Any] | None = None
+) -> AsyncIterator[Cluster]:
     """Run a cluster while the block runs."""
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            cluster = Cluster(nursery, policy)
+            cluster = Cluster(nursery, policy, policies or {})
             try:
                 yield cluster
             finally:
@@ -298,9 +305,9 @@ async def open_cluster(policy: str = SCHED_RR) -> AsyncIterator[Cluster]:
             nursery.cancel_scope.cancel()
 
 
-def connect(address: Any) -> socket.socket:
-    """Connect a client to an address as a listener names it."""
-    client = socket.create_connection(address)
+def connect(address: Any, own: Any = None) -> socket.socket:
+    """Connect a client to an address as a listener names it, maybe from one of its own."""
+    client = socket.create_connection(address, source_address=own)
     client.settimeout(PATIENCE)
     return client
 

@@ -442,6 +442,7 @@ async def test_statistics() -> None:
                 waiting=0,
                 unacknowledged=1,
                 dealt_again=0,
+                policy_faults=0,
             )
             == cluster.port
         )

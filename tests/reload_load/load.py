@@ -16,8 +16,8 @@ import trio
 
 import actorcluster
 from actorcluster import Backoff, Pool, Primary, ReloadAborted, Supervisor
-from actorcluster._cluster import dealing
-from actorcluster._cluster.dealing import Dealer, PortClient
+from actorcluster._cluster.dealing import Dealer
+from actorcluster._cluster.shares import Accepted, PortClient
 from actorcluster._link.kinds import ask_socket
 from actorcluster.wire import events as wire_events
 from tests.chaos.clients import Failure
@@ -172,7 +172,7 @@ def _port_of(primary: Primary) -> int:
 @contextmanager
 def recording(books: Books) -> Iterator[None]:
     """Note which connections are accepted, dealt and taken."""
-    make, hand_over, reply = dealing._Accepted.__init__, Dealer._hand_over, Dealer.reply
+    make, hand_over, reply = Accepted.__init__, Dealer._hand_over, Dealer.reply
 
     def making(self: Any, fd: int, *rest: Any) -> None:
         _note(books.accepted, fd, 0)
@@ -191,13 +191,13 @@ def recording(books: Books) -> Iterator[None]:
                 _note(books.taken, accepted.fileno(), client.id)
         reply(self, client, event)
 
-    dealing._Accepted.__init__ = making  # type: ignore[assignment,method-assign]
+    Accepted.__init__ = making  # type: ignore[assignment,method-assign]
     Dealer._hand_over = handing_over  # type: ignore[method-assign]
     Dealer.reply = replying  # type: ignore[method-assign]
     try:
         yield
     finally:
-        dealing._Accepted.__init__ = make  # type: ignore[method-assign]
+        Accepted.__init__ = make  # type: ignore[method-assign]
         Dealer._hand_over = hand_over  # type: ignore[method-assign]
         Dealer.reply = reply  # type: ignore[method-assign]
 

@@ -1,0 +1,152 @@
+"""What one worker has in one shared port, and an accepted connection on its way to one.
+
+Runs in: primary
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections import deque
+from typing import Any, Final, Protocol, final
+
+import attrs
+
+from .._link.handles import Sendable
+from ..wire._generated import HandleKind, State
+from ..wire.connection import Connection
+from .balance import NewConnection
+from .binding import Address, ListenFds
+
+__all__ = ["STUCK_SECONDS", "Accepted", "PortClient", "Share"]
+
+#: Connections that one worker may have and not have taken, however much credit it gives: each of
+#: them costs a descriptor here. More than any one burst of clients brings, so that turns are kept.
+_MOST_UNTAKEN: Final = 64
+
+#: A worker that takes nothing for so long is not free.
+STUCK_SECONDS: Final = 0.5
+
+
+class PortClient(Protocol):
+    """What a port needs to know of a worker."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def connection(self) -> Connection: ...
+    @property
+    def listen_fds(self) -> ListenFds: ...
+    def flush(self) -> None: ...
+    def listening(self, address: Address) -> None: ...
+
+
+@final
+class Accepted(Sendable):
+    """An accepted connection: open until the port and the links that it was lent to are done.
+
+    A link sends the number of the descriptor some time after it was told to, so a worker must not
+    be able to make us close it before, whatever it says.
+
+    Args:
+        fd: owned from now on; no socket object, whose making costs as much as the accepting.
+        entry: kind and meta for the wire.
+        facts: what a policy may know of it; None: nothing asks.
+    """
+
+    __slots__ = ("_entry", "_fd", "_lent", "facts")
+
+    def __init__(
+        self,
+        fd: int,
+        entry: tuple[HandleKind, dict[str, Any]],
+        facts: NewConnection | None = None,
+    ) -> None:
+        self._fd = fd
+        self._entry = entry
+        self.facts = facts
+        self._lent = 1  # to the port itself
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def describe(self) -> tuple[HandleKind, dict[str, Any]]:
+        return self._entry
+
+    def lend(self) -> None:
+        """One more `close` will follow."""
+        self._lent += 1
+
+    def close(self) -> None:
+        """The port, or a link, is done with it."""
+        self._lent -= 1
+        if not self._lent:
+            fd, self._fd = self._fd, -1
+            socket.close(fd)
+
+
+@final
+@attrs.define(eq=False, repr=False)
+class Share:
+    """One worker's part in one port.
+
+    Attributes:
+        credit: connections that it is ready to be given.
+        handed: number of the latest connection that it was given.
+        taken: connections that it took.
+        closed: how many of those are closed, as it says.
+        untaken: those it has neither taken nor refused, oldest first; ``handed`` is the last.
+        kept: those that are meant for it and wait until it is free.
+        moved_at: when it last took one, or was given one while it had none.
+        active: whether it gets any more at all.
+        paused: whether it refused a moment ago.
+        doubtful: whether it has taken none since it refused.
+        lead: see `balance.smooth_weighted`.
+        weight: its share, for the policy.
+    """
+
+    client: PortClient
+    channel: int
+    credit: int
+    handed: int = 0
+    taken: int = 0
+    closed: int = 0
+    untaken: deque[Accepted] = attrs.Factory(deque)
+    kept: deque[Accepted] = attrs.Factory(deque)
+    moved_at: float = -math.inf
+    active: bool = True
+    paused: bool = False
+    doubtful: bool = False
+    lead: float = 0.0
+    weight: float = 1.0
+
+    @property
+    def id(self) -> int:
+        return self.client.id
+
+    @property
+    def name(self) -> str:
+        return self.client.name
+
+    @property
+    def open(self) -> int:
+        """How many connections it has, those on their way to it included."""
+        return self.taken - self.closed + len(self.untaken)
+
+    def may_keep(self, now: float, most: float) -> bool:
+        """Whether connections may wait for it: it has just so many that it takes no more now."""
+        if not self.untaken or self.doubtful or self.paused or len(self.kept) >= most:
+            return False
+        is_there = self.active and self.client.connection.state is State.ACTIVE
+        return is_there and now - self.moved_at <= STUCK_SECONDS
+
+    def room(self, now: float) -> int:
+        """How many connections it takes now."""
+        waiting = len(self.untaken)
+        if not self.active or self.paused or self.client.connection.state is not State.ACTIVE:
+            return 0
+        if waiting and (self.doubtful or now - self.moved_at > STUCK_SECONDS):
+            return 0
+        return min(self.credit, 1 if self.doubtful else _MOST_UNTAKEN - waiting)
