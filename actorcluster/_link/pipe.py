@@ -102,9 +102,11 @@ class Pipe(Writing):
         self._grants_due = trio.Event()
         #: whether that is set; asked for each message.
         self.is_timed = False
-        #: less than so much may be owed to the peer without a word to anybody: the timer is set
-        #: and gives it back. Asked for each message.
+        #: less than so much may be owed to the peer without a word to anybody, if what left its
+        #: mailbox costs less than `light`: the timer is set and gives it back. Asked for each
+        #: message.
         self.most_owed_silently = 0
+        self.light = 0
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -354,7 +356,8 @@ class Pipe(Writing):
 
     def _set_timer(self) -> None:
         self.is_timed = True
-        self.most_owed_silently = self.connection.inbound_window.silent
+        window = self.connection.inbound_window
+        self.most_owed_silently, self.light = window.silent, window.light
         self._grants_due.set()
 
     @trio.lowlevel.enable_ki_protection

@@ -299,7 +299,7 @@ class Mailbox(_Receiving):
             channel, charge = message._channel, message._charge
             window = channel.owed_to_peer
             owed = window.owed + charge
-            if owed < channel.most_owed_silently:
+            if owed < channel.most_owed_silently and charge < channel.light:
                 window.owed = owed
             else:
                 channel.release(charge)
@@ -347,7 +347,7 @@ class Mailbox(_Receiving):
         channel, charge = message._channel, message._charge
         window = channel.owed_to_peer
         owed = window.owed + charge
-        if owed < channel.most_owed_silently:
+        if owed < channel.most_owed_silently and charge < channel.light:
             window.owed = owed
         else:
             channel.release(charge)

@@ -149,13 +149,16 @@ class ReceiveWindow:
         """
         owed = self.owed = self.owed + charge
         size = self.size
-        if owed < self.silent:
-            return False
         return owed * 4 >= size or (charge * 16 >= size and self.available + owed == size)
 
     @property
     def silent(self) -> int:
-        """While less than this is owed, no CREDIT can be due at once."""
+        """While less than this is owed, no CREDIT is due at once for what is `light`."""
+        return -(-self.size // 4)
+
+    @property
+    def light(self) -> int:
+        """A message that costs less asks for no CREDIT by itself."""
         return -(-self.size // 16)
 
     def collect(self) -> int:

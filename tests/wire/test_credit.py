@@ -6,7 +6,7 @@ import time
 from collections import deque
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -84,6 +84,26 @@ def test_a_sixteenth_is_given_back_at_once_when_all_is_empty() -> None:
     window.take(0)
     assert WINDOW // 16 + MINIMUM_CHARGE == window.collect()
     assert not window.give_back(MINIMUM_CHARGE)
+
+
+@given(
+    size=st.integers(MINIMUM_CHARGE, 5000),
+    available=st.integers(0, 5000),
+    owed=st.integers(0, 2000),
+    charge=st.integers(1, 2000),
+)
+@example(size=4096, available=2800, owed=769, charge=255)
+@example(size=4096, available=3140, owed=700, charge=256)
+def test_what_is_light_asks_for_nothing_while_little_is_owed(
+    size: int, available: int, owed: int, charge: int
+) -> None:
+    """Whoever looks at these two need not ask."""
+    window = ReceiveWindow(size)
+    window.available, window.owed = available, owed
+    quiet = owed + charge < window.silent and charge < window.light
+    is_due = window.give_back(charge)
+    assert not (quiet and is_due)
+    assert owed + charge == window.owed
 
 
 def test_a_grant_fits_into_its_frame() -> None:
