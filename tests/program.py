@@ -20,7 +20,7 @@ import actorcluster
 ROOT = Path(__file__).parents[1]
 """Where tests/ and examples/ stand: the checkout, or the copy that tests an installed wheel."""
 
-PATIENCE = 30
+PATIENCE = 60
 """Seconds for a whole program; more than any takes, so that only one that hangs is cut off."""
 
 # Makes the terminal its own, as a shell does, so that Ctrl-C reaches the program. When it ends the

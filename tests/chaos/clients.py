@@ -1,4 +1,4 @@
-"""The clients, a program of their own: ``python -m tests.chaos.clients PORT CLIENTS``.
+"""The clients, a program of their own: ``python -m tests.chaos.clients PORT CLIENTS PATIENCE``.
 
 It goes on until its standard input ends, then prints what happened, as JSON.
 """
@@ -14,9 +14,6 @@ import attrs
 import trio
 
 from tests.chaos.service import HOST
-
-#: A client that waits longer hangs.
-PATIENCE_SECONDS = 2.0
 
 Outcome = Literal["served", "refused", "hung", "cut", "wrong"]
 
@@ -62,15 +59,15 @@ class Report:
             self.failures.append(failure)
 
 
-async def client(report: Report, port: int, number: int) -> None:
-    """Connect again and again, each time with another id."""
+async def client(report: Report, port: int, number: int, patience: float) -> None:
+    """Connect again and again, each time with another id; one that waits longer hangs."""
     # An address of its own: so many connections would use up the ports of one.
     host = f"127.0.0.{2 + number}"
     for turn in range(sys.maxsize):
         name = f"{number}.{turn}"
         outcome: Outcome = "hung"
         port_here, begun = None, time.monotonic()
-        with trio.move_on_after(PATIENCE_SECONDS):
+        with trio.move_on_after(patience):
             try:
                 stream = await trio.open_tcp_stream(HOST, port, local_address=host)
             except OSError:
@@ -96,12 +93,12 @@ async def talk(stream: trio.SocketStream, name: str) -> Outcome:
     return "cut"
 
 
-async def main(port: int, clients: int) -> None:
+async def main(port: int, clients: int, patience: float) -> None:
     """Run them until nobody wants them any more."""
     report = Report()
     async with trio.open_nursery() as nursery:
         for number in range(clients):
-            nursery.start_soon(client, report, port, number)
+            nursery.start_soon(client, report, port, number, patience)
         async with trio.lowlevel.FdStream(0) as stdin:
             await stdin.receive_some()
         nursery.cancel_scope.cancel()
@@ -109,4 +106,4 @@ async def main(port: int, clients: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]), int(sys.argv[2]))
+    trio.run(main, int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

@@ -36,9 +36,9 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(module: str, port: int, clients: int) -> AsyncIterator[Crowd]:
-    """Run ``python -m MODULE PORT CLIENTS`` for as long as the block."""
-    command = [sys.executable, "-m", module, str(port), str(clients)]
+async def crowd(module: str, port: int, clients: int, patience: float) -> AsyncIterator[Crowd]:
+    """Run ``python -m MODULE PORT CLIENTS PATIENCE`` for as long as the block."""
+    command = [sys.executable, "-m", module, str(port), str(clients), str(patience)]
     process = await trio.lowlevel.open_process(
         command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -26,6 +26,8 @@ from tests.chaos.service import serve
 
 WORKERS = 4
 CLIENTS = 24
+#: Seconds; a client that waits longer hangs.
+PATIENCE = 2.0
 #: On average; the times between are drawn from an exponential distribution.
 KILLS_PER_SECOND = 7.0
 
@@ -107,13 +109,16 @@ class Books:
         return broken
 
 
-async def storm(*, seconds: float, seed: int, acknowledge: str = "accept") -> Books:
+async def storm(
+    *, seconds: float, seed: int, acknowledge: str = "accept", patience: float = PATIENCE
+) -> Books:
     """Run one.
 
     Args:
         seconds: how long.
         seed: for the moments and the victims.
         acknowledge: see `tests.chaos`.
+        patience: seconds; a client that waits longer hangs.
     """
     books = Books()
     with tempfile.TemporaryDirectory() as place, recording(books.taken):
@@ -121,7 +126,8 @@ async def storm(*, seconds: float, seed: int, acknowledge: str = "accept") -> Bo
         async with actorcluster.open_primary() as primary, trio.open_nursery() as nursery:
             for _ in range(WORKERS):
                 nursery.start_soon(respawn, primary, log, acknowledge)
-            async with crowd("tests.chaos.clients", await port_of(primary), CLIENTS) as clients:
+            port = await port_of(primary)
+            async with crowd("tests.chaos.clients", port, CLIENTS, patience) as clients:
                 with trio.move_on_after(seconds):
                     await kill_at_random(primary, random.Random(seed), books.kills)
                 report = await clients.finish()

@@ -9,9 +9,12 @@ import pytest
 from tests.chaos.clients import Failure, Outcome
 from tests.chaos.storm import Books, Taken, storm
 
+#: Seconds that a client may wait on a machine that does much else.
+PATIENCE = 20.0
+
 
 async def test_nothing_is_lost_but_what_was_taken() -> None:
-    books = await storm(seconds=2, seed=1)
+    books = await storm(seconds=2, seed=1, patience=PATIENCE)
     assert [] == books.broken_promises()
     summary = books.summary()
     assert 5 < summary["kills"]
@@ -21,7 +24,7 @@ async def test_nothing_is_lost_but_what_was_taken() -> None:
 
 async def test_an_acknowledgement_of_receipt_is_noticed() -> None:
     """What a worker acknowledges and has not accepted dies with it."""
-    books = await storm(seconds=4, seed=2, acknowledge="receipt")
+    books = await storm(seconds=4, seed=2, acknowledge="receipt", patience=PATIENCE)
     assert ["most_unlogged_per_kill"] == [one.split("=")[0] for one in books.broken_promises()]
 
 

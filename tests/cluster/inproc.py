@@ -30,7 +30,7 @@ from actorcluster.wire._generated import BUILT_CAPABILITIES, State
 from actorcluster.wire.connection import Connection
 from actorcluster.wire.frames import encode_frame
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds for what takes milliseconds."""
 
 TCP = {"transport": "tcp", "host": "127.0.0.1", "port": 0}

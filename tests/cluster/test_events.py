@@ -21,7 +21,7 @@ def subscription(
 
 
 async def read(sub: Subscription[events.Event], count: int) -> list[events.Event]:
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         return [await anext(sub) for _ in range(count)]
 
 

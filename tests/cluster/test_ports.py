@@ -34,7 +34,7 @@ async def answer(puppet: Puppet, request: dict[str, Any]) -> events.Listening | 
     channel = puppet.connection.send_listen(request)
     puppet.say()
     while True:
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             event = await puppet.hear(events.Event)  # type: ignore[arg-type]
         if isinstance(event, events.Listening) and event.channel == channel:
             if event.handle is not None:

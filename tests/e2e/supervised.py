@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 #: Seconds for what takes a fraction of one.
-PATIENCE: Final = 20
+PATIENCE: Final = 60
 
 AT_ONCE: Final = Backoff(min=0, max=0)
 LATER: Final = Backoff(min=0.2, max=0.2, jitter=0)

@@ -203,7 +203,7 @@ async def test_arguments_are_those_of_the_call() -> None:
     async with actorcluster.open_primary() as primary:
         worker = primary.fork_soon(actors.count_args, given, deep)
         given.append(object())  # type: ignore[arg-type]
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert [[1], 64] == (await worker.mailbox.receive()).body
 
 

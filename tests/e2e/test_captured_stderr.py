@@ -21,7 +21,7 @@ from actorcluster import Actor, Child, CrashReport, Supervisor, Worker, events, 
 from actorcluster._worker.tee import _write_if_ready
 from tests.worker.lines import until
 
-PATIENCE = 20
+PATIENCE = 60
 METHODS = ["forkserver", "exec"]
 CAPTURED: dict[str, Any] = {"stderr": "capture"}
 

@@ -130,7 +130,7 @@ async def double(actor, number):
 async def doubled(method):
     async with actorcluster.open_primary() as primary:
         worker = await primary.fork(double, 21, settings={"start_method": method})
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             return (await worker.mailbox.receive()).body, worker.start_method
 
 def test_plain_trio():

@@ -411,7 +411,7 @@ async def test_every_kind_can_be_used_by_its_receiver() -> None:
     async with actorcluster.open_primary() as primary:
         worker = await primary.fork(use)
         for name, make in GIFTS.items():
-            with contextlib.ExitStack() as stack, trio.fail_after(20):
+            with contextlib.ExitStack() as stack, trio.fail_after(60):
                 gift = make(stack)
                 await worker.send(gift.hint, gift.thing)
                 assert b"used" == await gift.used(worker), name

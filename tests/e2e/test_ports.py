@@ -50,7 +50,7 @@ async def visit_all(port: int, count: int) -> list[int]:
     async def client() -> None:
         served.append((await visit(port))[0])
 
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             for _ in range(count):
                 nursery.start_soon(client)
@@ -58,7 +58,7 @@ async def visit_all(port: int, count: int) -> list[int]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while not condition():
             await trio.lowlevel.checkpoint()
 
@@ -247,7 +247,7 @@ async def test_max_connections() -> None:
             worker = await primary.fork(hold_one, 0, ready="listening")
         port = await port_of(primary, worker)
         clients = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(3)]
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             assert {b"\1", b"\2"} == {await client.receive_some(1) for client in clients[:2]}
             with trio.move_on_after(0.1) as scope:
                 await clients[2].receive_some(1)
@@ -408,7 +408,7 @@ async def test_stop_lets_open_connections_finish(policy: str) -> None:
                 await worker.wait()
             assert "disconnecting" == worker.state
             await stream.aclose()
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 status = await worker.wait()
     assert "shutdown" == status.reason
 
@@ -424,7 +424,7 @@ async def test_a_worker_without_descriptors() -> None:
         assert 20 * [rich.id] == await visit_all(port, 20)
         assert 0 < primary.statistics().ports[0].dealt_again
         await poor.send("all")
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while (await visit(port))[0] != poor.id:
                 pass
 
@@ -455,7 +455,7 @@ async def test_udp() -> None:
         assert 1 == len(ports)
         with trio.socket.socket(type=socket.SOCK_DGRAM) as sock:
             await sock.sendto(b"ping", ("127.0.0.1", ports.pop()))
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 assert b"ping" == (await sock.recvfrom(100))[0]
 
 

@@ -20,7 +20,7 @@ from tests.hardened.moments import every_moment
 
 __all__ = ["FILLER", "PATIENCE", "SMALL_MAILBOX", "Gift", "cancel_asks", "cancel_sends", "take"]
 
-PATIENCE: Final = 20
+PATIENCE: Final = 60
 """Seconds for what takes milliseconds."""
 
 SMALL_MAILBOX: Final = 64 * 1024

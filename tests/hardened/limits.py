@@ -23,7 +23,7 @@ from actorcluster import Actor, Handle, HandleError, Primary, Worker, events
 
 __all__ = ["SCENARIOS"]
 
-PATIENCE: Final = 30
+PATIENCE: Final = 60
 _MANY: Final = 100
 
 

@@ -42,7 +42,7 @@ def processes() -> dict[int, tuple[str, int]]:
 
 async def gone(pids: set[int]) -> None:
     """Wait until somebody has reaped them."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while pids & processes().keys():  # noqa: ASYNC110  (the kernel tells nobody)
             await trio.sleep(0.01)
 

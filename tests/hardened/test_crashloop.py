@@ -10,7 +10,7 @@ import trio
 from actorcluster import Backoff, NoSuchActor, PeerClosed, open_primary
 from actorcluster._cluster import names
 from tests import crashing
-from tests.crashloop import MAX_CORE, MAX_MEMORY, crash_loop, failed_starts, ways
+from tests.crashloop import MAX_MEMORY, crash_loop, failed_starts, ways
 from tests.e2e import actors
 
 PATIENCE = 60
@@ -18,7 +18,7 @@ REASON = "error ValueError: on purpose"
 
 
 async def test_a_crash_loop_at_the_default_backoff() -> None:
-    """Each restart is logged, with what comes next; it costs next to nothing."""
+    """Each restart is logged, with what comes next; what it costs says the long form."""
     loop = await crash_loop(2)
     for name, restarts in loop.restarts.items():
         lines = [line for line in loop.logged if line[0] == name]
@@ -29,7 +29,6 @@ async def test_a_crash_loop_at_the_default_backoff() -> None:
         for n, (_, _, delay, _) in enumerate(lines):
             assert 0.1 * 2**n <= delay <= 1.2 * 0.1 * 2**n + 0.01
         assert restarts >= 1
-    assert loop.cpu <= MAX_CORE * 30
 
 
 async def test_the_log_of_a_fast_crash_loop() -> None:

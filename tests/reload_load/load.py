@@ -22,6 +22,7 @@ from actorcluster._link.kinds import ask_socket
 from actorcluster.wire import events as wire_events
 from tests.chaos.clients import Failure
 from tests.chaos.crowd import crowd
+from tests.chaos.storm import PATIENCE
 from tests.e2e.releases import Release, released
 from tests.reload_load.books import Books, Rollout, Sightings
 from tests.reload_load.service import BROKEN, good
@@ -42,6 +43,7 @@ async def half(
     preload: bool,
     broken: bool = True,
     ready_seconds: float = 2.0,
+    patience: float = PATIENCE,
 ) -> Books:
     """Run one half, see `tests.reload_load`.
 
@@ -52,6 +54,7 @@ async def half(
         preload: whether the fork server imports the release.
         broken: whether broken releases are tried as well.
         ready_seconds: what a broken release that says nothing is given.
+        patience: seconds; a client that waits longer hangs.
     """
     books = Books()
     with tempfile.TemporaryDirectory() as place, recording(books):
@@ -64,7 +67,7 @@ async def half(
             async with actorcluster.open_primary(site.tree(log), settings=settings) as primary:
                 site.begin(primary)
                 async with crowd(
-                    "tests.reload_load.clients", _port_of(primary), CLIENTS
+                    "tests.reload_load.clients", _port_of(primary), CLIENTS, patience
                 ) as clients:
                     await site.reload_alone(reloads)
                     if broken:

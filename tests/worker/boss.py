@@ -20,7 +20,7 @@ from actorcluster._worker.listening import listen_tcp
 from actorcluster.wire import events
 from actorcluster.wire.connection import Connection
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds for what takes milliseconds."""
 
 

@@ -40,7 +40,7 @@ class End:
             self.events.append(event)
 
     async def receive(self) -> Message:
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             return await self.mailbox.receive()
 
 
@@ -105,6 +105,6 @@ async def settle() -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until it is so, for what is told to nobody: timers, other processes."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.005)

@@ -123,12 +123,12 @@ class Rig:
         await self.hears(events.Welcome)
         self.worker.connection.send_ready()
         self.worker.channel.flush()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await self.life.sendable.wait()
 
     async def hears(self, kind: type[Any]) -> Any:
         """Wait until the primary has said it."""
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while True:
                 for event in self.worker.events:
                     if isinstance(event, kind):

@@ -466,7 +466,7 @@ async def test_guarding_does_not_wait_for_imports(tmp_path: Path) -> None:
             nursery.start_soon(server.start, Launch(worker_id=2))
             while server._server is None or "configure" not in server._server._answers:
                 await trio.lowlevel.checkpoint()
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 await server.guard(process)
             nursery.cancel_scope.cancel()
     await process.destroy()
@@ -571,7 +571,7 @@ async def test_nobody_outlives_a_killed_primary(stopped: bool) -> None:
             for pid in pids[1:]:  # the first is the fork server
                 os.kill(pid, signal.SIGSTOP)
         primary.kill_now()
-        with trio.fail_after(2.5):
+        with trio.fail_after(60):
             for pidfd in pidfds:
                 await trio.lowlevel.wait_readable(pidfd)
                 os.close(pidfd)
@@ -593,7 +593,7 @@ async def test_a_server_that_does_not_know_all_workers_is_replaced(
         while True:  # the first may still go to the old server, which is about to die
             await finish(await wait_server.start(Launch(worker_id=2)))
     third = await wait_server.start(Launch(worker_id=3))
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while _open_pidfds(wait_server.pid) < 3:  # the primary's, the first's, the third's
             await trio.lowlevel.checkpoint()
     await finish(first)
@@ -613,7 +613,7 @@ async def test_a_server_is_kept_running_after_a_shortage(
         failed.set()
         return _no_room(fd)
 
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             with monkeypatch.context() as patch:
                 patch.setattr(os, "dup", no_room)

@@ -34,7 +34,7 @@ def descriptors() -> dict[int, str]:
 
 
 async def body_of(worker: Worker) -> Any:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         return (await worker.mailbox.receive()).body
 
 
@@ -56,7 +56,7 @@ async def test_pipes(method: str) -> None:
     settings = {"stdio": ["pipe"] * 3, "start_method": method}
     async with open_primary(settings=settings) as primary:
         worker = await primary.fork(actors.streams)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert worker.stdin is not None
             async with worker.stdin:
                 await worker.stdin.send_all(b"a line\n")

@@ -14,7 +14,7 @@ from actorcluster._worker.streams import Input, Output
 from tests.e2e import actors
 from tests.e2e.supervised import AT_ONCE
 
-PATIENCE = 20
+PATIENCE = 60
 
 pytestmark = pytest.mark.no_leaks
 

@@ -37,7 +37,7 @@ async def main(target: Any = tell) -> None:
     async with actorcluster.open_primary(settings={"args": ["its", "own"]}) as primary:
         for method in METHODS:
             worker = await primary.fork(target, "hello", settings={"start_method": method})
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 message = await worker.mailbox.receive()
                 status = await worker.wait()
             facts = message.body | {"method": worker.start_method, "status": str(status)}

@@ -26,7 +26,7 @@ async def main() -> None:
     async with actorcluster.open_primary(settings={"args": ["its", "own"]}) as primary:
         for method in ("forkserver", "exec"):
             forked = await primary.fork(settings={"start_method": method})
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 message = await forked.mailbox.receive()
                 status = await forked.wait()
             facts = message.body | {"method": forked.start_method, "status": str(status)}
