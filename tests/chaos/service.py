@@ -58,6 +58,7 @@ def _acknowledge_at_receipt() -> None:
         stream = handle.into_stream()
         assert isinstance(stream, trio.SocketStream)
         self._give_credit()
+        self._took += 1
         return stream
 
     HandoffListener.put = put_and_acknowledge  # type: ignore[method-assign]
