@@ -148,9 +148,8 @@ class Worker:
 
     @property
     def exited_after_disconnect(self) -> bool | None:
-        """True when it ended because it was told to, or asked to; None while it lives."""
-        status = self._life.status
-        return None if status is None else self._life.told_to_stop
+        """True when it left because it was told to, or asked to; None while it is connected."""
+        return None if self.is_connected() else self._life.told_to_stop
 
     def statistics(self) -> WorkerStatistics:
         """Count what waits, both ways. Never waits itself."""

@@ -70,6 +70,17 @@ async def test_exited_without_being_told() -> None:
         assert worker.exited_after_disconnect is False
 
 
+async def test_left_but_not_dead() -> None:
+    """Whether it was told to is known as soon as it has left."""
+    async with rig() as one:
+        await one.comes_online()
+        worker = worker_of(one)
+        one.life.stop()
+        one.life._disconnect()
+        assert ("disconnected", False, False, True) == facts(worker)
+        await leaves(one)
+
+
 async def test_mail() -> None:
     async with rig() as one, trio.open_nursery() as nursery:
         worker = worker_of(one)
