@@ -130,6 +130,11 @@ def _ipv6(_: str) -> str | None:
     return None
 
 
+def _privileged_ports(_: str) -> str | None:
+    first_free = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    return None if first_free > 80 else f"everybody may bind port {first_free}"
+
+
 def _pty(_: str) -> str | None:
     try:
         for fd in pty.openpty():
@@ -196,6 +201,7 @@ _PROBES = {
     "erlang": _erlang,
     "node": _node,
     "other-user": _other_user,
+    "privileged-ports": _privileged_ports,
     "pty": _pty,
     "root": _root,
     "wrk": _wrk,

@@ -124,6 +124,20 @@ class Hand:
         """Ask to leave."""
         await self.actor.disconnect()
 
+    async def kill(self) -> None:
+        """End at once."""
+        self.actor.kill()
+
+    async def leave_and_kill(self) -> None:
+        """Leave, and then end at once."""
+        await self.actor.disconnect()
+        self.actor.kill()
+
+    async def loop(self) -> None:
+        """Never do anything else."""
+        while True:
+            pass
+
     async def close_channel(self) -> None:
         """Close the own end of the channel."""
         self.actor._channel.shutdown_write()
@@ -141,6 +155,11 @@ class Hand:
         for listener in listeners:
             self.serve(listener)
         return [list(listener.address) for listener in listeners]
+
+    async def listen_unix(self, path: str, mode: int | None = None) -> str:
+        """Listen on a path, and serve the own number."""
+        self.serve(await self.actor.listen_unix(path, mode=mode))
+        return path
 
     def serve(self, listener: ClusterListener) -> None:
         """Tell each client the own number, then all that it says, until it goes."""
@@ -172,9 +191,54 @@ async def exits(actor: Actor, code: int) -> None:
 async def exits_when_told(actor: Actor, code: int) -> None:
     """Have the last word about the own code."""
     try:
+        actor.ready()
         await trio.sleep_forever()
     finally:
         raise SystemExit(code)
+
+
+async def idle(actor: Actor) -> None:
+    """Do nothing."""
+    await trio.sleep_forever()
+
+
+async def leaves(actor: Actor) -> None:
+    """Leave, and say what that did before one goes."""
+    with actor.busy():
+        await actor.disconnect()
+        await actor.send({"draining": actor.draining.is_set()})
+
+
+async def stays_when_left(actor: Actor) -> None:
+    """Close the channel, and stay until somebody ends it."""
+    actor._channel.shutdown_write()
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+
+async def takes_nothing(actor: Actor) -> None:
+    """Listen, and never accept."""
+    await actor.listen_tcp(0, host="127.0.0.1")
+    await trio.sleep_forever()
+
+
+async def hears_and_exits(actor: Actor) -> None:
+    """Say that one was told to leave, and end in a way of one's own."""
+    with actor.busy():
+        await actor.listen_tcp(0, host="127.0.0.1")
+        await actor.draining.wait()
+        await actor.send("told")
+        raise SystemExit(42)
+
+
+async def fails_to_handle(actor: Actor, port: int) -> None:
+    """Find that a port is taken, ask to leave, and fail."""
+    try:
+        await actor.listen_tcp(port, host="127.0.0.1")
+    except OSError:
+        with actor.busy():
+            await actor.disconnect()
+            raise RuntimeError("cannot handle it") from None
 
 
 async def calls(actor: Actor, port: int, busy: bool) -> None:
@@ -194,6 +258,7 @@ async def calls(actor: Actor, port: int, busy: bool) -> None:
 async def says_whether_connected(actor: Actor, path: str) -> None:
     """Write down at the end whether there is a primary."""
     try:
+        actor.ready()
         await trio.sleep_forever()
     finally:
         with open(path, "w") as file:
@@ -211,6 +276,7 @@ def grandchild() -> list[str]:
 async def reads_when_told(actor: Actor) -> None:
     """Read nothing before SIGUSR1; then tell the first of each message."""
     with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+        actor.ready()
         await anext(signals)
     async for message in actor.mailbox:
         with message:

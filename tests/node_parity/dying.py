@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from types import TracebackType
 
@@ -16,17 +15,15 @@ from tests.node_parity import actors
 async def main(how: str, path: str) -> None:
     async with open_primary() as primary:
         listening = await primary.fork(actors.obeys, ["listen"], ready="listening")
-        told = ["listen"] if how == "fails" else ["about"]
-        other = await primary.fork(actors.obeys, told)
-        workers = [listening, other]
+        workers = [listening]
+        if how == "fails":
+            workers.append(await primary.fork(actors.obeys, ["listen"], ready="listening"))
         if how == "exits":
-            workers.append(await primary.fork(actors.exits_when_told, 42))
-            workers.append(await primary.fork(actors.says_whether_connected, path))
+            workers.append(await primary.fork(actors.exits_when_told, 42, ready="called"))
+            workers.append(await primary.fork(actors.says_whether_connected, path, ready="called"))
         print(*(worker.pid for worker in workers), flush=True)
         if how == "exits":
             os._exit(0)
-        if how == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
         raise KeyError("the primary's own")
 
 

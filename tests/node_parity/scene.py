@@ -35,7 +35,10 @@ class Scene:
 
     async def worker(self, *told: list[Any], **options: Any) -> Worker:
         """Fork a worker that has done what it was `told`, and waits for more."""
-        return await self.primary.fork(actors.obeys, *told, **options)
+        worker = await self.primary.fork(actors.obeys, *told, **options)
+        if told:
+            await worker.ask(["echo", None])
+        return worker
 
     async def until(self, kind: type[events.Event], worker: Worker) -> Any:
         """Read events until there was one of this kind about this worker."""

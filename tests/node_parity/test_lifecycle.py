@@ -178,7 +178,7 @@ async def test_a_worker_that_is_killed() -> None:
 async def test_leave_to_finish() -> None:
     async with scene() as stage, trio.open_nursery() as nursery:
         primary = stage.primary
-        worker = await primary.fork(actors.exits_when_told, 42)
+        worker = await primary.fork(actors.exits_when_told, 42, ready="called")
         with clause("LC-11.a"):
             assert 42 == (await worker.disconnect()).code
         with clause("LC-11.b"):

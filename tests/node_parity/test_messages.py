@@ -101,7 +101,7 @@ async def test_what_a_send_means() -> None:
 
 async def test_more_than_is_taken() -> None:
     async with scene(settings={"mailbox_size": 64 * 1024}) as stage, trio.open_nursery() as nursery:
-        worker = await stage.primary.fork(actors.reads_when_told)
+        worker = await stage.primary.fork(actors.reads_when_told, ready="called")
         sent: list[int] = []
         refusal: trio.WouldBlock | None = None
         while refusal is None:
