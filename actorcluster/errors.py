@@ -59,6 +59,8 @@ class WorkerStartError(ActorClusterError):
     Attributes:
         status: how it ended; None when no process came into being.
         timeout: seconds waited, when that was the reason; else None.
+        errno: when an ``OSError`` was the reason: no such program or directory, no right to
+            change the user, an address in use; else None.
     """
 
     def __init__(
@@ -67,6 +69,12 @@ class WorkerStartError(ActorClusterError):
         super().__init__(text)
         self.status = status
         self.timeout = timeout
+
+    @property
+    def errno(self) -> int | None:
+        """See the class."""
+        error = None if self.status is None else self.status.error
+        return None if error is None else error.errno
 
 
 class RestartLimitReached(ActorClusterError):

@@ -42,8 +42,8 @@ ORDER = """
     _worker.accepting _worker.inet
     _worker.listeners _worker.listening
     _worker.buffers _worker.holes _worker.clone _worker.forkrequest
-    _worker.tee _worker.streams _worker.process _worker.placing _worker.adopted _worker.pulse
-    _worker.stack _worker.stackfile
+    _worker.user _worker.tee _worker.streams _worker.process _worker.placing _worker.adopted
+    _worker.pulse _worker.stack _worker.stackfile
     _worker.commands _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.monitor _worker.watches
     _worker.ladder _worker.moments

@@ -169,11 +169,15 @@ def traceback_text(remote: Mapping[str, Any]) -> str | None:
 
 def os_error(error: Mapping[str, Any], what: str) -> OSError | None:
     """Make the ``OSError`` that an ``os.<ERRNO>`` error map stands for, or None."""
+    number = errno_from(error)
+    return None if number is None else OSError(number, os.strerror(number), what)
+
+
+def errno_from(error: Mapping[str, Any]) -> int | None:
+    """The number that an ``os.<ERRNO>`` error map stands for, or None."""
     code = str(error.get("code", ""))
     number = getattr(errno, code.removeprefix(_OS_PREFIX), None)
-    if not code.startswith(_OS_PREFIX) or not isinstance(number, int):
-        return None
-    return OSError(number, os.strerror(number), what)
+    return number if code.startswith(_OS_PREFIX) and isinstance(number, int) else None
 
 
 def text_of(exc: BaseException) -> str:

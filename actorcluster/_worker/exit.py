@@ -12,7 +12,14 @@ from typing import Any, Final, Literal, final
 
 import attrs
 
-from .._link.failure import remote_details, stack_of, text_of, traceback_text, type_name
+from .._link.failure import (
+    errno_from,
+    remote_details,
+    stack_of,
+    text_of,
+    traceback_text,
+    type_name,
+)
 from .deferred import Deferred, settled
 from .report import CrashReport
 from .words import printable
@@ -63,10 +70,12 @@ class RemoteFailure:
     Attributes:
         type: qualified name of the exception's class. To show, never to import.
         text: its message.
+        errno: of an ``OSError``, else None.
     """
 
     type: str
     text: str
+    errno: int | None = None
     _traceback: str | Deferred[str] | None = attrs.field(default=None, repr=False, eq=settled)
 
     @property
@@ -247,9 +256,16 @@ def failure_of(exc: BaseException) -> RemoteFailure:
     try:
         later = stack_of(exc)
         stack = traceback_text(remote_details(exc)) if later is None else Deferred(later)
-        return RemoteFailure(type=type_name(exc), text=text_of(exc), traceback=stack)
+        return RemoteFailure(
+            type=type_name(exc), text=text_of(exc), errno=_errno(exc), traceback=stack
+        )
     except BaseException:  # noqa: BLE001  (whatever its methods do, it is a failure of main's)
         return RemoteFailure(type=type(exc).__qualname__, text="(it cannot be described)")
+
+
+def _errno(exc: BaseException) -> int | None:
+    number = exc.errno if isinstance(exc, OSError) else None
+    return number if isinstance(number, int) else None
 
 
 def split(waitstatus: int | None) -> tuple[int | None, int | None]:
@@ -269,6 +285,7 @@ def failure_from(info: Mapping[str, Any]) -> RemoteFailure | None:
     return RemoteFailure(
         type=str(remote.get("type") or info.get("code") or "error"),
         text=str(info.get("message", "")),
+        errno=errno_from(info),
         traceback=traceback_text(remote),
     )
 
@@ -276,5 +293,5 @@ def failure_from(info: Mapping[str, Any]) -> RemoteFailure | None:
 def never_started(exc: Exception, reason: Literal["lost", "killed", "start_timeout"]) -> ExitStatus:
     """Make the status of a life that never had a process."""
     stack = traceback_text(remote_details(exc))
-    error = RemoteFailure(type=type_name(exc), text=str(exc), traceback=stack)
+    error = RemoteFailure(type=type_name(exc), text=str(exc), errno=_errno(exc), traceback=stack)
     return ExitStatus(code=None, signal=None, reason=reason, error=error)

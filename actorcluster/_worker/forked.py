@@ -18,6 +18,7 @@ from typing import Any, Final, final
 import attrs
 
 from . import bootstrap
+from .user import change_user
 
 __all__ = ["Job", "Model", "Place"]
 
@@ -180,18 +181,12 @@ def _change_environment(changes: Mapping[str, str | None]) -> None:
 
 
 def _change_user(uid: int | None, gid: int | None) -> None:
-    """Groups first: after the others there would be no right left to drop them."""
     if uid is None and gid is None:
         return
-    what = f"uid={uid} gid={gid}"
     try:
-        if os.geteuid() == 0:
-            os.setgroups([])
-        if gid is not None:
-            os.setgid(gid)
-        if uid is not None:
-            os.setuid(uid)
+        change_user(uid, gid)
     except OSError as exc:
+        what = ", ".join(f"{k}={v}" for k, v in (("uid", uid), ("gid", gid)) if v is not None)
         raise OSError(exc.errno, f"{exc.strerror} ({what})") from None
 
 

@@ -69,6 +69,7 @@ class ForkServer:
         self._closed = False
         self._forks = False
         self._obstacle: str | None = None
+        self._user: tuple[object, ...] | None = None
         self._guarded: weakref.WeakSet[Process] = weakref.WeakSet()
         self._slots = list(range(_IN_FLIGHT))
         self._free_slots = trio.Semaphore(_IN_FLIGHT)
@@ -118,6 +119,8 @@ class ForkServer:
                 self._release()
 
     async def _start(self, launch: Launch, slot: int) -> Process:
+        if self._user not in (None, _user()):  # it is a former one, maybe root
+            raise CannotFork("this process has changed its user since its fork server began")
         ours, theirs = channel_pair()
         with theirs:
             try:
@@ -260,6 +263,7 @@ class ForkServer:
     async def _launch(self) -> ServerProcess:
         if self._closed:
             raise trio.ClosedResourceError("this fork server was closed")
+        self._user = _user()
         server = ServerProcess.spawn(self._entry, self._page, self._page_fd)
         self._server = server
         try:
@@ -330,6 +334,10 @@ def _describe(launch: Launch, channel: int) -> tuple[dict[str, Any], list[int]]:
         "stdio": list(stdio),
     }
     return request, [channel, *stdio.values()]
+
+
+def _user() -> tuple[object, ...]:
+    return os.getresuid(), os.getresgid(), os.getgroups()
 
 
 def _is_open(fd: int) -> bool:

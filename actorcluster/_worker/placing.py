@@ -1,18 +1,18 @@
-"""Starting a program that is to have descriptors 3 and higher, which ``subprocess`` cannot place.
+"""Starting a program with what ``subprocess`` cannot do: further streams, and another user.
 
 Runs in: primary
 
 Theory of operation
 ===================
 
-No descriptor of ours can be given those numbers: they are in use here, by other threads too. And
-code of ours between fork and exec would be a fork of a process with threads. So a go-between is
-started: an interpreter that imports nothing, puts each descriptor in its place, changes the user,
-which would have kept it from starting, and becomes the program. What fails there it reports by a
-pipe that the program's start closes.
+No descriptor of ours can be given the numbers 3 and higher: they are in use here, by other threads
+too. And code of ours between fork and exec would be a fork of a process with threads. So a
+go-between is started: an interpreter that imports nothing, puts each descriptor in its place,
+becomes the other user, makes sure that there is no way back, and becomes the program. What fails
+there it reports by a pipe that the program's start closes.
 
 It costs the start of such an interpreter, some 10 ms. A worker that is forked needs none: its
-server keeps those numbers free, see `template`.
+server keeps those numbers free, see `template`, and does the rest itself, see `forked`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import marshal
 import os
 import sys
 from typing import Final
@@ -29,6 +30,7 @@ import trio
 
 from .process import STDIO, Launch, Process, start_exec, to_os_error
 from .settings import STDIO_MOST
+from .user import change_user
 
 __all__ = ["start_placed"]
 
@@ -36,34 +38,31 @@ _LOCALE: Final = "LC_CTYPE"
 """What the interpreter may set in its own environment when it starts."""
 
 _CODE: Final = f"""\
-import os, signal, sys
-answer, places, uid, gid, drop, locale, *argv = sys.argv[1:]
+import errno, marshal, os, signal, sys, types
+answer, places, user, code, locale, *argv = sys.argv[1:]
 answer = int(answer)
 os.set_inheritable(answer, False)
 try:
-    for place in places.split(","):
+    for place in places.split():
         number, fd = map(int, place.split(":"))
         os.dup2(fd, number)
         os.close(fd)
-    if drop:
-        os.setgroups([])
-    if gid:
-        os.setresgid(int(gid), int(gid), int(gid))
-    if uid:
-        os.setresuid(int(uid), int(uid), int(uid))
+    if user:
+        change_user = types.FunctionType(marshal.loads(bytes.fromhex(code)), globals())
+        change_user(*(int(word) if word != "-" else None for word in user.split()))
     if not locale:
         os.environ.pop("{_LOCALE}", None)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     os.execvpe(argv[0], argv, os.environ)
 except OSError as exc:
-    os.write(answer, str(exc.errno).encode())
+    os.write(answer, f"{{exc.errno}} {{exc.strerror}}".encode())
     os._exit(127)
 """
 
 
 async def start_placed(launch: Launch) -> Process:
-    """Start a program as `start_exec` does, with any number of streams.
+    """Start a program as `start_exec` does, with any number of streams, as any user.
 
     Raises:
         OSError: the program cannot be started; names it, or the working directory.
@@ -90,24 +89,27 @@ async def start_placed(launch: Launch) -> Process:
             )
             process = await start_exec(between, pass_fds=fds, above=STDIO_MOST)
         try:
-            number = await _read(report)
+            failure = await _read(report)
         except BaseException:
             await process.destroy()
             raise
-    if number:
+    if failure:
         await process.destroy()
-        raise to_os_error(OSError(int(number), os.strerror(int(number))), launch)
+        number, _, text = failure.decode().partition(" ")
+        raise to_os_error(OSError(int(number), text), launch)
     return process
 
 
 def _go_between(launch: Launch, answer: int, *fds: int) -> tuple[str, ...]:
     if not sys.executable:
         raise OSError(errno.ENOTSUP, "sys.executable does not name the interpreter")
-    places = ",".join(f"{number}:{fd}" for number, fd in enumerate(fds, STDIO))
-    uid, gid = ("" if number is None else str(number) for number in (launch.uid, launch.gid))
-    drop = "drop" if launch.drops_groups else ""
+    places = " ".join(f"{number}:{fd}" for number, fd in enumerate(fds, STDIO))
+    user, code = "", ""
+    if launch.changes_user:
+        user = " ".join("-" if n is None else str(n) for n in (launch.uid, launch.gid))
+        code = marshal.dumps(change_user.__code__).hex()
     locale = "keep" if _LOCALE in launch.env else ""
-    options = (str(answer), places, uid, gid, drop, locale)
+    options = (str(answer), places, user, code, locale)
     return (sys.executable, "-IS", "-c", _CODE, *options, *launch.argv)
 
 

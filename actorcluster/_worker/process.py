@@ -61,7 +61,8 @@ class Launch:
         args: the worker's ``sys.argv[1:]``. For the fork server only.
         env: the whole environment.
         cwd: working directory; None means the primary's.
-        uid: user id to change to, after dropping all supplementary groups; None leaves it.
+        uid: user id to change to, after dropping all supplementary groups; None leaves it. Not
+            for `start_exec`, as the next.
         gid: group id to change to; None leaves it.
         stdio: descriptors of the primary that become 0, 1, 2 ...; None means the primary's own.
     """
@@ -78,9 +79,9 @@ class Launch:
     stdio: tuple[int | None, ...] = (None,) * STDIO
 
     @property
-    def drops_groups(self) -> bool:
-        """No supplementary groups for a changed identity. Without privileges there is none."""
-        return os.geteuid() == 0 and (self.uid, self.gid) != (None, None)
+    def changes_user(self) -> bool:
+        """Whether it is to be somebody else, or to stay it for good."""
+        return (self.uid, self.gid) != (None, None)
 
 
 @final
@@ -244,9 +245,6 @@ async def start_exec(
                     cwd=launch.cwd,
                     stdio=launch.stdio,
                     pass_fds=[theirs.fileno(), *pass_fds],
-                    user=launch.uid,
-                    group=launch.gid,
-                    extra_groups=[] if launch.drops_groups else None,
                 )
             except OSError as exc:
                 raise to_os_error(exc, launch) from None
@@ -294,9 +292,6 @@ def spawn(
     cwd: str | None = None,
     stdio: Sequence[int | None] = (None,) * STDIO,
     pass_fds: Sequence[int] = (),
-    user: int | None = None,
-    group: int | None = None,
-    extra_groups: Sequence[int] | None = None,
 ) -> int:
     """Start a program from this very thread, with SIGINT blocked; returns once it executes.
 
@@ -312,9 +307,6 @@ def spawn(
             env=env,
             cwd=cwd,
             pass_fds=pass_fds,
-            user=user,
-            group=group,
-            extra_groups=extra_groups,
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

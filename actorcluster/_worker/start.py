@@ -156,7 +156,8 @@ class Starter:
                 self._cannot_fork[settings.preload] = str(exc)
                 self._choose_method(settings, plan.target.form)  # exec, now; says why
         launch = attrs.evolve(launch, argv=_command(plan))
-        process = await (start_exec if len(stdio) == STDIO else start_placed)(launch)
+        is_plain = len(stdio) == STDIO and not launch.changes_user
+        process = await (start_exec if is_plain else start_placed)(launch)
         # The fork server also kills, when the primary dies, what cannot end by itself.
         self._nursery.start_soon(self._guard, process)
         return process

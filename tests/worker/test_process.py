@@ -15,6 +15,7 @@ import trio
 import trio.testing
 
 from actorcluster._worker.commands import import_path, interpreter_flags, script_argv, worker_argv
+from actorcluster._worker.placing import start_placed
 from actorcluster._worker.process import Launch, Process, start_exec
 from tests.require import require
 
@@ -262,7 +263,7 @@ async def test_cancelled_before_it_began() -> None:
 async def test_user_and_group_change_and_no_other_group_is_kept() -> None:
     reader, writer = os.pipe()
     code = "grep -E '^(Uid|Gid|Groups)' /proc/self/status"
-    process = await start_exec(shell(code, uid=65534, gid=65533, stdio=(None, writer, None)))
+    process = await start_placed(shell(code, uid=65534, gid=65533, stdio=(None, writer, None)))
     os.close(writer)
     assert 0 == await finish(process)
     with open(reader) as file:
@@ -278,10 +279,11 @@ def test_without_the_right_to_change_the_user_the_program_is_named() -> None:
         import os, sys
         sys.path[:] = PATH
         import trio
-        from actorcluster._worker.process import Launch, start_exec
+        from actorcluster._worker.process import Launch
+        from actorcluster._worker.placing import start_placed
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
         try:
-            trio.run(start_exec, Launch(worker_id=1, argv=("/bin/true",), uid=0))
+            trio.run(start_placed, Launch(worker_id=1, argv=("/bin/true",), uid=0))
         except PermissionError as exc:
             print(exc.filename, exc.strerror)
     """.replace("PATH", repr(import_path()))
