@@ -133,6 +133,11 @@ class Names(Home):
     @trio.lowlevel.enable_ki_protection
     def look_again(self) -> None:
         """Tell those who wait for somebody who is there now, or will not come back."""
+        if self._sought:
+            self._look_for_sought()
+        self.watching.look_again()
+
+    def _look_for_sought(self) -> None:
         for name in list(self._sought):
             if self._seek(name) is None:
                 continue
@@ -143,7 +148,6 @@ class Names(Home):
                     self.when_there(name, seeker)
                 else:
                     seeker.found(target)
-        self.watching.look_again()
 
     def _seek(self, name: str) -> Relay | PeerClosed | None:
         try:

@@ -118,10 +118,12 @@ class Backoff:
             failures: in a row, before this one.
             chance: a random number, 0 <= chance < 1.
         """
+        if not self.min:
+            return 0.0
         try:
             grown = self.min * self.factor**failures
         except OverflowError:
-            grown = self.max if self.min else 0.0
+            grown = self.max
         # The random part has to fit under the cap, else all that wait longest wait equally long.
         base = max(self.min, min(grown, self.max / (1 + self.jitter)))
         return min(self.max, base * (1 + self.jitter * chance))

@@ -38,6 +38,8 @@ Ended: TypeAlias = tuple[int | None, str | None, str, RemoteFailure | None]
 #: The incarnation of an earlier life, how it ended, and when.
 Past: TypeAlias = tuple[int, Ended, float]
 
+_NOTHING: Final[dict[str, Any]] = {}
+
 #: Of so many lives of a place it is known how they ended.
 _REMEMBERED: Final = 10
 
@@ -127,8 +129,13 @@ class Seat:
 
     def emit(self, kind: type[events.Event], **more: Any) -> None:
         """Remember what happens, and tell; an event is only made if somebody wants it."""
-        hub = self._hub
-        wanted = hub.wanted[kind] if kind in hub.wanted else hub.who_wants(kind)
+        self.tell(kind, more)
+
+    def tell(self, kind: type[events.Event], more: dict[str, Any]) -> None:
+        """Do as `emit`, given all fields in one."""
+        wanted = self._hub.wanted.get(kind)
+        if wanted is None:
+            wanted = self._hub.who_wants(kind)
         if kind not in self._history:
             self._history[kind] = more
         if wanted:
@@ -169,7 +176,7 @@ class Seat:
 
     def forked(self) -> None:
         """Its life begins."""
-        self.emit(events.Fork)
+        self.tell(events.Fork, _NOTHING)
 
     def leaving(self) -> None:
         """Somebody wants it gone, and nothing in its place."""
@@ -190,7 +197,7 @@ class Seat:
             self._tree.succeeded(self.place)
 
     def online(self) -> None:
-        self.emit(events.Online)
+        self.tell(events.Online, _NOTHING)
 
     def draining(self) -> None:
         self._ports.retire(self)
@@ -206,20 +213,20 @@ class Seat:
             self._relay.gone()
         if self._watches is not None:
             self._watches.gone()
-        self.emit(events.Disconnect)
+        self.tell(events.Disconnect, _NOTHING)
 
     def reported(self, status: ExitStatus) -> ExitStatus:
         now, place = self._tree.now(), self.place
-        if status.reason not in ("normal", "shutdown"):
-            add_report(status, self._report(status, now))
         ended = (status.code, status.signal, status.reason, status.error)
+        if status.reason not in ("normal", "shutdown"):
+            add_report(status, self._report(status, ended, now))
         place.history = ((self.worker.incarnation, ended, now), *place.history[: _REMEMBERED - 1])
         return status
 
     def exited(self, status: ExitStatus) -> None:
         worker = self.worker
         self._directory.remove(self)
-        self.emit(events.Exit, status=status)
+        self.tell(events.Exit, {"status": status})
         if self.role == "present":
             self._tree.ended(self.place, worker, status)
         elif self.role == "successor":
@@ -244,7 +251,7 @@ class Seat:
     def bounced(self, event: wire_events.Undeliverable) -> bool:
         return self.relay.bounced(event)
 
-    def _report(self, status: ExitStatus, now: float) -> Deferred[CrashReport]:
+    def _report(self, status: ExitStatus, ended: Ended, now: float) -> Deferred[CrashReport]:
         """Note what will be in the report; few are ever read."""
         life, worker = self.life, self.worker
         facts: dict[str, Any] = {
@@ -258,7 +265,6 @@ class Seat:
         if isinstance(life, Life):
             facts |= self._last_words()
             facts["stack"] = None if life.stack is None else life.stack.text
-        ended = (status.code, status.signal, status.reason, status.error)
         return Deferred(_report, facts, ended, status.rusage, self.place.history, now)
 
     def _asks_waiting(self) -> int:

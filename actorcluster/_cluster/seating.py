@@ -299,11 +299,11 @@ class Seating:
         """Something has changed: who waits for somebody may go on."""
         self._names.look_again()
 
-    def tell(self, worker: Worker, kind: type[Event], **more: Any) -> None:
+    def tell(self, worker: Worker, kind: type[Event], more: dict[str, Any]) -> None:
         """Something has happened to a place; it is remembered with the worker."""
         seat = worker.place
         assert isinstance(seat, Seat)
-        seat.emit(kind, **more)
+        seat.tell(kind, more)
 
 
 def resident_bytes(pid: int) -> int:

@@ -77,7 +77,7 @@ class Lives(Protocol):
     def commit(self) -> None: ...
     def revert(self) -> None: ...
     def look_again(self) -> None: ...
-    def tell(self, worker: Worker, kind: type[events.Event], **more: Any) -> None: ...
+    def tell(self, worker: Worker, kind: type[events.Event], more: dict[str, Any]) -> None: ...
 
 
 @final
@@ -313,14 +313,18 @@ class Supervision:
         return actions
 
     def _do(self, action: Action) -> None:
+        if isinstance(action, Start):
+            if action.place.phase is _STARTING:  # else it was told to stop since
+                self._lives.begin(action.place)
+        elif isinstance(action, Restarting):
+            self._tell_restart(action)
+        else:
+            self._do_rarer(action)
+
+    def _do_rarer(self, action: Action) -> None:
         match action:
-            case Start(place):
-                if place.phase is _STARTING:  # else it was told to stop since
-                    self._lives.begin(place)
             case Stop(place):
                 self._lives.end(place)
-            case Restarting():
-                self._tell_restart(action)
             case GaveUp(place, death):
                 self._tell_gave_up(place, death)
             case Finished(outcome):
@@ -366,19 +370,13 @@ class Supervision:
         log.warning("%s: to be replaced, %s, but its successor failed: %s", name, job.why, status)
         text = f"{name}: the successor failed: {status}"
         error = ReloadAborted(text, worker=worker, status=status)
-        self._lives.tell(worker, events.Error, error=error)
+        self._lives.tell(worker, events.Error, {"error": error})
 
     def _tell_restart(self, action: Restarting) -> None:
         name, (worker, status) = action.place.name, action.status
-        self._lives.tell(
-            worker,
-            events.Restart,
-            name=name,
-            status=status,
-            delay=action.delay,
-            attempt=action.attempt,
-        )
         n = action.attempt
+        more = {"name": name, "status": status, "delay": action.delay, "attempt": n}
+        self._lives.tell(worker, events.Restart, more)
         if n <= _LOGGED or n & (n - 1) == 0:
             left_out = "" if n <= _LOGGED else ", since the last such line it was not logged"
             log.warning(
@@ -392,5 +390,5 @@ class Supervision:
 
     def _tell_gave_up(self, place: Place, death: Any) -> None:
         worker, status = death
-        self._lives.tell(worker, events.GaveUp, name=place.name, status=status)
+        self._lives.tell(worker, events.GaveUp, {"name": place.name, "status": status})
         log.error("%s: %s; given up", place.name, status)

@@ -107,7 +107,7 @@ class Watching:
 
     def look_again(self) -> None:
         """The tree has changed: there may be somebody now, or never will be."""
-        for name in list(self._of_names):
+        for name in list(self._of_names) if self._of_names else ():
             if self._sights.sight(name) is not None:
                 for watch in self._of_names.pop(name):
                     self.begin(watch)
