@@ -51,7 +51,7 @@ ORDER = """
     _worker.worker
     _worker.quota _worker.outgoing
     _worker.actorhome _worker.actor _worker.job _worker.tasklink
-    _worker.taskhome _worker.whereabouts _worker.tasklife
+    _worker.taskhome _worker.whereabouts _worker.berth _worker.tasklife
     _worker.runtime _worker.rehearsal _worker.draft _worker.__main__
 
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.limits

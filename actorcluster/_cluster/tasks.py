@@ -29,6 +29,7 @@ from typing import Final, final
 import trio
 
 from .._link.pace import EVERY_MESSAGES, Pace
+from .._worker.berth import Berth
 from .._worker.mailbox import MergedMailbox
 from .._worker.ref import Home
 from .._worker.tasklife import GRACE_SECONDS, TaskLife
@@ -107,12 +108,19 @@ class Tasks:
     @trio.lowlevel.enable_ki_protection
     async def _run(self, place: Place, first: TaskLife) -> None:
         """Live one life after the other, until there is none at once."""
+        berth = Berth()
+        try:
+            await self._run_in(berth, place, first)
+        finally:
+            berth.leave()
+
+    async def _run_in(self, berth: Berth, place: Place, first: TaskLife) -> None:
         pace, task = Pace(), trio.lowlevel.current_task()
         life: TaskLife | None = first
         lives = 0
         while life is not None:
             if not life.is_over:
-                await life.live()
+                await life.live(berth)
             if task.child_nurseries:  # Trio wants to see this task go, and before it does anything
                 self._spawn(place, life)
                 return

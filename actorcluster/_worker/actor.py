@@ -99,11 +99,18 @@ class Actor:
     _primary: Ref | None = None
     _listening: Listeners | None = None
 
-    def __init__(self, home: ActorHome, worker_id: int, name: str, incarnation: int) -> None:
+    def __init__(
+        self,
+        home: ActorHome,
+        worker_id: int,
+        name: str,
+        incarnation: int,
+        scope: trio.CancelScope | None = None,
+    ) -> None:
         self.id = worker_id
         self.name = name
         self.incarnation = incarnation
-        self.scope = trio.CancelScope()
+        self.scope = trio.CancelScope() if scope is None else scope
         self._home = home
         home.actor = self
 

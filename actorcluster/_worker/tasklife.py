@@ -37,6 +37,7 @@ from ..errors import PeerClosed
 from ..wire import events
 from ..wire._generated import Reason, State
 from .actor import Actor, set_own_actor
+from .berth import SPENT, Berth
 from .exit import ExitStatus, RemoteFailure, Verdict, signal_name, task_exit
 from .job import Job, Main
 from .ladder import RUNG_SECONDS
@@ -108,6 +109,7 @@ class TaskLife(Peer):
     _link: TaskLink | None = None
     _task: trio.lowlevel.Task | None = None
     _result: ExitStatus | None = None
+    _was_cancelled = False
     is_over = False
     #: why main was cancelled, when it was not told to stop before.
     _verdict: Verdict | None = None
@@ -147,8 +149,11 @@ class TaskLife(Peer):
 
     # ---- the whole life -------------------------------------------------------------------
 
-    async def live(self) -> None:
+    async def live(self, berth: Berth) -> None:
         """Run main to its end, and do not wait for anything after it.
+
+        Args:
+            berth: to run it in.
 
         Cancellation:
             That is main's end.
@@ -157,8 +162,8 @@ class TaskLife(Peer):
         self._task = trio.lowlevel.current_task()
         was_cancelled = is_condemned = self._verdict is not None or self._signal is not None
         if not self.told_to_stop and not is_condemned:
-            error = await self._run_main()
-            was_cancelled = self._actor is not None and self._actor.scope.cancelled_caught
+            error = await self._run_main(berth)
+            was_cancelled = self._was_cancelled
         self.is_over = True
         self._task = None
         if self.status is not None:
@@ -191,25 +196,34 @@ class TaskLife(Peer):
                 self._actor._home.actor = None
                 self._actor = None
 
-    async def _run_main(self) -> BaseException | None:
+    async def _run_main(self, berth: Berth) -> BaseException | None:
         """Run main; returns what it raised."""
         home = TaskHome(self, self._host.refs)
         try:
             main, args = self._job.load(home)
         except BaseException as exc:  # noqa: BLE001  (whatever it is, it is the status)
             return exc
-        actor = self._actor = Actor(home, self.worker_id, self.options.name, self._incarnation)
+        name, scope = self.options.name, berth.enter()
+        actor = self._actor = Actor(home, self.worker_id, name, self._incarnation, scope)
         set_own_actor(actor)
         context = copy_context()
         self._come_online(actor)
+        error: BaseException | None = None
         try:
-            with actor.scope:
-                await _call(main, actor, args)
+            await _call(main, actor, args)
         except BaseException as exc:  # noqa: BLE001  (it must not reach anybody else)
-            return _without_ours(exc)
+            error = exc
+        is_quiet = self._link is None and self._oversight is None  # else somebody may cancel it yet
+        if is_quiet and berth.is_clean and not scope.cancel_called:
+            actor.scope = SPENT
+        else:
+            error = berth.leave(error)
+            self._was_cancelled = scope.cancelled_caught
+        self.left_traces = _differ(context, copy_context())
+        try:
+            return None if error is None else _without_ours(error)
         finally:
-            self.left_traces = _differ(context, copy_context())
-        return None
+            del error
 
     def _come_online(self, actor: Actor) -> None:
         self.state = "online"

@@ -12,9 +12,11 @@ from actorcluster import Actor, Handle, current_actor
 
 __all__ = [
     "LEFT",
+    "PAST",
     "awaits_draining",
     "crashes",
     "echo",
+    "ends_its_past",
     "forwards",
     "is_busy",
     "leaves_a_nursery",
@@ -29,6 +31,10 @@ __all__ = [
 
 #: Set by `leaves_a_variable`.
 LEFT: Final[ContextVar[str]] = ContextVar("LEFT", default="nothing")
+
+
+#: Lives of `ends_its_past`.
+PAST: Final[list[Actor]] = []
 
 
 class Odd(BaseException):
@@ -167,6 +173,18 @@ async def leaves_a_scope(actor: Actor) -> None:
     await actor.send(trio.current_effective_deadline())
     trio.CancelScope(deadline=trio.current_time() + 60).__enter__()
     raise ValueError("enough")
+
+
+async def ends_its_past(actor: Actor) -> None:
+    """Kill the lives before once more; the second leaves a scope, the fourth ends well."""
+    for past in PAST:
+        past.kill()
+    PAST.append(actor)
+    await trio.lowlevel.checkpoint()
+    if actor.incarnation == 2:
+        trio.CancelScope(deadline=-1).__enter__()
+    if actor.incarnation < 4:
+        raise ValueError("enough")
 
 
 async def leaves_a_nursery(actor: Actor) -> None:

@@ -176,6 +176,16 @@ async def test_a_life_finds_nothing_of_the_one_before(
         await scene.until("gaveup b")
 
 
+async def test_a_life_hears_nothing_that_is_meant_for_the_one_before(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    child = Child("b", actors.ends_its_past, run="task", restart="transient", backoff=AT_ONCE)
+    actors.PAST.clear()
+    async with run_tree([child], max_restarts=3) as scene:
+        await scene.until("exit b normal")
+    assert [1, 2, 3, 4] == [past.incarnation for past in actors.PAST]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_nursery_that_is_left_open(
     caplog: pytest.LogCaptureFixture, autojump_clock: trio.abc.Clock

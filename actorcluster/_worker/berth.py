@@ -1,0 +1,68 @@
+"""A cancel scope for mains that follow each other in one Trio task.
+
+Runs in: primary
+
+Making, entering and leaving a scope takes a sixth of the time of a life that crashes at once. One
+that nobody has cancelled is as good as new for the next main, and serves until somebody has.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+import trio
+
+__all__ = ["SPENT", "Berth"]
+
+#: What an actor whose main has ended has for a scope: to cancel it does nothing to anybody.
+SPENT: Final = trio.CancelScope()
+
+
+@final
+class Berth:
+    """Of the Trio task that makes it, and to be left by that: `leave` comes last.
+
+    Attributes:
+        is_clean: the last main has left the task in no other scope than it was given.
+    """
+
+    def __init__(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        self._scope: trio.CancelScope | None = None
+        self._status: object = None
+
+    def enter(self) -> trio.CancelScope:
+        """Give a scope that the task is in."""
+        if self._scope is None:
+            self._scope = trio.CancelScope()
+            self._scope.__enter__()
+            self._status = _status_of(self._task)
+        return self._scope
+
+    @property
+    def is_clean(self) -> bool:
+        return self._status is not None and self._status is _status_of(self._task)
+
+    def leave(self, error: BaseException | None = None) -> BaseException | None:
+        """Leave the scope, if the task is in one.
+
+        Args:
+            error: what its block is left with.
+
+        Returns:
+            What becomes of that outside of it.
+        """
+        scope, self._scope = self._scope, None
+        if scope is None:
+            return error
+        try:
+            trace = None if error is None else error.__traceback__
+            is_caught = scope.__exit__(None if error is None else type(error), error, trace)
+        except BaseException as exc:  # noqa: BLE001  (as the end of the block would raise)
+            return exc
+        return None if is_caught else error
+
+
+def _status_of(task: trio.lowlevel.Task) -> object:
+    """What Trio knows the innermost scope of a task by; None where it does not say."""
+    return getattr(task, "_cancel_status", None)
