@@ -63,7 +63,8 @@ class Answering(Pipe):
     @_whole
     def reply(self, channel: int, body: Any, handle: Any, *, keep_open: bool) -> None:
         """Answer an ask of the peer. When that is gone, only the handles are closed."""
-        self._raise_if_answered(channel)
+        if channel not in self._unanswered:
+            raise _answered()
         encoded = self.connection.reply(channel, body) if handle is None else None
         if encoded is not None or handle is not None:
             parcel = Parcel(self.connection, body, handle, keep_open=keep_open, encoded=encoded)
@@ -90,11 +91,12 @@ class Answering(Pipe):
     @_whole
     def pass_error(self, channel: int, error: Mapping[str, Any]) -> None:
         """Answer an ask of the peer with an error map."""
-        self._raise_if_answered(channel)
+        if channel not in self._unanswered:
+            raise _answered()
         self.connection.send_error(channel, error)
         del self._unanswered[channel]
         self.flush()
 
-    def _raise_if_answered(self, channel: int) -> None:
-        if channel not in self._unanswered:
-            raise LocalProtocolError("this ask was answered already")
+
+def _answered() -> LocalProtocolError:
+    return LocalProtocolError("this ask was answered already")

@@ -15,9 +15,10 @@ import functools
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, final
+from typing import Any, Final, NoReturn, final
 
 import trio
+from trio.lowlevel import checkpoint_if_cancelled, current_task, wait_task_rescheduled
 
 from ..errors import PeerClosed
 from ..wire._generated import ErrorCode, State
@@ -38,7 +39,7 @@ from .carrier import Carrier
 from .failure import raise_failure
 from .pace import Pace
 from .parcel import Parcel
-from .waits import ChannelStatistics, Posting, Question
+from .waits import Asking, ChannelStatistics, Posting, Question
 from .writing import close_all
 
 __all__ = ["Channel"]
@@ -53,60 +54,6 @@ _OVER: Final = (State.CLOSING, State.CLOSED)
 # Ctrl-C between two books that must agree would leave a task that nobody wakes, or a descriptor
 # with two owners.
 _whole = trio.lowlevel.enable_ki_protection
-
-
-@final
-class _Asking:
-    """An ask of a task of ours, from its queueing to its answer; see `Question`."""
-
-    __slots__ = ("_channel", "answer", "error", "leads", "number", "task")
-
-    is_ours = True
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        #: the channel of its answer, see `Connection.call`.
-        self.number = 0
-        #: what waits for the answer, once it does.
-        self.task: trio.lowlevel.Task | None = None
-        #: whether it reads meanwhile, see `Pipe.lead`.
-        self.leads = False
-        self.answer: ReplyReceived | ErrorReceived | None = None
-        self.error: BaseException | None = None
-
-    def wake(self) -> None:
-        """There is an answer, or never will be."""
-        if self.task is not None:
-            trio.lowlevel.reschedule(self.task)
-        elif self.leads:
-            self._channel.interrupt()
-
-    def is_over(self) -> bool:
-        """Whether there is an answer, or never will be."""
-        return self.answer is not None or self.error is not None
-
-    async def wait(self) -> None:
-        """Wait until it is over."""
-        if self._channel.may_lead:
-            self.leads = True
-            try:
-                await self._channel.lead(self.is_over)
-            except BaseException:  # Cancelled, or KeyboardInterrupt
-                self.give_up(None)
-                raise
-            self.leads = False
-            if self.is_over():
-                return
-        self.task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self.give_up)
-
-    def give_up(self, _: Any) -> trio.lowlevel.Abort:
-        """The task is cancelled; the peer is told."""
-        channel = self._channel
-        channel._questions.pop(self.number, None)
-        channel.connection.send_cancel(self.number)
-        channel.flush()
-        return trio.lowlevel.Abort.SUCCEEDED
 
 
 @final
@@ -133,8 +80,8 @@ class Channel(Answering):
         #: messages inside a ``with message:`` block, counted by the messages themselves.
         self.messages_open = 0
         self._waiters: deque[Posting] = deque()
-        self._questions: dict[int, Question | _Asking] = {}
-        #: numbers of messages of ours that are not sends, those acknowledged possibly left out.
+        self._questions: dict[int, Question | Asking] = {}
+        #: numbers of messages passed on for others, those acknowledged possibly left out.
         self._not_sends: deque[int] = deque()
         self._closed_with: Callable[[str], PeerClosed] | None = None
 
@@ -160,10 +107,10 @@ class Channel(Answering):
             closed: makes the `PeerClosed` to raise from a text.
         """
         self.refuse_sends(closed)
-        questions, self._questions = self._questions, {}
-        for question in questions.values():
-            question.error = closed("it ended before it answered")
-            question.wake()
+        questions = list(self._questions.values())
+        self._questions.clear()
+        for question in questions:
+            question.lose(closed("it ended before it answered"))
 
     @_whole
     def give_up_asks(self, closed: Callable[[str], PeerClosed]) -> None:
@@ -172,8 +119,7 @@ class Channel(Answering):
             if question.is_ours:
                 del self._questions[channel]
                 self.connection.send_cancel(channel)
-                question.error = closed("nobody waits for its answer any more")
-                question.wake()
+                question.lose(closed("nobody waits for its answer any more"))
         self.flush()
 
     @_whole
@@ -209,8 +155,7 @@ class Channel(Answering):
         if self._waiters:  # one of them may wait for a call to end
             self._let_waiters_go()
         if question is not None:
-            question.answer = event
-            question.wake()
+            question.take(event)
         elif isinstance(event, ReplyReceived):
             close_all(event.handles)  # late: the asker has given up
         else:
@@ -332,10 +277,10 @@ class Channel(Answering):
         **address: Any,
     ) -> Any:
         """Send a message, queued by ``put`` or here, and wait for its answer; see `Worker.ask`."""
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         self.raise_if_closed()
         deadline = trio.current_effective_deadline()
-        question = _Asking(self)
+        question = Asking(self, self._questions)
         encoded = None
         if handle is None and not address and not self._waiters:
             # The short way for what comes most.
@@ -343,7 +288,6 @@ class Channel(Answering):
             if type(called) is int:
                 question.number = called
                 self._questions[called] = question
-                self._note_no_send()
                 self.flush()
             else:
                 assert isinstance(called, Encoded)
@@ -358,35 +302,50 @@ class Channel(Answering):
                 address=address,
                 encoded=encoded,
             )
-            commit = functools.partial(self._put_question, parcel, deadline, question)
-            if put is not None:
-                await put(parcel, commit)
-            elif not self._waiters and self._has_room(parcel):
-                commit()
-                self.flush()
-            else:  # in the reader's task, when there is room at last
-                await self._wait_for_room(parcel, commit)
-        if question.answer is None and question.error is None:
-            await question.wait()
+            await self._put_ask(parcel, deadline, question, put)
+        if not question.is_over:
+            if self.may_lead:
+                await question.lead()
+            if not question.is_over:
+                question.task = current_task()
+                await wait_task_rescheduled(question.give_up)
             self.pace.restart()
-        if question.error is not None:
-            raise question.error
-        if isinstance(question.answer, ErrorReceived):
-            await _heed_own_deadline(question.answer)
-            raise_failure(question.answer.error, self._closed)
-        assert question.answer is not None
-        return _result(question.answer)
+        if question.failed:
+            await self._fail(question.answer)
+        return question.answer
 
-    def _put_question(self, parcel: Parcel, deadline: float, question: Question | _Asking) -> int:
+    async def _put_ask(
+        self,
+        parcel: Parcel,
+        deadline: float,
+        question: Asking,
+        put: Callable[[Parcel, Callable[[], Any]], Awaitable[None]] | None,
+    ) -> None:
+        commit = functools.partial(self._put_question, parcel, deadline, question)
+        if put is not None:
+            await put(parcel, commit)
+        elif not self._waiters and self._has_room(parcel):
+            commit()
+            self.flush()
+        else:  # in the reader's task, when there is room at last
+            await self._wait_for_room(parcel, commit)
+
+    async def _fail(self, failure: PeerClosed | ErrorReceived) -> NoReturn:
+        """Raise what an ask got instead of an answer."""
+        if not isinstance(failure, ErrorReceived):
+            raise failure
+        await _heed_own_deadline(failure)
+        raise_failure(failure.error, self._closed)
+
+    def _put_question(self, parcel: Parcel, deadline: float, question: Question | Asking) -> int:
         channel = parcel.call(ttl=_left_until(deadline))
         self._wait_on(channel, question)
         return channel
 
-    def _wait_on(self, channel: int, question: Question | _Asking) -> None:
-        if isinstance(question, _Asking):
+    def _wait_on(self, channel: int, question: Question | Asking) -> None:
+        if isinstance(question, Asking):
             question.number = channel
         self._questions[channel] = question
-        self._note_no_send()
 
     async def _wait_for_room(self, parcel: Parcel, commit: Callable[[], Any]) -> Any:
         wake = functools.partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
@@ -427,10 +386,10 @@ class Channel(Answering):
     def unconfirmed(self) -> int:
         """Sends that returned but were not acknowledged as put into the peer's mailbox."""
         self._prune_not_sends()
-        return self.connection.unacknowledged - len(self._not_sends)
+        return self.connection.tells_unacknowledged - len(self._not_sends)
 
     def _note_no_send(self) -> None:
-        """The latest message is an ask, or is passed on for somebody else."""
+        """The latest message is no send of ours, but was passed on for somebody else."""
         numbers = self._not_sends
         numbers.append(self.connection.sent)
         if len(numbers) > _TIDY_AT:
@@ -491,8 +450,3 @@ async def _heed_own_deadline(failure: ErrorReceived) -> None:
     is_late = failure.error.get("code") == ErrorCode.DEADLINE_EXCEEDED
     if is_late and trio.current_effective_deadline() <= trio.current_time():
         await trio.lowlevel.checkpoint()
-
-
-def _result(reply: ReplyReceived) -> Any:
-    """What an ask returns: the body, or the handle that was given beside no body."""
-    return reply.handles[0] if reply.body is None and reply.handles else reply.body

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from typing import Any, final
 
 import attrs
+import trio
 
+from ..errors import PeerClosed
 from ..wire.events import ErrorReceived, ReplyReceived
 from .parcel import Parcel
+from .pipe import Pipe
 
-__all__ = ["ChannelStatistics", "Posting", "Question"]
+__all__ = ["Asking", "ChannelStatistics", "Posting", "Question"]
 
 
 @final
@@ -51,6 +54,86 @@ class Question:
     is_ours = False
     answer: ReplyReceived | ErrorReceived | None = None
     error: BaseException | None = None
+
+    def take(self, answer: ReplyReceived | ErrorReceived) -> None:
+        """There is an answer."""
+        self.answer = answer
+        self.wake()
+
+    def lose(self, error: PeerClosed) -> None:
+        """There never will be one."""
+        self.error = error
+        self.wake()
+
+
+@final
+class Asking:
+    """An ask of a task of ours, from its queueing to its answer.
+
+    Args:
+        pipe: that it goes through.
+        questions: what is open there, by number.
+
+    Attributes:
+        number: the channel of its answer, see `Connection.call`; 0 before it is queued.
+        task: what waits for the answer, once it does.
+        is_over: whether there is an answer, or never will be.
+        answer: what the ask returns; or why there is none.
+        failed: whether it is that.
+    """
+
+    __slots__ = ("_leads", "_pipe", "_questions", "answer", "failed", "is_over", "number", "task")
+
+    is_ours = True
+
+    def __init__(self, pipe: Pipe, questions: dict[int, Any]) -> None:
+        self._pipe = pipe
+        self._questions = questions
+        self.number = 0
+        self.task: trio.lowlevel.Task | None = None
+        self._leads = False
+        self.is_over = self.failed = False
+        self.answer: Any = None
+
+    def take(self, answer: ReplyReceived | ErrorReceived) -> None:
+        """There is an answer."""
+        if not isinstance(answer, ReplyReceived):
+            self.failed = True
+            self._end(answer)
+        elif answer.body is None and answer.handles:  # the one that was given beside no body
+            self._end(answer.handles[0])
+        else:
+            self._end(answer.body)
+
+    def lose(self, error: PeerClosed) -> None:
+        """There never will be one."""
+        self.failed = True
+        self._end(error)
+
+    def _end(self, answer: Any) -> None:
+        self.is_over = True
+        self.answer = answer
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task)
+        elif self._leads:
+            self._pipe.interrupt()
+
+    async def lead(self) -> None:
+        """Read in the reader's place until it is over, or that one must go on; see `Pipe.lead`."""
+        self._leads = True
+        try:
+            await self._pipe.lead(lambda: self.is_over)
+        except BaseException:  # Cancelled, or KeyboardInterrupt
+            self.give_up(None)
+            raise
+        self._leads = False
+
+    def give_up(self, _: Any) -> trio.lowlevel.Abort:
+        """The task is cancelled; the peer is told."""
+        self._questions.pop(self.number, None)
+        self._pipe.connection.send_cancel(self.number)
+        self._pipe.flush()
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 @final

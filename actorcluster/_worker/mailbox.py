@@ -26,7 +26,7 @@ from trio.lowlevel import checkpoint_if_cancelled, current_task
 from .._link.channel import Channel
 from .._link.pace import Pace
 from ..wire.events import CallReceived, TellReceived, TellsReceived
-from .message import Ask, Message, Plain, plain_messages
+from .message import Ask, Message, plain_messages
 
 __all__ = ["Mailbox", "MailboxStatistics", "MergedMailbox", "deliver", "deliver_run"]
 
@@ -287,10 +287,12 @@ class Mailbox(_Receiving):
     async def __anext__(self) -> Message:
         await checkpoint_if_cancelled()
         queue = self._queue
-        if queue and type(queue[0]) is Plain:
+        if queue and not queue[0]._is_gap:
             # What `_take` does, in one piece, for what comes most.
             self._was_read = True
             message = queue.popleft()
+            if type(message) is Ask:
+                message._mailbox = None
             if self._merged is not None:
                 if len(queue) == self._gaps:
                     self._merged._has_no_mail(self)

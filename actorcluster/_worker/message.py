@@ -10,9 +10,11 @@ import logging
 import math
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any, Protocol, Self, final
 
 import trio
+from trio.lowlevel import checkpoint_if_cancelled
 
 from .._link.channel import Channel
 from .._link.handles import Handle
@@ -233,13 +235,16 @@ class Ask(Message):
             raise TypeError(
                 "an ask returns one value: put the handle into the body, or give None as the body"
             )
-        pace = self._channel.pace
-        if pace.is_due():
+        channel = self._channel
+        pace = channel.pace
+        # What `Pace.step` does, in one piece.
+        pace.left -= 1
+        if pace.left < 0 or perf_counter() > pace.until:
             await trio.lowlevel.checkpoint()
             pace.restart()
         else:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        self._channel.reply(self._number, body, handle, keep_open=keep_open)
+            await checkpoint_if_cancelled()
+        channel.reply(self._number, body, handle, keep_open=keep_open)
 
     def answer(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """What `reply` does, without a checkpoint."""

@@ -238,7 +238,9 @@ class Worker:
         try:
             if life.primary_closed:
                 raise life.closed("the primary has closed")
-            channel = life.channel_or_raise() if life.is_sendable else await self._online()
+            channel = life.channel
+            if channel is None or life.status is not None or not life.is_sendable:
+                channel = await self._online()
             return await channel.ask(body, handle, keep_open=keep_open)
         except PeerClosed:
             if life.primary_closed:

@@ -36,6 +36,12 @@ class Flow(Session):
         return self._deliveries.sent - self._deliveries.acknowledged
 
     @property
+    def tells_unacknowledged(self) -> int:
+        """How many of them are no calls."""
+        done = self._deliveries.acknowledged
+        return self.unacknowledged - sum(number > done for number in self._calls.values())
+
+    @property
     def available(self) -> int:
         """Credit: how many bytes of mail may be sent now. Can be negative."""
         return self._window.available
