@@ -6,7 +6,7 @@ Runs in: both
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import trio
@@ -45,6 +45,12 @@ class Answering(Pipe):
             ask: what stands for it here; held weakly, so that a forgotten ask is noticed.
         """
         self._unanswered[channel] = weakref.ref(ask)
+        if self.token is None:
+            self.token = trio.lowlevel.current_trio_token()
+
+    def asked_all(self, channels: Iterable[int], asks: Iterable[Any]) -> None:
+        """Note the same of many."""
+        self._unanswered.update(zip(channels, map(weakref.ref, asks), strict=True))
         if self.token is None:
             self.token = trio.lowlevel.current_trio_token()
 

@@ -26,9 +26,11 @@ from ..wire.connection import Connection
 from ..wire.events import (
     Acknowledged,
     CallReceived,
+    CallsReceived,
     CreditGranted,
     ErrorReceived,
     Event,
+    RepliesReceived,
     ReplyReceived,
     TellReceived,
     TellsReceived,
@@ -74,6 +76,7 @@ class Channel(Answering):
         self._acts[CreditGranted] = self._on_credit
         self._acts[ErrorReceived] = self._on_answer
         self._acts[ReplyReceived] = self._on_answer
+        self._acts[RepliesReceived] = self._on_answers
         #: what `release` keeps, for who cannot afford the call.
         self.owed_to_peer = connection.inbound_window
         self.pace = Pace()
@@ -88,16 +91,16 @@ class Channel(Answering):
     def pass_mail_to(
         self,
         act: Callable[[TellReceived | CallReceived], None],
-        act_on_run: Callable[[TellsReceived], None],
+        act_on_run: Callable[[TellsReceived | CallsReceived], None],
     ) -> None:
         """Have messages passed to these instead: they are nearly all events there are."""
 
-        def count_run(event: TellsReceived) -> None:
+        def count_run(event: TellsReceived | CallsReceived) -> None:
             self._taken += len(event.bodies)
             act_on_run(event)
 
         self._acts[TellReceived] = self._acts[CallReceived] = act
-        self._acts[TellsReceived] = count_run
+        self._acts[TellsReceived] = self._acts[CallsReceived] = count_run
 
     @_whole
     def fail_all(self, closed: Callable[[str], PeerClosed]) -> None:
@@ -160,6 +163,16 @@ class Channel(Answering):
             close_all(event.handles)  # late: the asker has given up
         else:
             self._on_event(event)
+
+    def _on_answers(self, event: RepliesReceived) -> None:
+        self._taken += len(event.bodies)
+        questions = self._questions
+        for channel, body in zip(event.channels, event.bodies, strict=True):
+            question = questions.pop(channel, None)
+            if question is not None:
+                question.take_body(channel, body)
+        if self._waiters:
+            self._let_waiters_go()
 
     # ---- messages -------------------------------------------------------------------------
 

@@ -60,6 +60,10 @@ class Question:
         self.answer = answer
         self.wake()
 
+    def take_body(self, channel: int, body: Any) -> None:
+        """There is an answer that is just a body."""
+        self.take(ReplyReceived(channel, body, (), {}))
+
     def lose(self, error: PeerClosed) -> None:
         """There never will be one."""
         self.error = error
@@ -99,24 +103,25 @@ class Asking:
         """There is an answer."""
         if not isinstance(answer, ReplyReceived):
             self.failed = True
-            self._end(answer)
+            self.take_body(0, answer)
         elif answer.body is None and answer.handles:  # the one that was given beside no body
-            self._end(answer.handles[0])
+            self.take_body(0, answer.handles[0])
         else:
-            self._end(answer.body)
+            self.take_body(0, answer.body)
 
-    def lose(self, error: PeerClosed) -> None:
-        """There never will be one."""
-        self.failed = True
-        self._end(error)
-
-    def _end(self, answer: Any) -> None:
+    def take_body(self, _: int, body: Any) -> None:
+        """There is an answer that is just a body."""
         self.is_over = True
-        self.answer = answer
+        self.answer = body
         if self.task is not None:
             trio.lowlevel.reschedule(self.task)
         elif self._leads:
             self._pipe.interrupt()
+
+    def lose(self, error: PeerClosed) -> None:
+        """There never will be one."""
+        self.failed = True
+        self.take_body(0, error)
 
     async def lead(self) -> None:
         """Read in the reader's place until it is over, or that one must go on; see `Pipe.lead`."""

@@ -442,7 +442,7 @@ class Actor:
             sender = self._home.build(event.sender, name if isinstance(name, str) else None)
         deliver(event, self._channel, self.mailbox, sender)
 
-    def _on_run(self, event: events.TellsReceived) -> None:
+    def _on_run(self, event: events.TellsReceived | events.CallsReceived) -> None:
         """Messages of the primary have arrived."""
         deliver_run(event, self._channel, self.mailbox, self.primary)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 from typing import Any, Final, final
 
@@ -25,8 +25,8 @@ from trio.lowlevel import checkpoint_if_cancelled, current_task
 
 from .._link.channel import Channel
 from .._link.pace import Pace
-from ..wire.events import CallReceived, TellReceived, TellsReceived
-from .message import Ask, Message, plain_messages
+from ..wire.events import CallReceived, CallsReceived, TellReceived, TellsReceived
+from .message import Ask, Message, plain_asks, plain_messages
 
 __all__ = ["Mailbox", "MailboxStatistics", "MergedMailbox", "deliver", "deliver_run"]
 
@@ -208,7 +208,7 @@ class Mailbox(_Receiving):
             if merged is not None and len(self) == 1:
                 merged._has_mail(self)
 
-    def _put_all(self, messages: list[Message]) -> None:
+    def _put_all(self, messages: Sequence[Message]) -> None:
         """Deliver a run of messages; see `_put`."""
         merged = self._merged
         done = 0
@@ -429,7 +429,12 @@ def deliver(
     channel.connection.arrived(event.number)
 
 
-def deliver_run(event: TellsReceived, channel: Channel, mailbox: Mailbox, sender: Any) -> None:
-    """Put a run of plain messages into a mailbox; see `deliver`."""
-    mailbox._put_all(plain_messages(event.bodies, event.charges, channel, sender))
+def deliver_run(
+    event: TellsReceived | CallsReceived, channel: Channel, mailbox: Mailbox, sender: Any
+) -> None:
+    """Put a run of plain messages or asks into a mailbox; see `deliver`."""
+    if isinstance(event, TellsReceived):
+        mailbox._put_all(plain_messages(event.bodies, event.charges, channel, sender))
+    else:
+        mailbox._put_all(plain_asks(event, channel, mailbox, sender))
     channel.connection.arrived(event.number)

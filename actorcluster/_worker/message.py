@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, Protocol, Self, final
+from typing import Any, Final, Protocol, Self, final
 
 import trio
 from trio.lowlevel import checkpoint_if_cancelled
@@ -20,7 +20,7 @@ from .._link.channel import Channel
 from .._link.handles import Handle
 from ..errors import LocalProtocolError
 from ..wire._generated import ErrorCode
-from ..wire.events import CallReceived, TellReceived
+from ..wire.events import CallReceived, CallsReceived, TellReceived
 
 __all__ = [
     "Ask",
@@ -31,6 +31,7 @@ __all__ = [
     "deadline_of",
     "explicit_handle",
     "handle",
+    "plain_asks",
     "plain_messages",
     "withdraw",
 ]
@@ -309,6 +310,32 @@ class Ask(Message):
         if channel.token is not None and channel.is_unanswered(number):
             with contextlib.suppress(trio.RunFinishedError):
                 channel.token.run_sync_soon(_forgotten, channel, number)
+
+
+#: What an ask has of its event, if there is nothing to be had.
+_BARE: Final = CallReceived(None, None, None, (), {}, 0, 0, 0)
+
+
+def plain_asks(event: CallsReceived, channel: Channel, mailbox: Holder, sender: Any) -> list[Ask]:
+    """Make the asks of a run, which wait in a mailbox; see `Ask.__init__`."""
+    asks: list[Ask] = []
+    new, add = Ask.__new__, asks.append
+    for body, charge, number in zip(event.bodies, event.charges, event.channels, strict=True):
+        ask = new(Ask)
+        ask.body = body
+        ask.sender = sender
+        ask.deadline = math.inf
+        ask.withdrawn = False
+        ask._event = _BARE
+        ask._charge = charge
+        ask._channel = channel
+        ask._was_entered = ask._is_gap = False
+        ask._scope = None
+        ask._mailbox = mailbox
+        ask._number = number
+        add(ask)
+    channel.asked_all(event.channels, asks)
+    return asks
 
 
 def _forgotten(channel: Channel, number: int) -> None:

@@ -261,7 +261,7 @@ class Peer:
         else:
             self._moments.mail(event)
 
-    def _on_run(self, event: events.TellsReceived) -> None:
+    def _on_run(self, event: events.TellsReceived | events.CallsReceived) -> None:
         assert self.channel is not None
         deliver_run(event, self.channel, self.mailbox, self.sender)
 

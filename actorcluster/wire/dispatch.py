@@ -24,13 +24,12 @@ from ._generated import (
     State,
 )
 from .fields import Malformed
-from .frames import Frame, PlainTells
 from .life import Life
+from .runs import Frame, Run
 
 __all__ = ["Dispatch"]
 
 _UNUSUAL: Final = FLAG_FRAG | FLAG_MORE
-_TELL: Final = int(Kind.TELL)
 _MAIL: Final = frozenset({int(Kind.TELL), int(Kind.CALL), int(Kind.REPLY)})
 _BEFORE_READY: Final = (State.HANDSHAKE, State.STARTING)
 #: What may arrive before this side has introduced itself.
@@ -48,8 +47,8 @@ class Dispatch(Life):
     def _dispatch(self, frames: list[Frame]) -> None:
         machine = self._machine
         for frame in frames:
-            if type(frame) is PlainTells:
-                if not (_TELL in machine.takes and self._on_tells(frame)):
+            if type(frame) is Run:
+                if not (frame.kind in machine.takes and _ON_RUN[frame.kind](self, frame)):
                     self._dispatch(frame.frames())  # finds out what is wrong, and with which
             elif frame.nfds or frame.flags & _UNUSUAL:
                 self._dispatch_unusual(frame)
@@ -177,6 +176,13 @@ _ON: Final[dict[int, _Handler]] = {
     code: getattr(Dispatch, f"_on_{info.name.lower()}")
     for code, info in KINDS.items()
     if info.status == "built"
+}
+
+#: The same for runs; False, and nothing done, if not all of one can be taken.
+_ON_RUN: Final[dict[int, Callable[[Dispatch, Run], bool]]] = {
+    int(Kind.TELL): Dispatch._on_tells,
+    int(Kind.CALL): Dispatch._on_calls,
+    int(Kind.REPLY): Dispatch._on_replies,
 }
 
 #: Kinds whose broken body is the message's trouble, or nobody's; all others are control.

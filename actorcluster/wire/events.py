@@ -20,6 +20,7 @@ __all__ = [
     "Aborted",
     "Acknowledged",
     "CallReceived",
+    "CallsReceived",
     "Cancelled",
     "ConnCredit",
     "ConnReply",
@@ -41,6 +42,7 @@ __all__ = [
     "Monitored",
     "Pong",
     "Ready",
+    "RepliesReceived",
     "ReplyReceived",
     "Serving",
     "SettingsChanged",
@@ -231,6 +233,19 @@ class CallReceived(Shown):
 
 
 @attrs.define(eq=False, repr=False)
+class CallsReceived(Shown):
+    """A run of `CallReceived`, from main actor to main actor, without handles and deadlines.
+
+    ``number`` is that of the last one.
+    """
+
+    bodies: list[Any]
+    charges: list[int]
+    number: int
+    channels: list[int]
+
+
+@attrs.define(eq=False, repr=False)
 class ReplyReceived(Shown):
     """REPLY: the answer to our call on ``channel``."""
 
@@ -238,6 +253,14 @@ class ReplyReceived(Shown):
     body: Any
     handles: tuple[Any, ...]
     meta: dict[str, Any]
+
+
+@attrs.define(eq=False, repr=False)
+class RepliesReceived(Shown):
+    """A run of `ReplyReceived`, none with handles."""
+
+    channels: list[int]
+    bodies: list[Any]
 
 
 @attrs.define(eq=False, repr=False)
@@ -403,6 +426,8 @@ Event = (
     | TellReceived
     | TellsReceived
     | CallReceived
+    | CallsReceived
+    | RepliesReceived
     | ReplyReceived
     | ErrorReceived
     | Cancelled

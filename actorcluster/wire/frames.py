@@ -18,9 +18,9 @@ read it, and `FrameReader` uses both:
 - *By decoder* it gives a run of complete frames to one ``msgpack.Unpacker``, which decodes them
   all at C speed. After each the decoder must stand exactly where the header says.
 
-Messages from main actor to main actor are nearly all there is where speed matters. For who wants
-it so, a run of them becomes one `PlainTells`, and what has to be done per message is done per run;
-those that the bytes of a `feed` begin with are read by `plain`.
+Messages between main actors, and answers, are nearly all there is where speed matters. For who
+wants it so, a run of them becomes one `Run`, and what has to be done for each is done per run;
+messages that the bytes of a `feed` begin with are read by `plain`.
 
 Where the two differ, or the decoder stumbles, `decode_frame` takes that one frame by itself and
 finds out what is wrong: if the envelope and the payload do not fill the frame exactly, the peer's
@@ -35,12 +35,12 @@ import itertools
 import struct
 from typing import Any, Final, final
 
-import attrs
 import msgpack
 
 from ..errors import RemoteProtocolError
 from ._generated import FLAG_FRAG, AbortCode, Kind
 from .plain import LONGEST, PlainReader
+from .runs import PLAIN, Frame, Run
 from .values import (
     LEAST_BUFFER,
     SHORT,
@@ -56,7 +56,6 @@ __all__ = [
     "HEADER_SIZE",
     "Frame",
     "FrameReader",
-    "PlainTells",
     "decode_frame",
     "encode_frame",
     "encode_head",
@@ -69,9 +68,11 @@ _SIGNATURE: Final = struct.Struct(">HIB4xB4x")  # the same without word and chan
 _FRAG: Final = FLAG_FRAG << 16  # in the word
 _BIN32: Final = b"\xc0\xc6"  # nil as the envelope, then the payload is a bin
 _U32: Final = struct.Struct(">I")
-_TELL_WORD: Final = Kind.TELL << 24
-#: The envelope of a message from main actor to main actor.
-_PLAIN: Final = [None]
+_TELL: Final = int(Kind.TELL)
+_TELL_WORD: Final = _TELL << 24
+#: The words of frames of which runs are made, see `runs`; to each its envelope.
+_GATHERED: Final = {kind << 24: envelope for kind, envelope in PLAIN.items()}
+_NEVER: Final = object()
 #: Their bodies are also kept as bytes: PONG repeats PING's to the letter.
 _ECHOES: Final = frozenset({int(Kind.PING), int(Kind.PONG)})
 
@@ -101,58 +102,6 @@ def encode_head(kind: int, channel: int, length: int, *, flags: int = 0, nfds: i
     return _HEAD.pack(0x95CE, length, 0xCE, word, 0xCE, channel)
 
 
-@attrs.define(eq=True)
-class Frame:
-    """One frame as it arrived; nothing is checked that depends on its kind.
-
-    Attributes:
-        kind: its code, known or not.
-        flags: FLAG_MORE and so on.
-        nfds: how many descriptors belong to it.
-        channel: 0 for the connection.
-        length: bytes of envelope and payload, as in the header.
-        envelope: decoded.
-        payload: decoded, with `HandleIndex` below `nfds`; with FLAG_FRAG the piece's bytes.
-        body: for PING and PONG envelope and payload as they came; else None.
-        error: None, or why the message is a ``bad_payload``. Then `payload` is None, and so is
-            `envelope` if the fault lies there.
-    """
-
-    kind: int
-    flags: int
-    nfds: int
-    channel: int
-    length: int
-    envelope: Any
-    payload: Any
-    body: bytes | None = None
-    error: str | None = None
-
-
-@final
-class PlainTells(Frame):
-    """Stands for consecutive TELLs from main actor to main actor, each in one frame.
-
-    Attributes:
-        bodies: of each.
-        lengths: of each, as in the header.
-    """
-
-    __slots__ = ("bodies", "lengths")
-
-    def __init__(self, bodies: list[Any], lengths: list[int]) -> None:
-        super().__init__(_TELL_WORD >> 24, 0, 0, 0, 0, None, None)
-        self.bodies = bodies
-        self.lengths = lengths
-
-    def frames(self) -> list[Frame]:
-        """What would have been there instead."""
-        return [
-            Frame(_TELL_WORD >> 24, 0, 0, 0, length, list(_PLAIN), body)
-            for body, length in zip(self.bodies, self.lengths, strict=True)
-        ]
-
-
 @final
 class FrameReader:
     """Cuts a byte stream into frames and decodes them.
@@ -160,12 +109,12 @@ class FrameReader:
     Args:
         values: decodes.
         max_frame: our limit of that name.
-        gather: give runs of plain messages as `PlainTells`.
+        gather: give runs of plain frames as `Run`.
     """
 
     def __init__(self, values: Values, *, max_frame: int, gather: bool = False) -> None:
         self.max_frame = max_frame
-        self._gathered_word = _TELL_WORD if gather else -1
+        self._gathered = _GATHERED if gather else {}
         self._plain = PlainReader(values) if gather else None
         self._values = values
         self._unpacker = values.unpacker(_RUN)
@@ -249,7 +198,7 @@ class FrameReader:
         end = plain.read(view, bodies, lengths)
         if not bodies:
             return view
-        self._frames.append(PlainTells(bodies, lengths))
+        self._frames.append(Run(_TELL, [0] * len(bodies), bodies, lengths))
         return view[end:]
 
     def _cut(self, view: memoryview) -> tuple[list[int], RemoteProtocolError | None]:
@@ -302,11 +251,18 @@ class FrameReader:
         frames = self._frames
         if self._plain is None or not _is_plain(frame):
             frames.append(frame)
-        elif frames and type(frames[-1]) is PlainTells:
-            frames[-1].bodies.append(frame.payload)
-            frames[-1].lengths.append(frame.length)
-        else:
-            frames.append(PlainTells([frame.payload], [frame.length]))
+            return
+        last = frames[-1] if frames else None
+        if not isinstance(last, Run) or last.kind != _TELL:
+            last = self._begin_run(_TELL)
+        last.add(frame)
+
+    def _begin_run(self, kind: int, *frames: Frame) -> Run:
+        run = Run(kind, [], [], [])
+        for frame in frames:
+            run.add(frame)
+        self._frames.append(run)
+        return run
 
     def _decode_good(self, view: memoryview, start: int, stop: int) -> int:
         """Append the frames of a run up to the first that is not all well.
@@ -322,9 +278,9 @@ class FrameReader:
         ends = tell()  # of the frames so far; it counts all bytes that the decoder ever saw
         base = ends - start
         append = self._frames.append
-        gathered = self._gathered_word
-        bodies: list[Any] = []
-        lengths: list[int] = []
+        gathered = self._gathered
+        run: Run | None = None
+        running = -1  # the word of the last one, if it was plain
         try:
             # Where one ends as its header says, the next one starts with a good header, so its
             # first three elements are the header's numbers.
@@ -332,7 +288,9 @@ class FrameReader:
                 ends += HEADER_SIZE + length
                 if tell() != ends:
                     break
-                plain = word == gathered and envelope == _PLAIN and not channel
+                plain = envelope == gathered.get(word, _NEVER) and bool(channel) == (
+                    word != _TELL_WORD
+                )
                 end = ends - base
                 deep = length > limit and not (plain and is_flat(payload))
                 if deep and length <= SHORT:
@@ -342,15 +300,20 @@ class FrameReader:
                         break
                     indexes.clear()
                 start = end
-                if plain:
-                    if not bodies:
-                        append(PlainTells(bodies, lengths))
-                    bodies.append(payload)
-                    lengths.append(length)
-                    continue
-                if bodies:
-                    bodies, lengths = [], []
                 kind = word >> 24
+                if not plain:
+                    running = -1
+                else:
+                    if word != running:
+                        running = word
+                        run = self._begin_run(kind) if word == _TELL_WORD else None
+                    elif run is None:  # one by itself costs less without
+                        run = self._begin_run(kind, self._frames.pop())
+                    if run is not None:
+                        run.channels.append(channel)
+                        run.bodies.append(payload)
+                        run.lengths.append(length)
+                        continue
                 flags = word >> 16 & 0xFF
                 nfds = word >> 8 & 0xFF
                 echo = bytes(view[end - length : end]) if kind in _ECHOES else None
@@ -363,8 +326,8 @@ class FrameReader:
 def _is_plain(frame: Frame) -> bool:
     """Whether it is a plain message, and all is well."""
     return (
-        frame.envelope == _PLAIN
-        and frame.kind << 24 == _TELL_WORD
+        frame.envelope == PLAIN[_TELL]
+        and frame.kind == _TELL
         and not (frame.flags or frame.nfds or frame.channel or frame.error)
     )
 

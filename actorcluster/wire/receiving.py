@@ -13,9 +13,11 @@ from ..errors import RemoteProtocolError
 from ._generated import FLAG_FRAG, AbortCode, Capability, ErrorCode, Kind
 from .events import (
     CallReceived,
+    CallsReceived,
     Cancelled,
     ErrorReceived,
     Event,
+    RepliesReceived,
     ReplyReceived,
     TellReceived,
     TellsReceived,
@@ -23,8 +25,9 @@ from .events import (
 )
 from .fields import Malformed, handle_entries, read_envelope, read_error
 from .fragments import Partial
-from .frames import Frame, PlainTells, encode_frame
+from .frames import encode_frame
 from .letters import Fault, Letter, Opened
+from .runs import PLAIN, Frame, Run
 from .sending import Sending
 from .session import error_map
 
@@ -35,7 +38,7 @@ _CALL: Final = int(Kind.CALL)
 _REPLY: Final = int(Kind.REPLY)
 _LONGEST_NAME: Final = 1024
 #: The envelope of a message from main actor to main actor, and its bytes.
-_PLAIN: Final = [None]
+_PLAIN: Final = PLAIN[_TELL]
 _ENVELOPE: Final = 2
 #: The same with a meta map, up to that.
 _PLAIN_WITH_META: Final = [None, None, None]
@@ -48,7 +51,9 @@ class Receiving(Sending):
 
     # ---- TELL, CALL, REPLY ----------------------------------------------------------------
 
-    def _on_tells(self, run: PlainTells) -> bool:
+    # Runs come first. What is odd about one makes it many frames, which tell what it is.
+
+    def _on_tells(self, run: Run) -> bool:
         """Take a run of plain messages; False, and nothing done, if not all of them can be."""
         longest = max(run.lengths)
         if longest - _ENVELOPE > self.limits["max_message"]:
@@ -61,7 +66,48 @@ class Receiving(Sending):
         self._events.append(TellsReceived(run.bodies, charges, number))
         return True
 
-    # The first three are the short ways for what comes most: one frame, no handles, no address.
+    def _on_calls(self, run: Run) -> bool:
+        """Take a run of plain calls, see `_on_tells`."""
+        calls, channels, longest = self._inbound_calls, run.channels, max(run.lengths)
+        fresh = set(channels)
+        if (
+            longest > self._plain_length
+            or len(fresh) < len(channels)
+            or len(calls) + len(channels) > self.limits["max_calls"]
+            or self._next_channel & 1 in {channel & 1 for channel in fresh}  # one of ours
+            or not fresh.isdisjoint(calls)
+            or not fresh.isdisjoint(self._listeners)
+            or len(self._reassembly)
+        ):
+            return False
+        charges = self._inbound_window.take_all(run.lengths, longest)
+        if charges is None:
+            return False
+        arrivals = self._arrivals
+        first = arrivals.received + 1
+        arrivals.received += len(channels)
+        calls.update(zip(channels, range(first, arrivals.received + 1), strict=True))
+        self._events.append(CallsReceived(run.bodies, charges, arrivals.received, channels))
+        return True
+
+    def _on_replies(self, run: Run) -> bool:
+        """Take a run of plain answers, see `_on_tells`."""
+        calls, channels = self._calls, run.channels
+        numbers = [calls.get(channel, 0) for channel in channels]
+        if (
+            not all(numbers)
+            or max(run.lengths) > self.limits["max_message"]
+            or len(set(channels)) < len(channels)
+            or len(self._reassembly)
+        ):
+            return False
+        for channel in channels:
+            del calls[channel]
+        self._deliveries.acknowledge(max(numbers))
+        self._events.append(RepliesReceived(channels, run.bodies))
+        return True
+
+    # The next three are the short ways for what comes most: one frame, no handles, no address.
 
     def _on_tell(self, frame: Frame) -> None:
         meta = self._meta_of_plain(frame)

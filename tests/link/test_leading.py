@@ -305,7 +305,7 @@ def mailbox_put(mailbox: Mailbox, end: End) -> None:
     def put(event: Any) -> None:
         deliver(event, end.channel, mailbox, None)
 
-    def put_run(event: events.TellsReceived) -> None:
+    def put_run(event: events.TellsReceived | events.CallsReceived) -> None:
         deliver_run(event, end.channel, mailbox, None)
 
     end.channel.pass_mail_to(put, put_run)

@@ -1,4 +1,4 @@
-"""Runs of plain messages as one event: the same as each by itself, whatever is among them."""
+"""Runs of plain messages, calls and answers as one event each: the same as each by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from actorcluster.wire import events
 from actorcluster.wire._generated import AbortCode, Kind, State
 from actorcluster.wire.connection import Connection
 from actorcluster.wire.credit import ReceiveWindow
-from actorcluster.wire.frames import FrameReader, PlainTells
+from actorcluster.wire.frames import FrameReader
+from actorcluster.wire.runs import Run
 from actorcluster.wire.state import Role
 from actorcluster.wire.values import Values
 from tests.wire.pair import joined
@@ -29,6 +30,14 @@ def told(body: Any, envelope: Any = (None,)) -> bytes:
     return frame(Kind.TELL, list(envelope), body)
 
 
+def called(body: Any, channel: int, envelope: Any = (None,)) -> bytes:
+    return frame(Kind.CALL, envelope and list(envelope), body, channel=channel)
+
+
+def answered(body: Any, channel: int, envelope: Any = None) -> bytes:
+    return frame(Kind.REPLY, envelope, body, channel=channel)
+
+
 def one_by_one(found: Iterable[events.Event]) -> list[tuple[Any, ...]]:
     """Events as data, those of a run as if each had come alone."""
     facts: list[tuple[Any, ...]] = []
@@ -40,6 +49,18 @@ def one_by_one(found: Iterable[events.Event]) -> list[tuple[Any, ...]]:
                 for number, (body, charge) in enumerate(
                     zip(event.bodies, event.charges, strict=True), first
                 )
+            ]
+        elif isinstance(event, events.CallsReceived):
+            first = event.number - len(event.bodies) + 1
+            runs = zip(event.bodies, event.charges, event.channels, strict=True)
+            facts += [
+                (events.CallReceived, None, None, body, (), {}, charge, number, channel)
+                for number, (body, charge, channel) in enumerate(runs, first)
+            ]
+        elif isinstance(event, events.RepliesReceived):
+            facts += [
+                (events.ReplyReceived, channel, body, (), {})
+                for channel, body in zip(event.channels, event.bodies, strict=True)
             ]
         else:
             facts.append((type(event), *attrs.astuple(event, recurse=False)))
@@ -70,7 +91,28 @@ faulty = st.builds(
         st.binary(max_size=3), deep, st.just(b"\x82\xa1a\x01\xa1a\x02"), st.just(b"\x81\x01\x01")
     ),
 ).map(lambda data: data[:2] + (len(data) - 16).to_bytes(4, "big") + data[6:])
-mixes = st.lists(st.one_of(tells, tells, tells, tells, faulty, meaningful()), max_size=12)
+bodies = st.sampled_from([None, 1, "x", "y" * 300, NESTED, {"l": "m" * 600}])
+#: The same one twice, and those that are taken, or nobody's.
+numbers = st.integers(0, 20)
+calls = st.builds(called, bodies, numbers, st.sampled_from([[None]] * 3 + [[None, 5], [], None]))
+answers = st.builds(answered, bodies, numbers, st.sampled_from([None, None, [[[1, {}]]]]))
+rows = st.builds(
+    lambda make, first, some: b"".join(make(body, first + 2 * i) for i, body in enumerate(some)),
+    st.sampled_from([called, answered]),
+    numbers,
+    st.lists(bodies, min_size=2, max_size=5),
+)
+most = st.one_of(tells, tells, calls, answers, rows, rows)
+mixes = st.lists(st.one_of(most, most, most, faulty, meaningful()), max_size=12)
+
+
+def asking(role: Role, state: State, *, gather: bool = False) -> Connection:
+    """A connection that got there, with some calls open."""
+    connection = connection_in(role, state, gather=gather)
+    if state is State.ACTIVE:
+        for _ in range(6):
+            connection.send_call(connection.encode("y"))
+    return connection
 
 
 @given(
@@ -84,8 +126,8 @@ def test_a_run_is_what_its_messages_are(
 ) -> None:
     data = b"".join(mix)
     pieces = (data[:cut], data[cut:])
-    each = outcome(connection_in(role, state), pieces)
-    assert each == outcome(connection_in(role, state, gather=True), pieces)
+    each = outcome(asking(role, state), pieces)
+    assert each == outcome(asking(role, state, gather=True), pieces)
 
 
 def test_a_run_is_one_event() -> None:
@@ -106,10 +148,53 @@ def test_other_frames_divide_runs() -> None:
     assert [run, events.Pong, run, one, run] == kinds
 
 
+def test_calls_and_answers_make_runs_of_two_and_more() -> None:
+    connection = asking("primary", State.ACTIVE, gather=True)
+    before = connection.statistics()
+    data = [called(1, 5), called(2, 7), told(3), called(4, 9), *(answered(n, n) for n in (2, 8, 4))]
+    calls, tells, call, answers = connection.receive(b"".join(data))
+    assert isinstance(calls, events.CallsReceived)
+    assert ([1, 2], [5, 7]) == (calls.bodies, calls.channels)
+    assert ([256] * 2, before.received + 2) == (calls.charges, calls.number)
+    assert isinstance(tells, events.TellsReceived)
+    assert isinstance(call, events.CallReceived)
+    assert isinstance(answers, events.RepliesReceived)
+    assert ([2, 8, 4], [2, 8, 4]) == (answers.bodies, answers.channels)
+    after = connection.statistics()
+    assert (before.calls - 3, before.inbound_calls + 3) == (after.calls, after.inbound_calls)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        called(1, 5) + called(2, 5),
+        called(1, 5) + called(2, 6),
+        called(1, 5) + called(2, 0),
+        called(1, 5) + called(2, 3),
+        called(1, 5) + called(2, 1),
+    ],
+)
+def test_a_run_of_calls_with_one_that_opens_no_channel(odd: bytes) -> None:
+    connection = asking("primary", State.ACTIVE, gather=True)
+    breaks(connection, odd, "AWP-CH-2", AbortCode.PROTOCOL_ERROR)
+    (event,) = connection.take_events()
+    assert isinstance(event, events.CallReceived)
+    assert 5 == event.channel
+
+
+def test_answers_that_nobody_waits_for_among_others() -> None:
+    connection = asking("primary", State.ACTIVE, gather=True)
+    data = b"".join(answered(n, n) for n in (2, 4, 4, 99, 6))
+    got = [event.channel for event in connection.receive(data)]  # type: ignore[union-attr]
+    assert [2, 4, 6] == got
+
+
 def test_nothing_is_gathered_unasked() -> None:
-    connection = connection_in("primary", State.ACTIVE)
-    kinds = [type(event) for event in connection.receive(told(1) + told(2))]
-    assert [events.TellReceived] * 2 == kinds
+    connection = asking("primary", State.ACTIVE)
+    data = told(1) + told(2) + called(3, 5) + called(4, 7) + answered(5, 2) + answered(6, 4)
+    kinds = [type(event) for event in connection.receive(data)]
+    wanted = [events.TellReceived, events.CallReceived, events.ReplyReceived]
+    assert [kind for kind in wanted for _ in range(2)] == kinds
 
 
 def test_the_message_that_overruns_the_window_is_found_in_its_run() -> None:
@@ -123,7 +208,7 @@ def test_the_message_that_overruns_the_window_is_found_in_its_run() -> None:
 def test_a_run_is_as_many_frames() -> None:
     reader = FrameReader(Values(), max_frame=1 << 20, gather=True)
     (run,) = reader.feed(told(1) + told([2]))
-    assert isinstance(run, PlainTells)
+    assert isinstance(run, Run)
     assert FrameReader(Values(), max_frame=1 << 20).feed(told(1) + told([2])) == run.frames()
 
 
