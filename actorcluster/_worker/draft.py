@@ -69,6 +69,7 @@ class Draft:
             self._end.detach()
         elif self._runtime is not None:
             prepare(self._runtime)
+            self._runtime = None  # it is to end when the worker's main has ended
         return number
 
     def close(self) -> None:

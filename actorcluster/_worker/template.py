@@ -52,6 +52,7 @@ from .buffers import Buffers
 from .clone import clone_sibling, thread_count
 from .forkrequest import FAILED, HEADER, MAX_FDS, NO_FORK, READY
 from .holes import fill_holes
+from .spared import Spared, leave_openssl_as_it_is
 
 if TYPE_CHECKING:
     from .draft import Draft
@@ -77,7 +78,7 @@ _LONGEST_TEXT: Final = 10_000
 _EXIT_SECONDS: Final = 2
 
 
-def main(control_fd: int, page_fd: int, entry: str) -> int:
+def main(control_fd: int, page_fd: int, entry: str) -> str | int | None:
     """Be a fork server, and in its children be a worker.
 
     Args:
@@ -86,7 +87,7 @@ def main(control_fd: int, page_fd: int, entry: str) -> int:
         entry: ``"module:function"``, what a worker without a script calls.
 
     Returns:
-        The exit code of whichever process this is by then.
+        The exit code of whichever process this is by then, as for `sys.exit`.
     """
     bootstrap.prepare_signals()
     _wake_when_orphaned()
@@ -98,7 +99,11 @@ def main(control_fd: int, page_fd: int, entry: str) -> int:
         server = _Server(control, page, entry, reserved)
         job = server.serve()
     if job is not None:
-        return job.run()
+        try:
+            return job.run()
+        except SystemExit as exc:
+            code = exc.code
+        return code  # without the frames that it went through, which some interpreters keep
     server.close()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_EXIT_SECONDS)  # an atexit function of a preloaded module may hang
@@ -137,6 +142,7 @@ class _Server:
         self._entry_name = entry
         self._model: Model | None = None
         self._draft: Draft | None = None
+        self._spared: Spared | None = None
         self._guarded: set[int] = set()  # pidfds of workers
         self._primary = os.pidfd_open(os.getppid())
         self._poll = select.poll()
@@ -210,13 +216,19 @@ class _Server:
 
     def _configure(self, request: dict[str, Any], answer: int) -> None:
         """Import everything, try it out, then freeze it: pages that nobody writes stay shared."""
+        self._spared = spared = Spared()
         buffers = Buffers()
         name = ""
         try:
-            for name in (*_USUAL, "trio", "actorcluster", *request["preload"]):
+            leave_openssl_as_it_is()
+            for name in (*_USUAL, "trio", "actorcluster"):
                 module = importlib.import_module(name)
-                if name == "actorcluster":
-                    _import_all_names(module)
+            _import_all_names(module)
+            for own in (_REHEARSE, _DRAFT):
+                _load(own)
+            spared.choose()
+            for name in request["preload"]:
+                importlib.import_module(name)
             entry = _load(self._entry_name)
             with contextlib.suppress(Exception):  # whatever hooks say of such a name
                 importlib.util.find_spec(_NOBODY)
@@ -231,6 +243,7 @@ class _Server:
 
                 self._model = Model(entry)
                 gc.collect()
+                spared.confirm()
                 buffers.empty()
                 gc.freeze()  # then there is little to look through for what rehearsals leave
                 for _ in range(_REHEARSALS):
@@ -278,6 +291,8 @@ class _Server:
         answer, channel, *stdio = fds
         try:
             self._let_go()
+            assert self._spared is not None
+            self._spared.forked()
             if self._draft is not None:
                 channel = self._draft.hand_over(channel, to_script=place.job.is_script)
             assert self._model is not None
