@@ -148,8 +148,13 @@ class Worker:
 
     @property
     def exited_after_disconnect(self) -> bool | None:
-        """True when it left because it was told to, or asked to; None while it is connected."""
-        return None if self.is_connected() else self._life.told_to_stop
+        """True from when it was told to leave, or asked to; False if it has left without.
+
+        None until either has happened, as in Node.
+        """
+        if self._life.told_to_stop:
+            return True
+        return None if self.is_connected() else False
 
     def statistics(self) -> WorkerStatistics:
         """Count what waits, both ways. Never waits itself."""

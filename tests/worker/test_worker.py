@@ -41,7 +41,7 @@ async def test_facts_through_a_whole_life() -> None:
         one.life.set_listening()
         assert ("listening", True, False, None) == facts(worker)
         one.life.stop()
-        assert ("disconnecting", True, False, None) == facts(worker)
+        assert ("disconnecting", True, False, True) == facts(worker)
         pid = worker.pid
         status = await leaves(one)
         assert ("dead", False, True, True) == facts(worker)
