@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from benchmarks.measures.peers import ANY_NODE, ERLANG, sides
+from benchmarks.measures.peers import ANY_NODE, ERLANG, FLOOR, Peer, sides
 from benchmarks.model import Mark, Result, Row, Scale, check
 
 __all__ = ["rows"]
 
 
 def rows(scale: Scale) -> list[Row]:
-    """Give a row of each kind."""
-    return [_processes(), _tasks()]
+    """Give the rows of each kind."""
+    return [_processes(ANY_NODE), _processes(FLOOR), _tasks()]
 
 
-def _processes() -> Row:
-    ours, theirs = sides("restarts", ANY_NODE, {}, _judge)
+def _processes(peer: Peer) -> Row:
+    ours, theirs = sides("restarts", peer, {}, _judge)
     return Row(
-        name="restarts-node",
+        name=f"restarts-{'node' if peer is ANY_NODE else 'process-' + peer.name}",
         measure="restarts",
         title="restarts of a process that exits at once",
         unit="/s",
         ours=ours,
         peer=theirs,
-        mark=Mark(bound=10, at_least=True),
+        mark=Mark(bound=10, at_least=True) if peer is ANY_NODE else None,
     )
 
 

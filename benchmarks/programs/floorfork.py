@@ -3,7 +3,7 @@
 A process that has imported what a worker needs forks for whoever asks. Its child runs Trio and
 speaks, and there is nothing else: no settings, no rights, no protocol, nobody who guards it, and no
 program of the user's that it imports. As a program this is that process; it takes the number of its
-end of a socket.
+end of a socket, and the name of what its children do.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ _REHEARSALS = 10
 
 
 class ForkFloor:
-    """That process, as its primary sees it."""
+    """That process, as its primary sees it.
 
-    def __init__(self) -> None:
+    Args:
+        what: the name of what its children do: ``work`` or ``fail``.
+    """
+
+    def __init__(self, what: str = "work") -> None:
         self._control, theirs = socket.socketpair()
-        command = [sys.executable, "-m", __name__, str(theirs.fileno())]
+        command = [sys.executable, "-m", __name__, str(theirs.fileno()), what]
         with theirs:
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
 
@@ -67,11 +71,27 @@ async def kill(pid: int) -> None:
     os.close(pidfd)
 
 
+async def ended(pid: int) -> None:
+    """Wait until a worker has ended."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return  # already
+    await trio.lowlevel.wait_readable(pidfd)
+    os.close(pidfd)
+
+
 async def work(end: socket.socket) -> None:
     """Say that it is up, then answer every message with what it carries."""
     end.send(msgpack.packb("hello"))
     while (body := await receive(end)) is not None:
         end.send(msgpack.packb(body))
+
+
+async def fail(end: socket.socket) -> None:
+    """Say that it is up, and fail."""
+    end.send(msgpack.packb("hello"))
+    raise SystemExit(1)
 
 
 async def _rehearse() -> None:
@@ -84,8 +104,9 @@ async def _rehearse() -> None:
         ours.close()
 
 
-def serve(control: socket.socket) -> None:
+def serve(control: socket.socket, what: str) -> None:
     """Fork for whoever asks, until nobody can ask any more."""
+    main = {"work": work, "fail": fail}[what]
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for its children
     for _ in range(_REHEARSALS):
         trio.run(_rehearse)
@@ -99,7 +120,7 @@ def serve(control: socket.socket) -> None:
         if not pid:
             control.close()
             with socket.socket(fileno=fds[0]) as end:
-                trio.run(work, end)
+                trio.run(main, end)
             return
         os.close(fds[0])
         control.send(_PID.pack(pid))
@@ -107,4 +128,4 @@ def serve(control: socket.socket) -> None:
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as given:
-        serve(given)
+        serve(given, sys.argv[2])
