@@ -51,7 +51,7 @@ from .binding import Bound
 from .choosing import Chooser
 from .shares import Accepted, PortClient, Share
 
-__all__ = ["Dealer", "PortClient"]
+__all__ = ["ConnectionCounts", "Dealer", "PortClient"]
 
 log = logging.getLogger("actorcluster.ports")
 
@@ -63,6 +63,26 @@ _whole = trio.lowlevel.enable_ki_protection
 
 #: How long to leave alone a worker that refused, or a backlog that cannot be accepted from.
 _PAUSE_SECONDS: Final = 0.1
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ConnectionCounts:
+    """What became of the connections that one worker was given on one port.
+
+    Attributes:
+        open: it took them and has not closed them; as it says, within a quarter of a second.
+        accepted: its ``accept()`` returned them.
+        declined: it refused them; others got them.
+        dropped: it closed them at once, for it had as many as it may have.
+        waiting: dealt to it, and not taken so far.
+    """
+
+    open: int = 0
+    accepted: int = 0
+    declined: int = 0
+    dropped: int = 0
+    waiting: int = 0
 
 
 @final
@@ -95,7 +115,7 @@ class Dealer:
 
     Args:
         bound: a listening socket; closed by its owner, after `close`.
-        chooser: the policy; None: strictly in turn.
+        chooser: the policy.
         backlog: connections that are kept for one worker, at most.
 
     Attributes:
@@ -105,9 +125,7 @@ class Dealer:
         dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
     """
 
-    def __init__(
-        self, bound: Bound, chooser: Chooser | None = None, backlog: int = BACKLOG
-    ) -> None:
+    def __init__(self, bound: Bound, chooser: Chooser, backlog: int = BACKLOG) -> None:
         self.dealt: dict[int, int] = {}
         self.dealt_before = 0
         self.dealt_again = 0
@@ -119,6 +137,7 @@ class Dealer:
         self._shares: dict[tuple[int, int], Share] = {}
         self._waiting: deque[Accepted] = deque()
         self._chooser = chooser
+        self._has_cold = False
         self._most_kept = backlog
         self._kept = 0
         self._keeps = trio.Event()
@@ -136,7 +155,21 @@ class Dealer:
     @property
     def policy_faults(self) -> int:
         """Times that a policy of the primary's own failed."""
-        return 0 if self._chooser is None else self._chooser.faults
+        return self._chooser.faults
+
+    def counts(self) -> dict[int, ConnectionCounts]:
+        """What became of the connections of each worker that listens here, by id."""
+        counts: dict[int, ConnectionCounts] = {}
+        for share in self._shares.values():
+            before = counts.get(share.id, ConnectionCounts())
+            counts[share.id] = ConnectionCounts(
+                open=before.open + share.taken - share.closed,
+                accepted=before.accepted + share.taken,
+                declined=before.declined + share.declined,
+                dropped=before.dropped + share.dropped,
+                waiting=before.waiting + len(share.untaken) + len(share.kept),
+            )
+        return counts
 
     @property
     def untaken(self) -> int:
@@ -154,6 +187,11 @@ class Dealer:
         """A worker listens here from now on."""
         share = self._shares[client.id, channel] = Share(client, channel, credit)
         self._turn.add(share)
+        self._has_cold = True  # maybe; it is looked at when something is dealt
+        self._deal()
+
+    def look_again(self) -> None:
+        """Something has changed: somebody is paused, or is not any more."""
         self._deal()
 
     def retire(self, client: PortClient) -> None:
@@ -200,6 +238,7 @@ class Dealer:
                 share.doubtful = False
         share.moved_at = trio.current_time()
         if refused:
+            share.declined += len(refused)
             share.paused = share.doubtful = True
             self._refused.set()
             self._take_back(share, refused)
@@ -212,6 +251,7 @@ class Dealer:
         share.credit += event.count
         if event.closed is not None:
             share.closed = max(share.closed, min(event.closed, share.taken))
+            share.dropped = max(share.dropped, min(event.dropped or 0, share.closed))
         if self._waiting or self._is_waiting_for_takers or self._kept:
             self._deal()
 
@@ -261,7 +301,7 @@ class Dealer:
         now = trio.current_time()
         rooms = {share: share.room(now) for share in self._shares.values()}
 
-        if self._chooser is not None:
+        if self._has_cold or not self._chooser.is_plain:
             self._choose_by(self._chooser, _Hands(now, rooms, hands))
             return hands
         while waiting:
@@ -285,6 +325,11 @@ class Dealer:
                 dealt.put(share, share.kept.popleft())
             if not share.may_keep(now, math.inf):
                 self._give_up(share)
+        self._has_cold = False
+        for share in turn:
+            warmth = share.client.warmth(now)
+            share.weight = share.client.weight * warmth if chooser.by_weight else warmth
+            self._has_cold |= warmth < 1
         while waiting:
             free = candidates = [share for share in turn if rooms[share] > 0]
             if not free:
@@ -292,9 +337,7 @@ class Dealer:
             if chooser.has_wishes:
                 most = self._most_kept
                 candidates = [s for s in turn if rooms[s] > 0 or s.may_keep(now, most)]
-            facts = waiting[0].facts
-            assert facts is not None
-            share = chooser.choose(facts, candidates, free)
+            share = chooser.choose(waiting[0].facts, candidates, free)
             turn.had(share)
             accepted = waiting.popleft()
             if rooms[share] > 0:
@@ -344,7 +387,7 @@ class Dealer:
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._forgive)
-                if self._chooser is not None and self._chooser.has_wishes:
+                if self._chooser.has_wishes:
                     nursery.start_soon(self._look_after_kept)
                 while True:
                     await self._wait_for_takers()
@@ -389,7 +432,7 @@ class Dealer:
                         raise
                 else:
                     os.set_blocking(fd, False)  # AWP-FD-9
-                    if chooser is not None:
+                    if not chooser.is_plain:
                         facts = chooser.describe(peer)
                     self._waiting.append(Accepted(fd, self._entry, facts))
         finally:

@@ -31,6 +31,7 @@ class ChildOptions(TypedDict, total=False):
         heartbeat: seconds of silence after which it is reported as stuck, two thirds of
             that at the earliest; default 5, or ``inf``.
         hung_after: seconds without an answer after which it is killed; None (default): it is not.
+        warm_up: seconds in which its share of connections grows, see `Child`; default 0.
         exec: overrides `Settings.exec`; None does not.
         env: merged over `Settings.env`; None adds nothing.
         stderr: overrides `Settings.stderr`; None does not.
@@ -45,6 +46,7 @@ class ChildOptions(TypedDict, total=False):
     limits: Limits | None
     heartbeat: float
     hung_after: float | None
+    warm_up: float
     exec: str | tuple[str, ...] | None
     env: Mapping[str, str | None] | None
     stderr: Literal["inherit", "capture"] | None

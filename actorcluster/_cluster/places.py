@@ -100,6 +100,7 @@ class Place:
         flop: the generation of its last start that failed; None: none since a rollout came to it.
         ending: how the present life ended, while others of its still do.
         patience: seconds for the start of a life in a rollout.
+        weight: how large its share of connections is, beside others'.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Place:
     flop: int | None = None
     ending: Any = None
     patience: float = math.inf
+    weight: float = 1.0
 
     is_group: ClassVar[bool] = False
 

@@ -30,9 +30,9 @@ from ..wire._generated import Capability, ErrorCode, State
 from .balance import Policy
 from .binding import Address, Bound, PortRequest, bind
 from .choosing import Chooser, known_policies
-from .dealing import Dealer, PortClient
+from .dealing import ConnectionCounts, Dealer, PortClient
 
-__all__ = ["PortClient", "PortStatistics", "Ports"]
+__all__ = ["ConnectionCounts", "PortClient", "PortStatistics", "Ports"]
 
 #: The capability that a worker needs to listen in each way.
 _CAPABILITIES: Final = {
@@ -60,6 +60,7 @@ class PortStatistics:
         unacknowledged: dealt, but not taken by a worker's ``accept()`` so far.
         dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
         policy_faults: times a policy of the primary's own failed, and the next in turn was chosen.
+        workers: what became of the connections, by worker id; of the workers that listen here.
     """
 
     address: Address
@@ -70,6 +71,7 @@ class PortStatistics:
     unacknowledged: int
     dealt_again: int
     policy_faults: int
+    workers: Mapping[int, ConnectionCounts]
 
 
 @final
@@ -113,6 +115,7 @@ class _Port:
             unacknowledged=0 if dealer is None else dealer.untaken,
             dealt_again=0 if dealer is None else dealer.dealt_again,
             policy_faults=0 if dealer is None else dealer.policy_faults,
+            workers={} if dealer is None else dealer.counts(),
         )
 
 
@@ -222,9 +225,7 @@ class Ports:
         self._unused[port] = None
         self._release_unused()
         if is_dealt:
-            chooser = None
-            if policy != SCHED_RR:
-                chooser = Chooser(policy, self._policies.get(policy), bound.address)
+            chooser = Chooser(policy, self._policies.get(policy), bound.address)
             port.dealer = Dealer(bound, chooser, request.backlog or BACKLOG)
             self._nursery.start_soon(port.dealer.run)
         return port
@@ -270,6 +271,13 @@ class Ports:
         for port in self._ports.values():
             if port.dealer is not None:
                 port.dealer.retire(client)
+
+    def look_again(self, client: PortClient) -> None:
+        """The worker is paused, or is not any more."""
+        ports = {port for (worker, _), port in self._channels.items() if worker == client.id}
+        for port in ports:
+            if port.dealer is not None:
+                port.dealer.look_again()
 
     def forget(self, client: PortClient) -> None:
         """The worker's channel has ended and was read to its end."""

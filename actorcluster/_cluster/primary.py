@@ -177,7 +177,8 @@ class Primary(RollingOperations):
                 `Actor.ready`; ``start_timeout=30.0`` seconds for that; ``shutdown=5.0`` seconds
                 from being told to stop to being cancelled, or ``"brutal_kill"``;
                 ``heartbeat=5.0`` and ``hung_after=None`` seconds of silence until it is
-                reported, and killed, see `Child`; ``exec`` and ``env``, this worker's own or
+                reported, and killed, see `Child`; ``warm_up=0`` seconds in which its share of
+                connections grows; ``exec`` and ``env``, this worker's own or
                 additional; ``stderr="capture"``, see `Settings`; ``settings``, a `Settings` or a
                 mapping of its fields, for this worker alone.
 

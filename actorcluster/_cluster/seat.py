@@ -20,12 +20,14 @@ from .._worker.worker import Worker
 from ..wire import events as wire_events
 from ..wire.connection import Connection
 from . import events
+from .balance import warmth
 from .events import EventHub
 from .liveness import Liveness
 from .places import Phase, Place
 from .ports import Ports
 from .relay import Directory, Relay
 from .supervision import Supervision
+from .tree import Child
 from .watching import Watching, WorkerWatches
 
 __all__ = ["Role", "Seat"]
@@ -65,12 +67,14 @@ class Seat:
         place: whose life it is.
         role: ``"present"``: the place's own; ``"successor"``: it starts beside that, to take over;
             ``"past"``: it was replaced, or is not wanted any more.
+        is_paused: whether it is to get no connections.
     """
 
     _relay: Relay | None = None
     _watches: WorkerWatches | None = None
     _happened: trio.Event | None = None
     _asks: int | None = None
+    is_paused = False
 
     def __init__(
         self,
@@ -173,6 +177,21 @@ class Seat:
         return events.Disconnect not in self._history or any(
             issubclass(last, kind) for last in (events.Exit, events.Restart, events.GaveUp)
         )
+
+    def pause(self, *, is_paused: bool) -> None:
+        """Somebody wants it to get no connections, or some again."""
+        if is_paused != self.is_paused:
+            self.is_paused = is_paused
+            self._ports.look_again(self)
+
+    @property
+    def weight(self) -> float:
+        """What its share is compared with; its next lives have the same."""
+        return self.place.weight
+
+    @weight.setter
+    def weight(self, weight: float) -> None:
+        self.place.weight = weight
 
     def forked(self) -> None:
         """Its life begins."""
@@ -290,6 +309,11 @@ class Seat:
     @property
     def name(self) -> str:
         return self.worker.name
+
+    def warmth(self, now: float) -> float:
+        spec = self.place.spec
+        warm_up = spec.warm_up if isinstance(spec, Child) else 0.0
+        return warmth(self.life.ready_at, warm_up, now)
 
     @property
     def connection(self) -> Connection:

@@ -36,6 +36,11 @@ class PortClient(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def is_paused(self) -> bool: ...
+    @property
+    def weight(self) -> float: ...
+    def warmth(self, now: float) -> float: ...
+    @property
     def connection(self) -> Connection: ...
     @property
     def listen_fds(self) -> ListenFds: ...
@@ -97,6 +102,8 @@ class Share:
         handed: number of the latest connection that it was given.
         taken: connections that it took.
         closed: how many of those are closed, as it says.
+        dropped: how many of those it closed because it had too many, as it says.
+        declined: connections that it refused.
         untaken: those it has neither taken nor refused, oldest first; ``handed`` is the last.
         kept: those that are meant for it and wait until it is free.
         moved_at: when it last took one, or was given one while it had none.
@@ -113,6 +120,8 @@ class Share:
     handed: int = 0
     taken: int = 0
     closed: int = 0
+    dropped: int = 0
+    declined: int = 0
     untaken: deque[Accepted] = attrs.Factory(deque)
     kept: deque[Accepted] = attrs.Factory(deque)
     moved_at: float = -math.inf
@@ -139,13 +148,17 @@ class Share:
         """Whether connections may wait for it: it has just so many that it takes no more now."""
         if not self.untaken or self.doubtful or self.paused or len(self.kept) >= most:
             return False
-        is_there = self.active and self.client.connection.state is State.ACTIVE
-        return is_there and now - self.moved_at <= STUCK_SECONDS
+        client = self.client
+        is_there = self.active and client.connection.state is State.ACTIVE
+        return is_there and not client.is_paused and now - self.moved_at <= STUCK_SECONDS
 
     def room(self, now: float) -> int:
         """How many connections it takes now."""
         waiting = len(self.untaken)
-        if not self.active or self.paused or self.client.connection.state is not State.ACTIVE:
+        client = self.client
+        if not self.active or self.paused or client.is_paused:
+            return 0
+        if client.connection.state is not State.ACTIVE:
             return 0
         if waiting and (self.doubtful or now - self.moved_at > STUCK_SECONDS):
             return 0

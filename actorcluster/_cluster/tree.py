@@ -164,6 +164,7 @@ class _Childlike:
         converter=_program,
         validator=_check_exec,
     )
+    warm_up: float = attrs.field(kw_only=True, default=0.0, validator=checks.seconds)
     env: Mapping[str, str | None] | None = attrs.field(
         kw_only=True, default=None, converter=_mapping, validator=_check_env, hash=False
     )
@@ -229,6 +230,8 @@ class Child(_Childlike):
             asked three times as often, and answers by itself; ``inf``: nobody asks.
         hung_after: seconds without an answer after which it is killed, ``heartbeat`` at least;
             None: it is only reported.
+        warm_up: seconds in which its share of connections grows to what is due to it, from when it
+            is ready on; see `Actor.listen_tcp`.
         exec: as `Settings.exec`.
         env: merged over `Settings.env`.
         stderr: as `Settings.stderr`.

@@ -19,9 +19,7 @@ a limit, else for its statistics only, four times a second at most.
 
 ``max_connections`` holds for open connections, those in the queue and those that the primary may
 still send, taken together: a full worker is never given what another one could serve. The primary
-hears of room by CONN_CREDIT, as soon as there is some. Streams that were closed and are still held
-by somebody are not noticed at once; for them ``accept()`` looks fifty times a second, while nothing
-else can arrive.
+hears of room by CONN_CREDIT, as soon as there is some.
 """
 
 from __future__ import annotations
@@ -61,7 +59,8 @@ CREDIT: Final = 64
 #: Connections that one worker accepts at once on a socket that others accept on.
 _SHARED_BURST: Final = 4
 
-#: How often a full listener (``max_connections``) looks whether a connection was closed.
+#: How often a full listener (``max_connections``) on a shared socket looks whether a connection
+#: was closed.
 _FULL_POLL_SECONDS: Final = 0.02
 
 #: How long the primary may wait for what it only needs to tell others.
@@ -223,14 +222,9 @@ class HandoffListener(ClusterListener):
     async def _wait(self) -> None:
         """Wait until something may be there to be taken."""
         self._give_credit()
-        is_full = not self._expected and not self._queue and not self._stopped
-        until = trio.current_time() + _FULL_POLL_SECONDS if is_full else math.inf
-        if self._report_at <= until:
-            if self._report_at <= trio.current_time():
-                self._report()
-            else:
-                until = self._report_at
-        with trio.CancelScope(deadline=until):
+        if self._report_at <= trio.current_time():
+            self._report()
+        with trio.CancelScope(deadline=self._report_at):
             await self._park()
 
     async def _park(self) -> None:

@@ -290,7 +290,9 @@ class Actor:
     ) -> list[ClusterListener]:
         """Listen on a TCP port that all workers share.
 
-        The first worker's choice of policy, backlog and flags wins. Port 0 is one port for all
+        The first worker's choice of policy, backlog and flags wins. One that warms up, see
+        `Child`, gets less in turn, by weight and by fewest connections; sticky clients go where
+        they belong. Port 0 is one port for all
         workers, chosen by the kernel; a worker's second port 0 is another one.
 
         Args:

@@ -2,17 +2,19 @@
 
 Runs in: worker
 
-Streams are closed by user code at any time, and Trio tells nobody. But most are let go of when they
-are closed, and then weak references speak up: `OpenConnections` tells of that, once, until it is
-asked to tell again. Those that are closed and still held by somebody are found when it counts.
+Streams are closed by user code at any time, and Trio tells nobody. So where it matters the socket
+of each is given a class of ours, whose `close` and `detach` say so beside doing what they did; and
+what is let go of without either is found by its weak reference. Where nobody is to be told, who
+counts looks at every one.
 
 References are cleared wherever the last user lets go, maybe by the collector in another thread; so
-what is told, is told by the loop.
+what is told, is told by the loop: once, until it is asked to tell again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Callable
 from typing import Any, final
@@ -40,12 +42,17 @@ class OpenConnections:
 
     def add(self, sock: trio.socket.SocketType) -> None:
         """Count one more."""
-        self._sockets.add(weakref.ref(sock, self._let_go))
-        if len(self._sockets) >= self._prune_at:
+        ref = weakref.ref(sock, self._let_go)
+        self._sockets.add(ref)
+        if self._tell is not None:
+            kind: Any = type(sock)
+            sock.__class__ = _telling(kind)
+            sock.opened_by = self  # type: ignore[attr-defined]  # which has it now
+        elif len(self._sockets) >= self._prune_at:
             self._prune_at = 2 * self.count() + 64
 
     def __len__(self) -> int:
-        """How many there may be at most: those that are closed but held count."""
+        """How many there are; where nobody is told, at most."""
         return len(self._sockets)
 
     def count(self) -> int:
@@ -65,12 +72,38 @@ class OpenConnections:
         """Tell the next time."""
         self._has_told = self._tell is None
 
+    def closed(self, sock: trio.socket.SocketType) -> None:
+        """A socket says that it is not open any more."""
+        self._gone(weakref.ref(sock))
+
     def _gone(self, ref: weakref.ref[trio.socket.SocketType]) -> None:
-        """One was let go of. This may run anywhere."""
+        """One is not open any more. This may run anywhere."""
+        was_open = ref in self._sockets
         self._sockets.discard(ref)
-        if not self._has_told:
+        if was_open and not self._has_told:
             self._has_told = True
             assert self._token is not None
             assert self._tell is not None
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._tell)
+
+
+@functools.cache
+def _telling(kind: Any) -> Any:
+    """Make a class of sockets that say when they are closed."""
+
+    class Telling(kind):  # type: ignore[misc]
+        opened_by: OpenConnections
+
+        def close(self) -> None:
+            super().close()
+            self.opened_by.closed(self)
+
+        def detach(self) -> int:
+            fd: int = super().detach()
+            self.opened_by.closed(self)
+            return fd
+
+    Telling.__name__, Telling.__qualname__ = kind.__name__, kind.__qualname__
+    Telling.__module__ = kind.__module__
+    return Telling

@@ -48,10 +48,16 @@ class WorkerStatistics:
 
 
 class Owner(Protocol):
-    """Whoever decides what follows when a worker ends."""
+    """Whoever decides what follows when a worker ends, and what it is given meanwhile."""
+
+    is_paused: bool
+    weight: float
 
     def leaving(self) -> None:
         """Somebody wants the worker gone, and nothing in its place."""
+
+    def pause(self, *, is_paused: bool) -> None:
+        """Somebody wants it to get no connections, or some again."""
 
 
 @final
@@ -166,6 +172,40 @@ class Worker:
             channel=None if channel is None else channel.statistics(),
             stdio_dropped={number: output.dropped for number, output in printed.items()},
         )
+
+    # ---- connections ----------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Deal it no more connections, until `resume`. Mail goes on, and what it has stays its.
+
+        Nothing changes when it is paused already, or dead; its next life is not paused. Where
+        workers accept for themselves (`SCHED_NONE`, ``exclusive``, ``reuse_port``) nobody deals.
+        """
+        self.place.pause(is_paused=True)
+
+    def resume(self) -> None:
+        """Deal it connections again."""
+        self.place.pause(is_paused=False)
+
+    def is_paused(self) -> bool:
+        """Whether it is dealt no connections, by `pause`."""
+        return self.place.is_paused
+
+    @property
+    def weight(self) -> float:
+        """How large its share of connections is beside others', where the policy asks; 1.0.
+
+        It can be set, to any number above 0, and holds for the next lives of its name, too.
+        """
+        return self.place.weight
+
+    @weight.setter
+    def weight(self, weight: float) -> None:
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            raise TypeError(f"weight must be a number, not {weight!r}")
+        if not 0 < weight < math.inf:
+            raise ValueError(f"weight must be a finite number above 0, not {weight!r}")
+        self.place.weight = float(weight)
 
     # ---- mail -----------------------------------------------------------------------------
 

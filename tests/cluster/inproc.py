@@ -16,6 +16,7 @@ from typing import Any
 import trio
 
 from actorcluster import SCHED_RR
+from actorcluster._cluster.balance import warmth
 from actorcluster._cluster.ports import Ports, PortStatistics
 from actorcluster._link.channel import Channel
 from actorcluster._link.fdsocket import FdSocket
@@ -62,6 +63,10 @@ class Client:
     def __init__(self, number: int, end: socket.socket, ports: Ports, **options: Any) -> None:
         self.id = number
         self.name = f"w{number}"
+        self.is_paused = False
+        self.weight = 1.0
+        self.ready_at: float | None = 0.0
+        self.warm_up = 0.0
         self.listen_fds: Mapping[str, int] | tuple[int, ...] = options.pop("listen_fds", {})
         limits = {**LINK_LIMITS, **options.pop("limits", {})}
         self.connection = Connection("primary", limits=limits, handles=HANDLES, **options)
@@ -71,6 +76,9 @@ class Client:
         self.ready = trio.Event()
         self.gone = trio.Event()
         self.ports = ports
+
+    def warmth(self, now: float) -> float:
+        return warmth(self.ready_at, self.warm_up, now)
 
     def flush(self) -> None:
         self.channel.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,21 +12,21 @@ import pytest
 import trio
 
 from actorcluster import Candidate, NewConnection, open_primary, sticky
-from actorcluster._cluster import choosing
 from actorcluster._cluster.balance import rendezvous
 from actorcluster._cluster.shares import Share
 from actorcluster.wire._generated import Kind
-from tests.cluster.inproc import Cluster, connect, frame, open_cluster, served_by, until
+from tests.cluster.inproc import (
+    Client,
+    Cluster,
+    Puppet,
+    connect,
+    frame,
+    open_cluster,
+    served_by,
+    until,
+)
 
 PORT = "least_connections"
-
-
-@pytest.fixture(autouse=True)
-def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What policies take as the time: nothing that this machine does makes one slow."""
-    time = [0.0]
-    monkeypatch.setattr(choosing, "perf_counter", lambda: time[0])
-    return time
 
 
 def reply(channel: int, upto: int) -> bytes:
@@ -193,12 +194,13 @@ async def test_a_policy_of_ones_own() -> None:
 
 
 async def test_a_bad_policy_is_reported_and_its_connections_served_in_turn(
-    caplog: pytest.LogCaptureFixture, now: list[float]
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     remembered: list[Candidate] = []
-    deeds = iter(["raise", "dead", "wrong", "slow", "none", "raise", "raise"])
+    deeds = iter(["raise", "dead", "wrong", "slow", "none", "busy", "raise"])
 
     def bad(_: NewConnection, candidates: Sequence[Candidate]) -> object:
+        began = time.thread_time()
         match next(deeds, "none"):
             case "raise":
                 remembered.append(Candidate(99, "ghost", 0, 1.0))
@@ -208,7 +210,10 @@ async def test_a_bad_policy_is_reported_and_its_connections_served_in_turn(
             case "wrong":
                 return 1
             case "slow":
-                now[0] += 0.011
+                time.sleep(0.011)
+            case "busy":
+                while time.thread_time() < 0.011 + began:
+                    pass
         return None
 
     async with open_cluster(policies={"bad": bad}) as cluster:
@@ -282,3 +287,86 @@ async def coroutine(*_: object) -> None:
 def test_policies_are_checked(policies: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         open_primary(policies=policies)  # type: ignore[arg-type]
+
+
+# ---- pause, weight, warm-up -----------------------------------------------------------------
+
+
+async def test_a_paused_worker_is_dealt_nothing() -> None:
+    """In any policy; what was kept for it goes to others, and with nobody else all wait."""
+    for policy in (None, "least_connections", "sticky_address"):
+        async with open_cluster() as cluster:
+            puppets = {number: await cluster.puppet() for number in (1, 2)}
+            for puppet in puppets.values():
+                await puppet.listen(credit=3, **({"policy": policy} if policy else {}))
+            home = home_of("127.0.0.1")
+            cluster.connect(2)
+            await dealt(cluster, 2)
+            had = dict(cluster.port.dealt)
+            pause(cluster, puppets[home].client, is_paused=True)
+            cluster.connect(1)
+            await dealt(cluster, 3)
+            assert {3 - home: 1} == Counter(cluster.port.dealt) - Counter(had)
+            pause(cluster, puppets[3 - home].client, is_paused=True)
+            cluster.connect(1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert (0, 3) == (cluster.port.waiting, cluster.port.unacknowledged)  # not accepted
+            pause(cluster, puppets[home].client, is_paused=False)
+            await dealt(cluster, 4)
+            assert had[home] + 1 == cluster.port.dealt[home]
+            for puppet in puppets.values():
+                puppet.read()
+
+
+def pause(cluster: Cluster, client: Client, *, is_paused: bool) -> None:
+    client.is_paused = is_paused
+    cluster.ports.look_again(client)
+
+
+async def test_weights_count_where_the_policy_asks() -> None:
+    expected = {"weighted": [6, 2], "least_connections": [6, 2], "round_robin": [4, 4]}
+    for policy, counts in expected.items():
+        async with open_cluster() as cluster:
+            puppets = [await cluster.puppet() for _ in range(2)]
+            puppets[0].client.weight = 3.0
+            for puppet in puppets:
+                await puppet.listen(credit=50, policy=policy)
+            cluster.connect(8)
+            await dealt(cluster, 8)
+            assert counts == [cluster.port.dealt[number] for number in (1, 2)]
+            for puppet in puppets:
+                puppet.read()
+
+
+@pytest.mark.parametrize("policy", ["round_robin", "weighted", "least_connections"])
+async def test_the_share_of_a_worker_that_warms_up_grows(
+    policy: str, mock_clock: trio.testing.MockClock
+) -> None:
+    async with open_cluster() as cluster:
+        puppets = [await cluster.puppet() for _ in range(2)]
+        cold = puppets[1].client
+        cold.warm_up, cold.ready_at = 8.0, None
+        for puppet in puppets:
+            await puppet.listen(credit=200, policy=policy)
+        shares_of_cold = []
+        for number, seconds in enumerate([0.0, 2.0, 2.0, 4.0, 4.0], 1):
+            if number == 2:
+                cold.ready_at = 0.0
+            mock_clock.jump(seconds)
+            before = cluster.port.dealt.get(2, 0)
+            cluster.connect(20)
+            await dealt(cluster, 20 * number)
+            shares_of_cold.append(cluster.port.dealt.get(2, 0) - before)
+            for puppet in puppets:
+                await everything_is_done(cluster, puppet)
+        assert [0, 4, 7, 10, 10] == [round(share) for share in shares_of_cold]
+
+
+async def everything_is_done(cluster: Cluster, puppet: Puppet) -> None:
+    """Whatever it was given is taken and closed again."""
+    given = cluster.port.dealt.get(puppet.client.id, 0)
+    if given and cluster.port.workers[puppet.client.id].waiting:
+        puppet.read()
+        puppet.say(reply(1, given), closed(1, given))
+        await until(lambda: not cluster.port.workers[puppet.client.id].open)
+        await until(lambda: not cluster.port.workers[puppet.client.id].waiting)

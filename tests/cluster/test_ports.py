@@ -13,6 +13,7 @@ import trio
 
 from actorcluster import SCHED_NONE, SCHED_RR
 from actorcluster._cluster import ports as ports_module
+from actorcluster._cluster.ports import ConnectionCounts, PortStatistics
 from actorcluster._link.pipe import LINK_LIMITS
 from actorcluster.wire import events
 from actorcluster.wire._generated import BUILT_CAPABILITIES, Kind
@@ -431,10 +432,10 @@ async def test_statistics() -> None:
         listener = await worker.listen()
         cluster.connect(2)
         await until(lambda: 2 == cluster.port.unacknowledged)
-        (await listener.accept()).socket.close()
+        stream = await listener.accept()
         await until(lambda: 1 == cluster.port.unacknowledged)
         assert (
-            ports_module.PortStatistics(
+            PortStatistics(
                 address=listener.address,
                 policy=SCHED_RR,
                 dealt={1: 2},
@@ -443,6 +444,13 @@ async def test_statistics() -> None:
                 unacknowledged=1,
                 dealt_again=0,
                 policy_faults=0,
+                workers={1: ConnectionCounts(open=1, accepted=1, waiting=1)},
             )
             == cluster.port
         )
+        await stream.aclose()
+        del stream
+        await (await listener.accept()).aclose()
+        with trio.move_on_after(0.5):  # whoever waits for the next one says so, by and by
+            await listener.accept()
+        assert {1: ConnectionCounts(accepted=2)} == cluster.port.workers

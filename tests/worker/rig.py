@@ -67,6 +67,12 @@ class Moments:
         """Nothing is known beyond what the life knows."""
         return status
 
+    is_paused = False
+    weight = 1.0
+
+    def pause(self, *, is_paused: bool) -> None:
+        self.is_paused = is_paused
+
     def leaving(self) -> None:
         self._note("leaving")
 
