@@ -177,10 +177,9 @@ class Primary(RollingOperations):
                 `Actor.ready`; ``start_timeout=30.0`` seconds for that; ``shutdown=5.0`` seconds
                 from being told to stop to being cancelled, or ``"brutal_kill"``;
                 ``heartbeat=5.0`` and ``hung_after=None`` seconds of silence until it is
-                reported, and killed, see `Child`; ``warm_up=0`` seconds in which its share of
-                connections grows; ``exec`` and ``env``, this worker's own or
-                additional; ``stderr="capture"``, see `Settings`; ``settings``, a `Settings` or a
-                mapping of its fields, for this worker alone.
+                reported, and killed, and ``warm_up=0`` seconds until it has its full share of
+                connections, see `Child`; ``exec`` and ``env``, its own or additional; ``stderr``,
+                see `Settings`; ``settings``, a `Settings` or some fields, for it alone.
 
         Returns:
             The worker, ready. From now on it belongs to the primary, not to the caller's scope.
