@@ -164,7 +164,7 @@ class _Childlike:
         converter=_program,
         validator=_check_exec,
     )
-    warm_up: float = attrs.field(kw_only=True, default=0.0, validator=checks.seconds)
+    warm_up: float = attrs.field(kw_only=True, default=0.0, validator=checks.at_least(0))
     env: Mapping[str, str | None] | None = attrs.field(
         kw_only=True, default=None, converter=_mapping, validator=_check_env, hash=False
     )
