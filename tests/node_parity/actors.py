@@ -10,7 +10,7 @@ from typing import Any, Final
 import trio
 
 import actorcluster
-from actorcluster import Actor, Message
+from actorcluster import Actor, Handle, Message
 from actorcluster._worker.accepting import ClusterListener
 
 #: What this process was known to be while the module was imported.
@@ -30,6 +30,7 @@ async def obeys(actor: Actor, *told: list[Any]) -> None:
         async for message in actor.mailbox:
             with message:
                 name, *arguments = message.body
+                hand.handle = message.handle
                 try:
                     result = await getattr(hand, name)(*arguments)
                 except OSError as exc:
@@ -46,6 +47,7 @@ class Hand:
         self.nursery = nursery
         self.listeners: list[ClusterListener] = []
         self.greeting = ""
+        self.handle: Handle | None = None
 
     # ---- itself ---------------------------------------------------------------------------
 
@@ -147,6 +149,57 @@ class Hand:
         done = await trio.run_process(command, capture_stdout=True)
         return done.stdout.decode()
 
+    # ---- handles --------------------------------------------------------------------------
+
+    def _given(self) -> Handle:
+        assert self.handle is not None
+        return self.handle
+
+    async def bounce(self, body: Any) -> None:
+        """Send both back."""
+        await self.actor.send(body, self.handle)
+
+    async def describe(self, body: Any) -> None:
+        """Say with what it came."""
+        if self.handle is None:
+            await self.actor.send([body, None, 0])
+        else:
+            size = os.fstat(self.handle.fileno()).st_size
+            await self.actor.send([body, self.handle.kind, size])
+            self.handle.close()
+
+    async def give_connection(self, port: int) -> None:
+        """Connect to somebody, and send the connection to the primary."""
+        await self.actor.send("handle", await trio.open_tcp_stream("127.0.0.1", port))
+
+    async def give_twice(self, port: int) -> str:
+        """Do it twice with the same one; returns what that was told."""
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await self.actor.send("first", stream)
+        try:
+            await self.actor.send("second", stream)
+        except trio.ClosedResourceError as exc:
+            return type(exc).__name__
+        return "sent"
+
+    async def serve_given(self) -> None:
+        """Serve it like one that was accepted here."""
+        self.nursery.start_soon(self._hold, self._given().into_stream())
+
+    async def answer_given(self, text: str) -> None:
+        """Say this to the other end, and close it."""
+        async with self._given().into_stream() as stream:
+            await stream.send_all(text.encode())
+
+    async def receive_once(self) -> None:
+        """Send the next datagram to the primary."""
+        with self._given().into_socket() as sock:
+            await self.actor.send(await sock.recv(100))
+
+    async def descriptors(self) -> int:
+        """Count those that are open."""
+        return len(os.listdir("/proc/self/fd"))
+
     # ---- listening ------------------------------------------------------------------------
 
     async def listen(self, port: int = 0, options: dict[str, Any] | None = None) -> list[Any]:
@@ -155,6 +208,19 @@ class Hand:
         for listener in listeners:
             self.serve(listener)
         return [list(listener.address) for listener in listeners]
+
+    async def listen_fd(self, name: int | str) -> Any:
+        """Listen on a descriptor of the primary; returns the address."""
+        listener = await self.actor.listen_fd(name)
+        self.serve(listener)
+        return listener.address if isinstance(listener.address, str) else [*listener.address]
+
+    async def listen_alone(self) -> int:
+        """Listen without asking anybody; returns the port."""
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.nursery.start_soon(trio.serve_listeners, self._hold, [listener])
+        port: int = listener.socket.getsockname()[1]
+        return port
 
     async def listen_unix(self, path: str, mode: int | None = None) -> str:
         """Listen on a path, and serve the own number."""
@@ -338,3 +404,34 @@ async def repeats_input(actor: Actor) -> None:
     """Print the lines that come in."""
     for line in sys.stdin:
         print(line, end="", flush=True)
+
+
+# ---- handles ------------------------------------------------------------------------------------
+
+
+async def listens_on_given(actor: Actor) -> None:
+    """Serve a listener that is given; every ask begins or ends a pause."""
+    with await actor.mailbox.receive() as message:
+        assert message.handle is not None
+        about = {"body": message.body, "kind": message.handle.kind}
+        await actor.send({**about, "address": [*message.handle.address]})
+        listener = message.handle.into_listener()
+
+    async with listener, trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def serve() -> None:
+            with scope:
+                while True:
+                    async with await listener.accept() as stream:
+                        await stream.send_all(b"worker")
+
+        nursery.start_soon(serve)
+        async for message in actor.mailbox:
+            with message:
+                scope.cancel()
+                if message.body == "go on":
+                    scope = trio.CancelScope()
+                    nursery.start_soon(serve)
+                await message.reply(None)
+        nursery.cancel_scope.cancel()
