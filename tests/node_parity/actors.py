@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from typing import Any, Final
 
@@ -25,8 +26,11 @@ async def obeys(actor: Actor, *told: list[Any]) -> None:
     """
     async with trio.open_nursery() as nursery:
         hand = Hand(actor, nursery)
-        for name, *arguments in told:
-            await getattr(hand, name)(*arguments)
+        try:
+            for name, *arguments in told:
+                await getattr(hand, name)(*arguments)
+        except trio.ClosedResourceError:
+            return  # told to stop before all of it was done
         async for message in actor.mailbox:
             with message:
                 name, *arguments = message.body
@@ -48,6 +52,7 @@ class Hand:
         self.listeners: list[ClusterListener] = []
         self.greeting = ""
         self.handle: Handle | None = None
+        self.sockets: list[trio.socket.SocketType] = []
 
     # ---- itself ---------------------------------------------------------------------------
 
@@ -184,7 +189,9 @@ class Hand:
 
     async def serve_given(self) -> None:
         """Serve it like one that was accepted here."""
-        self.nursery.start_soon(self._hold, self._given().into_stream())
+        stream = self._given().into_stream()
+        assert isinstance(stream, trio.SocketStream)
+        self.nursery.start_soon(self._hold, stream)
 
     async def answer_given(self, text: str) -> None:
         """Say this to the other end, and close it."""
@@ -208,6 +215,102 @@ class Hand:
         for listener in listeners:
             self.serve(listener)
         return [list(listener.address) for listener in listeners]
+
+    async def listen_idly(self) -> list[Any]:
+        """Listen, and accept nothing; returns the addresses."""
+        listeners = await self.actor.listen_tcp(0, host="127.0.0.1")
+        self.listeners += listeners
+        return [list(listener.address) for listener in listeners]
+
+    async def close(self, index: int) -> None:
+        """Close a listener."""
+        await self.listeners.pop(index).aclose()
+
+    async def listen_twice(self, port: int) -> list[Any]:
+        """Listen on one port in two tasks at once; returns what came of each, sorted."""
+        outcomes: list[Any] = []
+
+        async def listen() -> None:
+            try:
+                await self.listen(port)
+            except OSError as exc:
+                outcomes.append(exc.errno)
+            else:
+                outcomes.append("listens")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            nursery.start_soon(listen)
+        return sorted(outcomes, key=str)
+
+    async def cancel_listen(self, port: int) -> None:
+        """Begin to listen, and give up before the primary has answered."""
+        await self._give_up(self.actor.listen_tcp, port)
+
+    async def cancel_bind(self, port: int) -> str:
+        """Likewise."""
+        return await self._give_up(self.actor.bind_udp, port)
+
+    async def _give_up(self, bind: Any, port: int) -> str:
+        pending = self.actor._listeners._pending
+        outcomes: list[Any] = ["none yet"]
+
+        async def begin() -> None:
+            try:
+                outcomes.append(await bind(port, host="127.0.0.1"))
+            except OSError as exc:
+                outcomes.append(exc)
+
+        while outcomes:  # the answer may have been faster
+            outcomes.clear()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(begin)
+                while not pending and not outcomes:
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            for outcome in outcomes:
+                for one in outcome if isinstance(outcome, list) else [outcome]:
+                    if not isinstance(one, OSError):
+                        one.close()
+        return "cancelled"
+
+    # ---- datagrams ------------------------------------------------------------------------
+
+    async def bind_udp(self, port: int = 0, host: str = "127.0.0.1") -> int:
+        """Bind a shared datagram socket; returns its port."""
+        sock = await self.actor.bind_udp(port, host=host)
+        self.sockets.append(sock)
+        bound: int = sock.getsockname()[1]
+        return bound
+
+    async def bind_own(self, port: int, option: str | None = None) -> int:
+        """Bind one without asking anybody; returns its port."""
+        sock = trio.socket.socket(type=socket.SOCK_DGRAM)
+        self.sockets.append(sock)
+        if option is not None:
+            sock.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
+        await sock.bind(("127.0.0.1", port))
+        bound: int = sock.getsockname()[1]
+        return bound
+
+    async def make_udp(self) -> None:
+        """Make one, and bind it to nothing."""
+        self.sockets.append(trio.socket.socket(type=socket.SOCK_DGRAM))
+
+    async def send_to(self, port: int, text: str) -> None:
+        """Send a datagram from the last of them."""
+        await self.sockets[-1].sendto(text.encode(), ("127.0.0.1", port))
+
+    async def close_udp(self, index: int) -> None:
+        """Close one."""
+        self.sockets.pop(index).close()
+
+    async def bind_and_close(self) -> str:
+        """Close it as soon as it is bound."""
+        (await self.actor.bind_udp(0, host="127.0.0.1")).close()
+        return "closed"
+
+    # ---- where the primary has it, and others -------------------------------------------------
 
     async def listen_fd(self, name: int | str) -> Any:
         """Listen on a descriptor of the primary; returns the address."""
@@ -414,7 +517,8 @@ async def listens_on_given(actor: Actor) -> None:
     with await actor.mailbox.receive() as message:
         assert message.handle is not None
         about = {"body": message.body, "kind": message.handle.kind}
-        await actor.send({**about, "address": [*message.handle.address]})
+        address: Any = message.handle.address
+        await actor.send({**about, "address": [*address]})
         listener = message.handle.into_listener()
 
     async with listener, trio.open_nursery() as nursery:
@@ -435,3 +539,46 @@ async def listens_on_given(actor: Actor) -> None:
                     nursery.start_soon(serve)
                 await message.reply(None)
         nursery.cancel_scope.cancel()
+
+
+# ---- ports --------------------------------------------------------------------------------------
+
+
+async def listens_and_closes(actor: Actor) -> None:
+    """Listen, close that, and end."""
+    (listener,) = await actor.listen_tcp(0, host="127.0.0.1")
+    await listener.aclose()
+
+
+async def only_serves(actor: Actor) -> None:
+    """Serve, and do nothing else."""
+
+    async def tell(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.send_all(f"{actor.id}\n".encode())
+
+    await trio.serve_listeners(tell, await actor.listen_tcp(0, host="127.0.0.1"))
+
+
+async def receives(actor: Actor, count: int, port: int = 0) -> None:
+    """Tell the port, and then of so many datagrams."""
+    sock = await actor.bind_udp(port, host="127.0.0.1")
+    with sock:
+        await actor.send(sock.getsockname()[1])
+        await _tell_received(actor, sock, count)
+
+
+async def receives_on_given(actor: Actor, count: int) -> None:
+    """The same with a socket that is given."""
+    with await actor.mailbox.receive() as message:
+        assert message.handle is not None
+        sock = message.handle.into_socket()
+    with sock:
+        await actor.send("have it")
+        await _tell_received(actor, sock, count)
+
+
+async def _tell_received(actor: Actor, sock: trio.socket.SocketType, count: int) -> None:
+    for _ in range(count):
+        await sock.recv(100)
+        await actor.send("received")
