@@ -57,8 +57,8 @@ ORDER = """
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.limits
     _cluster.tree _cluster.places
     _cluster.ties _cluster.roster _cluster.jobs _cluster.plan _cluster.rollout
-    _cluster.events _cluster.supervision _cluster.options _cluster.balance _cluster.binding
-    _cluster.choosing _cluster.shares _cluster.dealing
+    _cluster.events _cluster.supervision _cluster.options _cluster.balance
+    _cluster.unixpath _cluster.binding _cluster.choosing _cluster.shares _cluster.dealing
     _cluster.ports _cluster.watching _cluster.relay _cluster.liveness _cluster.seat
     _cluster.loopback _cluster.names _cluster.tasks
     _cluster.seating

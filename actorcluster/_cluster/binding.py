@@ -9,7 +9,6 @@ is no third way out of here.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import os
@@ -20,6 +19,7 @@ from typing import Any, Final, final
 import attrs
 
 from .._worker.inet import BACKLOG, bind_inet
+from .unixpath import bind_unix, remove_socket
 
 __all__ = ["Address", "Bound", "ListenFds", "PortRequest", "bind"]
 
@@ -27,9 +27,6 @@ Address = tuple[str, int] | str
 
 #: Descriptors that the settings of a worker allow it to listen on.
 ListenFds = Mapping[str, int] | tuple[int, ...]
-
-#: Longest path that fits into a socket address, whose last byte is a NUL.
-_LONGEST_PATH: Final = 107
 
 _LONGEST_KEY: Final = 255
 _MOST_BACKLOG: Final = 2**31 - 1
@@ -160,11 +157,9 @@ class Bound:
 
     def close(self) -> None:
         """Close it, and remove its file if it is still the one we made."""
+        if self.file is not None and isinstance(self.address, str) and self.socket.fileno() >= 0:
+            remove_socket(self.address, self.file)
         self.socket.close()
-        if self.file is not None and isinstance(self.address, str):
-            with contextlib.suppress(OSError):
-                if _file(self.address) == self.file:
-                    os.unlink(self.address)
 
 
 def bind(request: PortRequest, listen_fds: ListenFds) -> Bound:
@@ -181,36 +176,15 @@ def bind(request: PortRequest, listen_fds: ListenFds) -> Bound:
         return _inherited(_allowed(request.name, listen_fds))
     if request.transport == "unix":
         assert request.path is not None
-        return _bind_unix(request.path, request)
+        backlog = BACKLOG if request.backlog is None else request.backlog
+        sock, file = bind_unix(request.path, request.mode, backlog)
+        return Bound(socket=sock, address=request.path, file=file)
     kind = socket.SOCK_DGRAM if request.transport == "udp" else socket.SOCK_STREAM
     sock = bind_inet(
         request.host, request.port, kind=kind, backlog=request.backlog, v6only=request.v6only
     )
     host, port = sock.getsockname()[:2]
     return Bound(socket=sock, address=(host, port))
-
-
-def _bind_unix(path: str, request: PortRequest) -> Bound:
-    if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    file = None
-    try:
-        sock.setblocking(False)
-        sock.bind(path)
-        file = _file(path)
-        if request.mode is not None:
-            os.chmod(path, request.mode)  # before listen(): nobody can connect yet
-        sock.listen(request.backlog if request.backlog is not None else BACKLOG)
-    except BaseException:
-        Bound(socket=sock, address=path, file=file).close()
-        raise
-    return Bound(socket=sock, address=path, file=file)
-
-
-def _file(path: str) -> tuple[int, int]:
-    status = os.lstat(path)
-    return status.st_dev, status.st_ino
 
 
 def _allowed(name: str | int | None, listen_fds: ListenFds) -> int:

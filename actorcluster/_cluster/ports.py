@@ -223,7 +223,7 @@ class Ports:
         for one in port.identities:
             self._ports.setdefault(one, port)
         self._unused[port] = None
-        self._release_unused()
+        self._close_unused(_MOST_UNUSED)
         if is_dealt:
             chooser = Chooser(policy, self._policies.get(policy), bound.address)
             port.dealer = Dealer(bound, chooser, request.backlog or BACKLOG)
@@ -292,12 +292,16 @@ class Ports:
         port.users.discard((client.id, channel))
         if not port.users:
             self._unused[port] = None
-            self._release_unused()
+            self._close_unused(_MOST_UNUSED)
         if port.dealer is not None:
             port.dealer.leave(client, channel)
 
-    def _release_unused(self) -> None:
-        while len(self._unused) > _MOST_UNUSED:
+    def close_unused(self) -> None:
+        """Close the ports without a worker: all have left, and nobody will come back."""
+        self._close_unused(0)
+
+    def _close_unused(self, most: int) -> None:
+        while len(self._unused) > most:
             port = next(iter(self._unused))
             del self._unused[port]
             for identity in port.identities:

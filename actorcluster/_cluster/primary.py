@@ -404,7 +404,7 @@ class Primary(RollingOperations):
     async def disconnect(self, timeout: float | None = None) -> None:
         """Tell all workers to drain and leave; returns when every one is gone.
 
-        One may fork again afterwards.
+        One may fork again afterwards. Ports that nobody uses any more are closed.
 
         Args:
             timeout: as for `Worker.disconnect`.
@@ -420,12 +420,12 @@ class Primary(RollingOperations):
             is_giving_up = place.is_group and place.phase is Phase.STOPPING
             if place.phase is Phase.WAITING or is_giving_up:
                 self._tree.end(place)  # nobody comes back behind our back
-        seats = list(self._seats.values())
-        for seat in reversed(seats):
+        for seat in reversed(seats := list(self._seats.values())):
             seat.leaving()
             seat.life.stop(seconds)
         for seat in seats:
             await seat.life.dead.wait()
+        self._ports.close_unused()
         await trio.lowlevel.checkpoint()
 
     async def wait(self) -> None:

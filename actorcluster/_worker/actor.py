@@ -338,12 +338,19 @@ class Actor:
     ) -> ClusterListener:
         """Listen on a unix stream socket that all workers share.
 
+        The file belongs to the primary, outlives its workers, and is removed when all have left by
+        `Primary.disconnect`, or the primary closes. One that a killed primary of the same user left
+        behind is replaced; any other file stays.
+
         Args:
-            path: of the socket file; removed when the primary closes.
+            path: of the socket file, from this worker's directory. At most 107 bytes, or so short
+                from the primary's directory.
             mode: permission bits, set before the first client can connect; None: by the umask.
 
         Raises:
-            OSError: see `listen_tcp`.
+            OSError: see `listen_tcp`. EADDRINUSE: there is a file that is not replaced.
+                ENAMETOOLONG: the path.
+            ValueError: there is a NUL in the path, as in abstract names, which have no file.
             trio.ClosedResourceError: the worker was told to stop.
 
         Cancellation:

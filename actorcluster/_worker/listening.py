@@ -142,7 +142,7 @@ def _absolute(path: str | os.PathLike[str]) -> str:
     """Say it so that the primary, in another directory, means the same file."""
     text = os.path.abspath(os.fsdecode(path))
     if "\0" in text:
-        raise ValueError("path has a NUL character in it")
+        raise ValueError("path has a NUL character in it: it must name a file")
     return text
 
 
