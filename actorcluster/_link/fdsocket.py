@@ -111,6 +111,7 @@ class FdSocket:
     """
 
     __slots__ = (
+        "_brings_many",
         "_buffer",
         "_buffers",
         "_queue",
@@ -135,6 +136,7 @@ class FdSocket:
         self._buffers = [self._buffer]
         self.stalled = False
         self.is_full_read = False
+        self._brings_many = False
         self.sends = 0
         self.receives = 0
         self.groups_sent = 0
@@ -327,6 +329,10 @@ class FdSocket:
         data, fds, truncated = first
         if not fds and not truncated:
             return data, []
+        # To ask whether there is more costs less than to try in vain, unless there mostly is.
+        if not self._brings_many and not self.pending():
+            self.is_full_read = False
+            return data, [(fds, truncated)]
         groups, size, count = [(fds, truncated)], len(data), len(fds)
         while size < most and len(groups) < _MOST_GROUPS and count < _MAX_FDS:
             try:
@@ -345,6 +351,7 @@ class FdSocket:
             fds = _descriptors(ancillary)
             groups.append((fds, truncated))
             count += len(fds)
+        self._brings_many = len(groups) > 1
         return self._buffer[:size], groups
 
     def _receive(self, buffers: list[memoryview]) -> tuple[int, Sequence[_Ancillary], int]:

@@ -93,6 +93,8 @@ class Pipe(Writing):
         self._fault: RemoteProtocolError | None = None
         #: whether somebody reads in the reader's place, and waits for something to read.
         self._leads = self._leader_waits = False
+        #: it read handles, and the reader has yet to see that they are acknowledged.
+        self._ack_waits = False
         #: what that one met: a fault, or the end.
         self._met_by_leader: Exception | None = None
         self._over = False
@@ -172,6 +174,8 @@ class Pipe(Writing):
     async def _read(self) -> None:
         socket, most = self._socket, _DENSE_SIZE
         while True:
+            if self._ack_waits:
+                self._flush_ack()
             if self._leads:
                 await self._stand_by()
                 continue
@@ -234,6 +238,8 @@ class Pipe(Writing):
             self._socket.interrupt()  # the reader stands by from its next turn on
         try:
             while not is_over():
+                if self._ack_waits:
+                    self._flush_ack()
                 self._leader_waits = True
                 try:
                     await self._socket.wait_readable()
@@ -250,6 +256,12 @@ class Pipe(Writing):
             if self._stands_by is not None:  # it may find that the next one leads already
                 task, self._stands_by = self._stands_by, None
                 trio.lowlevel.reschedule(task)
+
+    def _flush_ack(self) -> None:
+        """Send the acknowledgement of handles that a leader read; no answer came before it."""
+        self._ack_waits = False
+        if self.connection.wants_to_send():
+            self.flush()
 
     def interrupt(self) -> None:
         """Have whoever leads look whether it is over."""
@@ -334,7 +346,9 @@ class Pipe(Writing):
         if connection.wants_to_send():
             if not groups:
                 self.flush()
-            elif not self._writing:  # it is HANDLE_ACK, which an answer may take along
+            elif self._leads:  # it is HANDLE_ACK, which an answer may take along
+                self._ack_waits = True
+            elif not self._writing:
                 self._wake_writer(is_patient=True)
         if not self.is_timed and connection.due():
             self._set_timer()

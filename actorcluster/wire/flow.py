@@ -18,6 +18,7 @@ __all__ = ["Flow"]
 
 _ACK: Final = int(Kind.ACK)
 _CREDIT: Final = int(Kind.CREDIT)
+_HANDLE_ACK: Final = int(Kind.HANDLE_ACK)
 
 
 class Flow(Session):
@@ -118,7 +119,11 @@ class Flow(Session):
         self._events.append(Acknowledged(upto))
 
     def _on_handle_ack(self, frame: Frame) -> None:
-        upto, lost = read_envelope(frame.kind, frame.envelope)
+        envelope = frame.envelope
+        if type(envelope) is list and list(map(type, envelope)) == [int] and envelope[0] >= 0:
+            upto, lost = envelope[0], None  # as it nearly always is
+        else:
+            upto, lost = read_envelope(frame.kind, envelope)
         if not self._outbox.acknowledge(upto):
             text = f"frame {upto} with handles is acknowledged, it was not sent"
             raise self._violation("AWP-HA-4", text)
@@ -138,6 +143,6 @@ class Flow(Session):
             return
         lost, self._handle_frames_lost = self._handle_frames_lost, []
         self._handle_frames_acknowledged = upto
-        if Kind.HANDLE_ACK in self._machine.sendable:
+        if _HANDLE_ACK in self._machine.sendable:
             envelope = self._pack([upto, lost] if lost else [upto])
-            self._answer(encode_frame(Kind.HANDLE_ACK, 0, envelope, NIL), urgent=True)
+            self._answer(encode_frame(_HANDLE_ACK, 0, envelope, NIL), urgent=True)

@@ -193,15 +193,19 @@ class Receiving(Sending):
         self._deliver(letter)
 
     def _take_laden(self, frame: Frame) -> bool:
-        """Take a TELL that is plain but for its handles; False for all else, left as it is.
+        """Take a TELL or CALL that is plain but for its handles; False for all else, left as it is.
 
         It goes the way of `_deliver` in fewer steps.
         """
-        envelope = frame.envelope
+        envelope, channel, calls = frame.envelope, frame.channel, self._inbound_calls
+        if frame.kind == _CALL:
+            if len(calls) >= self.limits["max_calls"] or channel in self._reassembly:
+                return False
+            self._check_opens(frame)
+        elif frame.kind != _TELL or channel:
+            return False
         if (
-            frame.kind != _TELL
-            or frame.channel
-            or frame.error is not None
+            frame.error is not None
             or self._fds is None
             or frame.flags & FLAG_FRAG
             or frame.length > self._plain_length
@@ -224,7 +228,12 @@ class Receiving(Sending):
         body = self._values.place(frame.payload, handles)
         arrivals = self._arrivals
         arrivals.received = number = arrivals.received + 1
-        self._events.append(TellReceived(None, None, body, handles, envelope[3], charge, number))
+        facts = (None, None, body, handles, envelope[3], charge, number)
+        if channel:
+            calls[channel] = number
+            self._events.append(CallReceived(*facts, channel))
+        else:
+            self._events.append(TellReceived(*facts))
         return True
 
     def _check_channel(self, frame: Frame) -> bool:

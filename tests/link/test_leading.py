@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 import trio
 import trio.testing
 
+from actorcluster._link.handles import Handle
+from actorcluster._link.writing import close_all
 from actorcluster._worker.mailbox import Mailbox, deliver, deliver_run
 from actorcluster.errors import PeerClosed
 from actorcluster.wire import events
@@ -105,6 +108,62 @@ async def test_the_leader_is_cancelled() -> None:
         assert call.channel == (await peer.next(events.Cancelled)).channel
         assert 0 == end.channel.statistics().asks_waiting
         assert await is_read(end, peer, "later")
+
+
+def given() -> Handle:
+    return Handle.of(os.memfd_create("test"))
+
+
+async def test_handles_that_a_leader_reads_are_acknowledged_while_it_leads_on() -> None:
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        asker = Asker(nursery, end)
+        call = await peer.next(events.CallReceived)
+        await all_blocked()
+        for upto in (1, 2):
+            peer.tell("meanwhile", given())
+            close_all((await end.next(events.TellReceived)).handles)
+            assert upto == (await peer.next(events.HandlesAcknowledged)).upto
+            assert end.channel._leads
+        answer(peer, call, "!")
+        await all_blocked()
+        assert "!" == asker.outcome
+
+
+async def test_handles_that_a_leader_waited_for_are_acknowledged_without_an_answer() -> None:
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        asker = Asker(nursery, end)
+        call = await peer.next(events.CallReceived)
+        await all_blocked()
+        assert end.channel._leads
+        peer.connection.send_reply(call.channel, peer.connection.encode(None, given()))
+        peer.say()
+        await all_blocked()
+        assert 1 == (await peer.next(events.HandlesAcknowledged)).upto
+        assert (False, False) == (end.channel._leads, asker.outcome.closed)
+        asker.outcome.close()
+
+
+async def test_an_answer_takes_the_acknowledgement_of_handles_along() -> None:
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        mailbox = mailbox_of(end)
+
+        async def serve() -> None:
+            async for message in mailbox:
+                message.body.close()
+                await message.reply("!")
+
+        nursery.start_soon(serve)
+        await all_blocked()
+        assert end.channel._leads
+        for upto in (1, 2):
+            sends = end.channel.statistics().sends
+            number = peer.connection.send_call(peer.connection.encode(given()))
+            peer.say()
+            await all_blocked()
+            assert sends + 1 == end.channel.statistics().sends
+            assert upto == (await peer.next(events.HandlesAcknowledged)).upto
+            assert number == (await peer.next(events.ReplyReceived)).channel
+        nursery.cancel_scope.cancel()
 
 
 async def test_one_asks_after_another_without_the_reader_in_between() -> None:

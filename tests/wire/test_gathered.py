@@ -151,15 +151,17 @@ def test_other_frames_divide_runs() -> None:
 def test_calls_and_answers_make_runs_of_two_and_more() -> None:
     connection = asking("primary", State.ACTIVE, gather=True)
     before = connection.statistics()
-    data = [called(1, 5), called(2, 7), told(3), called(4, 9), *(answered(n, n) for n in (2, 8, 4))]
+    a, b, c = "a" * 100, "b" * 100, "c" * 100
+    data = [called(a, 5), called(b, 7), told(3), called(4, 9)]
+    data += [answered(a, 2), answered(b, 8), answered(c, 4)]
     calls, tells, call, answers = connection.receive(b"".join(data))
     assert isinstance(calls, events.CallsReceived)
-    assert ([1, 2], [5, 7]) == (calls.bodies, calls.channels)
+    assert ([a, b], [5, 7]) == (calls.bodies, calls.channels)
     assert ([256] * 2, before.received + 2) == (calls.charges, calls.number)
     assert isinstance(tells, events.TellsReceived)
     assert isinstance(call, events.CallReceived)
     assert isinstance(answers, events.RepliesReceived)
-    assert ([2, 8, 4], [2, 8, 4]) == (answers.bodies, answers.channels)
+    assert ([a, b, c], [2, 8, 4]) == (answers.bodies, answers.channels)
     after = connection.statistics()
     assert (before.calls - 3, before.inbound_calls + 3) == (after.calls, after.inbound_calls)
 

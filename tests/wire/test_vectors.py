@@ -117,7 +117,8 @@ def kinds_in(data: bytes) -> Iterator[str]:
 
 def test_every_event_is_expected_somewhere() -> None:
     expected = {event["event"] for vector in STREAMS for event in vector["expect"]}
-    another_form = {"TellsReceived"}  # of what there is as TellReceived, see test_gathered
+    # Of what there is as TellReceived and so on, see test_gathered.
+    another_form = {"TellsReceived", "CallsReceived", "RepliesReceived"}
     assert set(events.__all__) - {"Event"} - another_form == expected
 
 
