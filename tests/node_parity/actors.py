@@ -91,6 +91,28 @@ class Hand:
         """Print it."""
         print(text, flush=True)
 
+    async def print_and_echo(self, text: str, body: Any) -> Any:
+        """Print it, and give something back."""
+        os.write(1, text.encode())
+        return body
+
+    async def print_much(self, size: int) -> int:
+        """Print so many bytes, and say how many that were."""
+        written = 0
+        while written < size:
+            written += os.write(1, bytes(min(size - written, 65536)))
+        return written
+
+    async def serve_descriptor(self, number: int) -> None:
+        """Give back what comes there."""
+        stream = trio.SocketStream(trio.socket.socket(fileno=number))
+        self.nursery.start_soon(self._repeat, stream)
+
+    async def _repeat(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            async for chunk in stream:
+                await stream.send_all(chunk)
+
     async def nested(self) -> dict[str, Any]:
         """Ask a worker of one's own what it is."""
         async with actorcluster.open_primary() as primary:
@@ -509,6 +531,20 @@ async def repeats_input(actor: Actor) -> None:
         print(line, end="", flush=True)
 
 
+async def relays(actor: Actor, number: int | None, text: str) -> None:
+    """Print something, and send what comes at a descriptor, or as a message; then end."""
+    os.write(1, b"to stdout")
+    data = text.encode()
+    while data:
+        data = data[os.write(2, data) :]
+    if number is None:
+        with await actor.mailbox.receive() as message:
+            await actor.send(message.body)
+    else:
+        with trio.socket.socket(fileno=number) as sock:
+            await actor.send(await sock.recv(100))
+
+
 # ---- handles ------------------------------------------------------------------------------------
 
 
@@ -558,6 +594,18 @@ async def only_serves(actor: Actor) -> None:
             await stream.send_all(f"{actor.id}\n".encode())
 
     await trio.serve_listeners(tell, await actor.listen_tcp(0, host="127.0.0.1"))
+
+
+async def answers_http(actor: Actor, path: str) -> None:
+    """Tell each client by what name it is known here."""
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            body = f"peer: {stream.socket.getpeername()}"
+            await stream.send_all(f"HTTP/1.0 200 OK\r\nContent-Type: text\r\n\r\n{body}".encode())
+
+    await trio.serve_listeners(answer, [await actor.listen_unix(path)])
 
 
 async def receives(actor: Actor, count: int, port: int = 0) -> None:
