@@ -312,6 +312,7 @@ class Channel(Answering):
                 handle,
                 keep_open=keep_open,
                 call=True,
+                is_timed=deadline != math.inf,
                 address=address,
                 encoded=encoded,
             )

@@ -233,8 +233,7 @@ class Handle(Sendable):
 
     def detach(self) -> int:
         """Return the number of the descriptor, which is the caller's to close from now on."""
-        fd = self.fileno()
-        self._fd = -1
+        fd, self._fd = self.fileno(), -1
         return fd
 
     def dup(self) -> Handle:
@@ -243,8 +242,7 @@ class Handle(Sendable):
         Raises:
             OSError: no descriptor is to be had.
         """
-        duplicate = os.dup(self.fileno())
-        return Handle(duplicate, self._declared, self._meta.copy(), self._real)
+        return Handle(os.dup(self.fileno()), self._declared, self._meta.copy(), self._real)
 
     @_whole
     def close(self) -> None:
@@ -274,9 +272,7 @@ class Handle(Sendable):
 
     def _verified(self) -> HandleKind:
         fd = self.fileno()
-        if self._real is None:
-            return self._verify(kinds.real_kind(fd))
-        return self._real
+        return self._real or self._verify(kinds.real_kind(fd))
 
     def _verify(self, real: HandleKind) -> HandleKind:
         if not kinds.is_true_of(self._declared, real):
@@ -372,9 +368,10 @@ class Staged(Sendable):
             self._described = kind, meta
         return self._described
 
+    @_whole
     def commit(self) -> Handle:
         """Take the descriptor, or a duplicate; see `commit_all`."""
-        return commit_all((self,))[0]
+        return self.release(self.acquire())
 
     def acquire(self) -> Handle | None:
         """Do all that can fail; return the duplicate where one is needed."""
@@ -398,7 +395,7 @@ class Staged(Sendable):
         if not self.keep_open:
             self._end_holder()
         if kind in kinds.SOCKETS:  # AWP-FD-9
-            os.set_blocking(handle.fileno(), False)
+            os.set_blocking(handle._fd, False)
         return handle
 
     def _end_holder(self) -> None:
@@ -446,6 +443,8 @@ def commit_all(staged: Sequence[Staged]) -> tuple[Handle, ...]:
         trio.ClosedResourceError: one is closed by now.
         ValueError: two of them would move the same descriptor.
     """
+    if len(staged) == 1:
+        return (staged[0].commit(),)
     moved = [item.fd for item in staged if not item.keep_open]
     if len(moved) > len(set(moved)):
         raise ValueError("one descriptor cannot be moved twice")

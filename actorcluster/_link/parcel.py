@@ -19,6 +19,8 @@ from .handles import Handle, Staged, commit_all, stage
 __all__ = ["Parcel"]
 
 _MAIN: Final[Mapping[str, Any]] = {}
+#: The same with a handle beside the body.
+_MAIN_WITH_HANDLE: Final[Mapping[str, Any]] = {"meta": {"handle": 0}}
 
 
 @final
@@ -31,6 +33,7 @@ class Parcel:
         handle: anything that `Handle.of` takes, or None.
         keep_open: keep the caller's own copy of every handle of the message.
         call: it will be a call.
+        is_timed: that call may have a deadline.
         address: ``to``, ``sender`` and ``meta`` of a message that does not go from main actor to
             main actor.
         encoded: the body, if it has been encoded already.
@@ -47,7 +50,16 @@ class Parcel:
         trio.ClosedResourceError: a handle was moved or closed already.
     """
 
-    __slots__ = ("_address", "_connection", "_encoded", "_envelope", "charge", "is_call", "size")
+    __slots__ = (
+        "_address",
+        "_connection",
+        "_encoded",
+        "_envelope",
+        "_is_timed",
+        "charge",
+        "is_call",
+        "size",
+    )
 
     def __init__(
         self,
@@ -57,13 +69,18 @@ class Parcel:
         *,
         keep_open: bool = False,
         call: bool = False,
+        is_timed: bool = True,
         address: Mapping[str, Any] = _MAIN,
         encoded: Encoded | None = None,
     ) -> None:
         self._connection = connection
         self.is_call = call
+        self._is_timed = call and is_timed
         if handle is not None:
-            address = {**address, "meta": {**address.get("meta", {}), "handle": 0}}
+            if address:
+                address = {**address, "meta": {**address.get("meta", {}), "handle": 0}}
+            else:
+                address = _MAIN_WITH_HANDLE
             if not isinstance(handle, Handle):
                 handle = stage(handle, keep_open=keep_open)
         self._address = address
@@ -76,8 +93,9 @@ class Parcel:
             encoded = Encoded(encoded.payload, staged, entries)
         self._encoded = encoded
         self.size = len(encoded.payload)
-        # The envelope of a call holds its deadline, whose size does not depend on its value.
-        self._envelope = connection.envelope(encoded, ttl=0.0 if call else None, **address)
+        # Of a deadline the size does not depend on the value.
+        ttl = 0.0 if self._is_timed else None
+        self._envelope = connection.envelope(encoded, ttl=ttl, **address)
         self.charge = connection.charge(encoded, self._envelope)
 
     def tell(self) -> int:
@@ -86,7 +104,10 @@ class Parcel:
 
     def call(self, *, ttl: float | None) -> int:
         """Queue it as a call; returns the channel of the answer."""
-        return self._connection.send_call(self._take_handles(), ttl=ttl, **self._address)
+        encoded = self._take_handles()
+        if not self._is_timed:
+            return self._connection.send_call(encoded, envelope=self._envelope)
+        return self._connection.send_call(encoded, ttl=ttl, **self._address)
 
     def reply(self, channel: int) -> None:
         """Queue it as the answer on ``channel``."""

@@ -95,6 +95,11 @@ class Outgoing:
         """Bytes that the peer keeps of it at most."""
         return len(self.envelope) + len(self.payload)
 
+    @property
+    def is_laden(self) -> bool:
+        """Whether it would have been queued as a frame, were it not for its handles."""
+        return bool(self.handles) and not self.large and len(self.payload) <= SMALL
+
 
 @final
 class Outbox:
@@ -234,6 +239,10 @@ class Outbox:
 
     def take(self, limit: int) -> list[Batch]:
         """Take about ``limit`` bytes, at least one frame if any may leave."""
+        if len(self._queue) == 1 and not (self._urgent or self._ring or self._final):
+            alone = self._take_alone()
+            if alone is not None:
+                return [alone]
         out = Batches()
         while True:
             size = out.size
@@ -249,6 +258,20 @@ class Outbox:
             out.add(b"".join(self._final))
             self._final.clear()
         return out.finish()
+
+    def _take_alone(self) -> Batch | None:
+        """Take the one frame that there is, if it is small; what the rest does in more steps."""
+        item = self._queue[0]
+        if type(item) is bytes:
+            self._queue.clear()
+            return Batch([item])
+        if not isinstance(item, Outgoing) or not item.is_laden or self._must_wait(item):
+            return None
+        self._queue.clear()
+        handles = item.handles
+        if self.fds_in_flight is not None:
+            self._fds_out += len(handles)
+        return Batch([_laden_frame(item)], handles, self._number(len(handles)))
 
     def _take_urgent(self, out: Batches) -> None:
         for frame in self._urgent:
@@ -298,11 +321,12 @@ class Outbox:
         """Take a message whole, or make it one of those that are taken in fragments."""
         if self.fds_in_flight is not None:
             self._fds_out += len(message.handles)
+        if message.is_laden:
+            out.start(message.handles, self._number(len(message.handles)))
+            out.add(_laden_frame(message))
+            return
         if not message.large:
-            if len(message.payload) <= SMALL:
-                self._take_small(message, out)
-            else:
-                self._take_frame(message, message.payload, b"", 0, out)
+            self._take_frame(message, message.payload, b"", 0, out)
             return
         self._waiting.append(message)
         if _is_mail(message):
@@ -335,17 +359,6 @@ class Outbox:
             self._queue.extendleft(reversed(self._held))
             self._held.clear()
 
-    def _take_small(self, message: Outgoing, out: Batches) -> None:
-        """Take a message that would have been queued as a frame, were it not for its handles."""
-        handles = message.handles
-        nfds = len(handles)
-        out.start(handles, self._number(nfds))
-        out.add(
-            encode_frame(
-                message.kind, message.channel, message.envelope, message.payload, nfds=nfds
-            )
-        )
-
     def _take_frame(
         self, message: Outgoing, piece: memoryview, bin_head: bytes, flags: int, out: Batches
     ) -> None:
@@ -367,6 +380,11 @@ class Outbox:
         if self.fds_in_flight is not None:
             self._unacknowledged.append((self.handle_frames, nfds))
         return self.handle_frames
+
+
+def _laden_frame(message: Outgoing) -> bytes:
+    nfds = len(message.handles)
+    return encode_frame(message.kind, message.channel, message.envelope, message.payload, nfds=nfds)
 
 
 def _kind_of(item: bytes | Outgoing) -> int:

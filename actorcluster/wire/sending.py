@@ -262,8 +262,9 @@ class Sending(Flow):
         sender: int | None = None,
         meta: Mapping[str, Any] | None = None,
         ttl: float | None = None,
+        envelope: bytes | None = None,
     ) -> int:
-        """Queue a message that wants an answer within ``ttl`` seconds.
+        """Queue a message that wants an answer within ``ttl`` seconds; see `send_tell`.
 
         Returns:
             the channel of the answer.
@@ -273,7 +274,8 @@ class Sending(Flow):
         """
         if _CALL not in self._machine.sendable:
             self._check_sendable(_CALL)
-        envelope = self.envelope(encoded, to=to, sender=sender, meta=meta, ttl=ttl)
+        if envelope is None:
+            envelope = self.envelope(encoded, to=to, sender=sender, meta=meta, ttl=ttl)
         payload = encoded.payload
         length = len(envelope) + len(payload)
         channel = self._new_channel()

@@ -253,6 +253,15 @@ def test_a_frame_with_handles_begins_a_batch() -> None:
     ]
 
 
+@pytest.mark.parametrize("size", [SMALL - 1, SMALL, SMALL + 1])
+def test_only_frames_with_handles_are_numbered(size: int) -> None:
+    """Nobody acknowledges the others."""
+    outbox = Outbox()
+    outbox.put_whole(Kind.TELL, b"\x91\xc0", bytes(size))
+    (batch,) = outbox.take(1 << 20)
+    assert (0, 0) == (batch.number, outbox.handle_frames)
+
+
 def test_the_first_fragment_has_the_handles() -> None:
     outbox = Outbox()
     outbox.put_message(Kind.TELL, 2, NIL, LARGE, ("a",))
