@@ -89,17 +89,17 @@ class Names(Home):
             if name in self.tree.plan.places:
                 self._incarnations[name] = incarnation
 
-    def add(self, seat: Seat) -> None:
+    def add(self, seat: Seat, worker_id: int) -> None:
         """A worker has its seat; its name it has from `appoint` on."""
-        self.seats[seat.worker.id] = seat
+        self.seats[worker_id] = seat
 
     def appoint(self, seat: Seat) -> None:
         """From now on the name of a place means this worker."""
-        self._by_name[seat.worker.name] = seat
+        self._by_name[seat.place.name] = seat
 
-    def remove(self, seat: Seat) -> None:
+    def remove(self, seat: Seat, worker: Worker) -> None:
         """A worker is gone."""
-        worker, life = seat.worker, seat.life
+        life = seat.life
         del self.seats[worker.id]
         is_present = self._by_name.get(worker.name) is seat
         if is_present:
@@ -135,7 +135,8 @@ class Names(Home):
         """Tell those who wait for somebody who is there now, or will not come back."""
         if self._sought:
             self._look_for_sought()
-        self.watching.look_again()
+        if self.watching.of_names:
+            self.watching.look_again()
 
     def _look_for_sought(self) -> None:
         for name in list(self._sought):
@@ -250,6 +251,10 @@ class Names(Home):
         return End(None, None, self._existed(to))
 
     # ---- refs in the primary --------------------------------------------------------------
+
+    def address(self, worker: Worker) -> Ref:
+        """Make the ref to this worker, and no other of its name."""
+        return Ref(worker.name, self, main_actor(worker.id), worker)
 
     def monitor(self, ref: Ref) -> Monitor:
         return self.watching.monitor(ref)

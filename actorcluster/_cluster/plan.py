@@ -107,6 +107,8 @@ class Plan(Roster):
         chance: gives random numbers, 0 <= x < 1, for the jitter of delays.
 
     Attributes:
+        actions: what `take` will give.
+        timers: what `deadline` looks at.
         generation: of the code that lives run which start now.
         besides: how many lives there are beside the present ones of their places.
     """
@@ -114,8 +116,8 @@ class Plan(Roster):
     def __init__(self, spec: Supervisor, chance: Callable[[], float]) -> None:
         super().__init__(spec)
         self._chance = chance
-        self._actions: list[Action] = []
-        self._timers: list[tuple[float, int, Place]] = []
+        self.actions: list[Action] = []
+        self.timers: list[tuple[float, int, Place]] = []
         self._ticket = itertools.count()
         self.generation = 0
         self.besides = 0
@@ -124,12 +126,12 @@ class Plan(Roster):
 
     def take(self) -> list[Action]:
         """Give what is to be done since the last call, in order."""
-        actions, self._actions = self._actions, []
+        actions, self.actions = self.actions, []
         return actions
 
     def deadline(self) -> float:
         """When `tick` is due; ``inf`` while it is not."""
-        timers = self._timers
+        timers = self.timers
         while timers and not waits_for(timers[0][2], timers[0][0]):
             heapq.heappop(timers)
         return timers[0][0] if timers else math.inf
@@ -164,7 +166,8 @@ class Plan(Roster):
             return  # it is down when all its lives have ended
         place.enter(DOWN)
         self._is_down(place, end, now)
-        self._drop(place)
+        if place.successor is not None:
+            self._drop(place)
 
     def gone(self, place: Place, now: float) -> None:
         """A life beside the present one has ended; see `rollout`."""
@@ -179,7 +182,7 @@ class Plan(Roster):
     def tick(self, now: float) -> None:
         """Start what is due."""
         while self.deadline() <= now:
-            place = heapq.heappop(self._timers)[2]
+            place = heapq.heappop(self.timers)[2]
             if place.phase is WAITING:
                 self._start(place, now)
             elif isinstance(place, Group):
@@ -221,7 +224,7 @@ class Plan(Roster):
 
     def want(self, action: Action) -> None:
         """Have something done."""
-        self._actions.append(action)
+        self.actions.append(action)
 
     def cycle(self, place: Place, now: float) -> None:
         """Stop a child that is up; once it is down it waits for `resume`."""
@@ -261,12 +264,12 @@ class Plan(Roster):
         place.serial += 1
         place.generation = self.generation
         if place.successor is None:
-            self._actions.append(Start(place))
+            self.actions.append(Start(place))
             return
         place.generation, place.successor = place.successor, None
         place.besides -= 1
         self.besides -= 1
-        self._actions.append(Adopt(place))
+        self.actions.append(Adopt(place))
 
     def _is_up(self, place: Place, now: float) -> None:
         place.is_fresh = place.is_new = False
@@ -286,12 +289,12 @@ class Plan(Roster):
             else:
                 self._drop(place)
                 place.enter(STOPPING)
-                self._actions.append(Stop(place))
+                self.actions.append(Stop(place))
 
     def _drop(self, place: Place) -> None:
         if place.successor is not None:
             place.successor = None
-            self._actions.append(Drop(place))
+            self.actions.append(Drop(place))
 
     def _end_group(self, group: Group, outcome: Outcome, now: float) -> None:
         """Begin to stop a group's children, all of them. The first outcome counts."""
@@ -370,7 +373,7 @@ class Plan(Roster):
         elif rule == "park":
             self._park(place, group, status, now)
         else:
-            self._actions.append(GaveUp(group, status))
+            self.actions.append(GaveUp(group, status))
             place.absence = Absence.WITH_GROUP
             self._end_group(group, Outcome("exhausted", place, status), now)
 
@@ -380,7 +383,7 @@ class Plan(Roster):
         is_alone = group.strategy == "one_for_one"
         if is_alone and place.successor is not None:
             delay = 0.0  # it is starting already
-        self._actions.append(Restarting(place, status, delay, place.streak))
+        self.actions.append(Restarting(place, status, delay, place.streak))
         due = now + delay
         if is_alone:
             if place in group.agenda:  # it gave up before it was up, and waits alone now
@@ -414,7 +417,7 @@ class Plan(Roster):
 
     def _park(self, place: Place, group: Group, status: object, now: float) -> None:
         """Leave a place down, with those whom the strategy ties to it."""
-        self._actions.append(GaveUp(place, status))
+        self.actions.append(GaveUp(place, status))
         tied = tied_to(place, group)
         for other in tied:
             if other is place or comes_back(other):
@@ -435,6 +438,8 @@ class Plan(Roster):
 
     def _proceed(self, group: Group, now: float) -> None:
         """Do what comes next in a group, as far as that is possible now."""
+        if group.phase is UP and not group.victims and not group.agenda:
+            return
         # Each step may lead back here, for this group or another, so it looks at everything anew.
         while self._step(group, now):
             pass
@@ -459,7 +464,7 @@ class Plan(Roster):
             return now >= group.not_before and self._start_next(group, now)
         if group.phase is STARTING and not group.unsettled:
             group.enter(UP)
-            self._actions.append(Up(group))
+            self.actions.append(Up(group))
             self._is_up(group, now)
         return False
 
@@ -480,9 +485,9 @@ class Plan(Roster):
         assert outcome is not None
         group.enter(DOWN)
         group.status = outcome.status
-        self._actions.append(Down(group))
+        self.actions.append(Down(group))
         if group.parent is None:
-            self._actions.append(Finished(outcome))
+            self.actions.append(Finished(outcome))
             return
         was_up = outcome.kind != "start_failed"
         cause = outcome.place or group
@@ -491,4 +496,4 @@ class Plan(Roster):
     # ---- small ----------------------------------------------------------------------------
 
     def _set_timer(self, place: Place, due: float) -> None:
-        heapq.heappush(self._timers, (due, next(self._ticket), place))
+        heapq.heappush(self.timers, (due, next(self._ticket), place))

@@ -185,6 +185,11 @@ class Rollouts:
             job.failure = job.failure or Failure(place, status)
         self._plan.gone(place, now)
 
+    @property
+    def has_timers(self) -> bool:
+        """Whether `deadline` may find anything."""
+        return bool(self._ages or self._due)
+
     def deadline(self) -> float:
         """When `tick` is due; ``inf`` while it is not."""
         ages = self._ages

@@ -15,6 +15,7 @@ from .._worker.deferred import Deferred
 from .._worker.exit import ExitStatus, RemoteFailure, add_report, in_words
 from .._worker.life import Life
 from .._worker.peer import Peer
+from .._worker.ref import Ref
 from .._worker.report import CrashReport, PastLife
 from .._worker.worker import Worker
 from ..wire import events as wire_events
@@ -55,7 +56,10 @@ class SeatedIn(Directory, Protocol):
 
     watching: Watching
 
-    def remove(self, seat: Seat) -> None:
+    def address(self, worker: Worker) -> Ref:
+        """Make the ref to this worker, and no other of its name."""
+
+    def remove(self, seat: Seat, worker: Worker) -> None:
         """A worker is gone."""
 
 
@@ -75,6 +79,8 @@ class Seat:
     _happened: trio.Event | None = None
     _asks: int | None = None
     is_paused = False
+    _worker: Worker | None = None
+    _past: weakref.ref[Worker] | None = None
 
     def __init__(
         self,
@@ -94,8 +100,6 @@ class Seat:
         self.place = place
         self.role: Role = "present"
         self.life: Peer
-        self._worker: Worker | None = None
-        self._past: weakref.ref[Worker] | None = None
         #: the fields of what has happened first of each kind. Events would hold the worker, and
         #: that this: most lives are over without the collector's help.
         self._history: dict[type[events.Event], dict[str, Any]] = {}
@@ -143,7 +147,7 @@ class Seat:
         if kind not in self._history:
             self._history[kind] = more
         if wanted:
-            event = kind(worker=self.worker, **more)
+            event = kind(worker=self._worker or self.worker, **more)
             for subscription in wanted:
                 subscription.put(event)
         if self._happened is not None:
@@ -211,9 +215,15 @@ class Seat:
         if isinstance(self.life, Life):
             self._liveness.watch(self, self.life)
         if self.role == "present":
-            self._tree.ready(self.place)
+            self._tree.ready(self.place, self.life.ready_at)
         elif self.role == "successor":
             self._tree.succeeded(self.place)
+
+    def now(self) -> float:
+        return self._tree.now()
+
+    def address(self) -> Ref:
+        return self._directory.address(self.worker)
 
     def online(self) -> None:
         self.tell(events.Online, _NOTHING)
@@ -223,11 +233,11 @@ class Seat:
         self.emit(events.Draining)
 
     def disconnected(self) -> None:
-        self._asks = self._asks_waiting()  # who still waits may give up before it is reported
+        if self.life.channel is not None:
+            self._asks = self._asks_waiting()  # who still waits may give up before it is reported
+            self._ports.forget(self)
         if isinstance(self.life, Life):
             self._liveness.forget(self)
-        if self.life.channel is not None:
-            self._ports.forget(self)
         if self._relay is not None:
             self._relay.gone()
         if self._watches is not None:
@@ -239,12 +249,13 @@ class Seat:
         ended = (status.code, status.signal, status.reason, status.error)
         if status.reason not in ("normal", "shutdown"):
             add_report(status, self._report(status, ended, now))
-        place.history = ((self.worker.incarnation, ended, now), *place.history[: _REMEMBERED - 1])
+        incarnation = (self._worker or self.worker).incarnation
+        place.history = ((incarnation, ended, now), *place.history[: _REMEMBERED - 1])
         return status
 
     def exited(self, status: ExitStatus) -> None:
-        worker = self.worker
-        self._directory.remove(self)
+        worker = self._worker or self.worker
+        self._directory.remove(self, worker)
         self.tell(events.Exit, {"status": status})
         if self.role == "present":
             self._tree.ended(self.place, worker, status)
@@ -272,7 +283,7 @@ class Seat:
 
     def _report(self, status: ExitStatus, ended: Ended, now: float) -> Deferred[CrashReport]:
         """Note what will be in the report; few are ever read."""
-        life, worker = self.life, self.worker
+        life, worker = self.life, self._worker or self.worker
         facts: dict[str, Any] = {
             "name": worker.name,
             "worker_id": worker.id,

@@ -22,7 +22,6 @@ from .._worker.ladder import RUNG_SECONDS
 from .._worker.life import Life
 from .._worker.mailbox import MergedMailbox
 from .._worker.moments import LifeOptions
-from .._worker.ref import Ref, main_actor
 from .._worker.settings import Settings
 from .._worker.start import Plan, Starter
 from .._worker.targets import check_target
@@ -194,6 +193,7 @@ class Seating:
             start = functools.partial(self.starter.start, plan, worker_id, is_fresh=is_fresh)
             life = seat.life = Life(options, start, seat, self._mailbox, self._names)
             self._introduce(seat, launch, incarnation)
+            life.sender = seat.address()
             self._nursery.start_soon(life.run)
         limits = launch.child.limits
         if limits is not None and is_watched(limits):
@@ -226,11 +226,10 @@ class Seating:
     def _introduce(self, seat: Seat, launch: Launch, incarnation: int) -> None:
         """Make the worker known, with all that it has by now."""
         life, names = seat.life, self._names
-        worker = seat.worker = Worker(
+        seat.worker = Worker(
             incarnation=incarnation, settings=launch.settings, life=life, place=seat
         )
-        life.sender = Ref(worker.name, names, main_actor(worker.id), worker)
-        names.add(seat)
+        names.add(seat, life.worker_id)
         if seat.role == "present":
             names.appoint(seat)
         seat.forked()

@@ -149,9 +149,9 @@ class Supervision:
         self.plan.stop(trio.current_time())
         self._carry_out()
 
-    def ready(self, place: Place) -> None:
+    def ready(self, place: Place, since: float | None) -> None:
         """A life is ready."""
-        self.rollouts.up(place, self.now())
+        self.rollouts.up(place, self.now() if since is None else since)
         self._carry_out()
 
     def ended(self, place: Place, worker: Worker, status: ExitStatus) -> None:
@@ -292,7 +292,9 @@ class Supervision:
             return  # what we do has led back here: the loop below sees what follows
         self._is_busy = True
         try:
-            while actions := self._next_actions():
+            while self.plan.actions or self.rollouts.has_work:
+                if not (actions := self._next_actions()):
+                    break
                 for action in actions:
                     self._do(action)
         finally:
@@ -301,9 +303,10 @@ class Supervision:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
-        deadline = self._deadline()
-        if deadline < self._wakes_at:
-            self._wakes_at = self._sleep.deadline = deadline
+        if self.plan.timers or self.rollouts.has_timers:
+            deadline = self._deadline()
+            if deadline < self._wakes_at:
+                self._wakes_at = self._sleep.deadline = deadline
 
     def _next_actions(self) -> list[Action]:
         actions = self.plan.take()

@@ -121,7 +121,9 @@ class Tasks:
         while life is not None:
             if not life.is_over:
                 await life.live(berth)
-            if task.child_nurseries:  # Trio wants to see this task go, and before it does anything
+            if (
+                berth.is_empty and task.child_nurseries
+            ):  # Trio wants to see this task go, and before it does anything
                 self._spawn(place, life)
                 return
             if life.link is not None:

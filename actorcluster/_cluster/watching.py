@@ -68,17 +68,20 @@ class Watching:
 
     Args:
         sights: to know by.
+
+    Attributes:
+        of_names: those that are on a name.
     """
 
     def __init__(self, sights: Sights) -> None:
         self._sights = sights
         self._of_lives: dict[int, dict[Watch, None]] = {}
-        self._of_names: dict[int | str, dict[Watch, None]] = {}
+        self.of_names: dict[int | str, dict[Watch, None]] = {}
         self._closed = False
 
     def __len__(self) -> int:
         """How many there are."""
-        return sum(map(len, (*self._of_lives.values(), *self._of_names.values())))
+        return sum(map(len, (*self._of_lives.values(), *self.of_names.values())))
 
     def begin(self, watch: Watch) -> None:
         """Tell it when there is something to tell, maybe at once."""
@@ -88,7 +91,7 @@ class Watching:
         elif sight is None and self._closed:
             watch.tell(_UNKNOWN)
         elif sight is None:
-            self._of_names.setdefault(watch.to, {})[watch] = None
+            self.of_names.setdefault(watch.to, {})[watch] = None
         else:
             watch.life = sight
             self._of_lives.setdefault(sight, {})[watch] = None
@@ -98,7 +101,7 @@ class Watching:
         if watch.life is not None:
             _drop(self._of_lives, watch.life, watch)
         else:
-            _drop(self._of_names, watch.to, watch)
+            _drop(self.of_names, watch.to, watch)
 
     def ended(self, worker_id: int, status: ExitStatus) -> None:
         """A life has ended."""
@@ -107,15 +110,15 @@ class Watching:
 
     def look_again(self) -> None:
         """The tree has changed: there may be somebody now, or never will be."""
-        for name in list(self._of_names) if self._of_names else ():
+        for name in list(self.of_names):
             if self._sights.sight(name) is not None:
-                for watch in self._of_names.pop(name):
+                for watch in self.of_names.pop(name):
                     self.begin(watch)
 
     def close(self) -> None:
         """The primary has closed: what is left is on itself."""
         self._closed = True
-        names, self._of_names = self._of_names, {}
+        names, self.of_names = self.of_names, {}
         for watches in names.values():
             for watch in watches:
                 watch.tell(_UNKNOWN)

@@ -59,11 +59,15 @@ def _cut(text: str) -> str:
     return _clean(text)
 
 
-def stack_of(exc: BaseException) -> Callable[[], str] | None:
+def stack_of(exc: BaseException, text: str) -> Callable[[], str] | None:
     """Note where an exception was raised, to be written down when somebody wants to read it.
 
     Neither the exception nor a frame, and what these hold, is kept; a note takes a hundredth of
     the time that the text takes.
+
+    Args:
+        exc: which.
+        text: what it says, see `text_of`.
 
     Returns:
         Gives the traceback as text. None: there is more to say about this exception than where
@@ -78,7 +82,7 @@ def stack_of(exc: BaseException) -> Callable[[], str] | None:
         code = link.tb_frame.f_code
         frames.append((code, link.tb_lasti, link.tb_lineno, link.tb_frame.f_globals))
         link = link.tb_next
-    return functools.partial(_written, frames, type(exc), text_of(exc))
+    return functools.partial(_written, frames, type(exc), text)
 
 
 def _written(

@@ -8,7 +8,7 @@ that nobody has cancelled is as good as new for the next main, and serves until 
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Any, Final, final
 
 import trio
 
@@ -23,25 +23,34 @@ class Berth:
     """Of the Trio task that makes it, and to be left by that: `leave` comes last.
 
     Attributes:
-        is_clean: the last main has left the task in no other scope than it was given.
+        is_clean: nobody has cancelled the scope, and the last main has left the task in no other.
+        is_empty: the task is in no scope of it.
     """
 
     def __init__(self) -> None:
         self._task = trio.lowlevel.current_task()
         self._scope: trio.CancelScope | None = None
-        self._status: object = None
+        self._status: Any = None
 
     def enter(self) -> trio.CancelScope:
         """Give a scope that the task is in."""
         if self._scope is None:
             self._scope = trio.CancelScope()
             self._scope.__enter__()
-            self._status = _status_of(self._task)
+            #: what Trio knows the innermost scope of a task by; None where it does not say.
+            self._status = getattr(self._task, "_cancel_status", None)
         return self._scope
 
     @property
     def is_clean(self) -> bool:
-        return self._status is not None and self._status is _status_of(self._task)
+        status = self._status
+        if status is None or getattr(status, "effectively_cancelled", True):
+            return False
+        return status is self._task._cancel_status
+
+    @property
+    def is_empty(self) -> bool:
+        return self._scope is None
 
     def leave(self, error: BaseException | None = None) -> BaseException | None:
         """Leave the scope, if the task is in one.
@@ -61,8 +70,3 @@ class Berth:
         except BaseException as exc:  # noqa: BLE001  (as the end of the block would raise)
             return exc
         return None if is_caught else error
-
-
-def _status_of(task: trio.lowlevel.Task) -> object:
-    """What Trio knows the innermost scope of a task by; None where it does not say."""
-    return getattr(task, "_cancel_status", None)

@@ -254,11 +254,10 @@ def _exit_code(code: object) -> int:
 def failure_of(exc: BaseException) -> RemoteFailure:
     """Describe what a main raised in this process."""
     try:
-        later = stack_of(exc)
+        text = text_of(exc)
+        later = stack_of(exc, text)
         stack = traceback_text(remote_details(exc)) if later is None else Deferred(later)
-        return RemoteFailure(
-            type=type_name(exc), text=text_of(exc), errno=_errno(exc), traceback=stack
-        )
+        return RemoteFailure(type=type_name(exc), text=text, errno=_errno(exc), traceback=stack)
     except BaseException:  # noqa: BLE001  (whatever its methods do, it is a failure of main's)
         return RemoteFailure(type=type(exc).__qualname__, text="(it cannot be described)")
 

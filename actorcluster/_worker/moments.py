@@ -12,6 +12,7 @@ import attrs
 
 from ..wire import events
 from .exit import ExitStatus
+from .ref import Ref
 
 __all__ = ["LifeOptions", "LifeState", "Moments"]
 
@@ -21,6 +22,8 @@ LifeState = Literal["none", "online", "listening", "disconnecting", "disconnecte
 class Moments(Protocol):
     """What a life tells its owner; every method is synchronous and must not raise."""
 
+    def now(self) -> float: ...
+    def address(self) -> Ref: ...
     def online(self) -> None: ...
     def ready(self) -> None: ...
     def draining(self) -> None: ...

@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
-import trio
-
 from .._link.channel import Channel
 from ..errors import PeerClosed
 from ..wire import events
@@ -177,10 +175,12 @@ class Peer:
         if never_connected:
             self._disconnect()
         self.state = "dead"
-        self._set_sendable()
+        if not self.is_sendable:
+            self._set_sendable()
         if self.channel is not None:
             self.channel.fail_all(self.closed)
-        self._settle()
+        if not self._is_settled:
+            self._settle()
         if self._dead is not None:
             self._dead.set()
         self._moments.exited(status)
@@ -292,7 +292,7 @@ class Peer:
         """The worker is what its ``ready`` option waits for."""
         if not self._is_settled:
             self.was_ready = True
-            self.ready_at = trio.current_time()
+            self.ready_at = self._moments.now()
             self._settle()
             self._moments.ready()
 

@@ -214,7 +214,7 @@ class TaskLife(Peer):
         except BaseException as exc:  # noqa: BLE001  (it must not reach anybody else)
             error = exc
         is_quiet = self._link is None and self._oversight is None  # else somebody may cancel it yet
-        if is_quiet and berth.is_clean and not scope.cancel_called:
+        if is_quiet and berth.is_clean:
             actor.scope = SPENT
         else:
             error = berth.leave(error)
@@ -274,6 +274,7 @@ class TaskLife(Peer):
             )
             self._host.nursery.start_soon(link.run)
             self._link = link
+            self.sender = self._moments.address()
             self.connection = link.connection
             self.channel = link.ours
             link.ours.pass_mail_to(self._on_mail, self._on_run)

@@ -127,7 +127,7 @@ def trees(draw: st.DrawFn, name: str = "root", levels: int | None = None) -> Sup
 def look(world: World) -> None:
     """Whatever happened, this is so."""
     plan = world.plan
-    timers = {(place, due) for due, _, place in plan._timers}
+    timers = {(place, due) for due, _, place in plan.timers}
     for group in groups(plan.root):
         children = group.children.values()
         phases = [child.phase for child in children]

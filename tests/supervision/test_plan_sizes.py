@@ -122,7 +122,7 @@ def restart_one_many_times(count: int) -> None:
     for _ in range(count):
         simulation.exit("c0")
         simulation.pass_time()
-    assert 0 == len(simulation.plan._timers)
+    assert 0 == len(simulation.plan.timers)
 
 
 def restart_all(count: int) -> None:

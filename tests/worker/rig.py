@@ -57,6 +57,12 @@ class Moments:
         self.names.append(name)
         self.look(name)
 
+    def now(self) -> float:
+        return trio.current_time()
+
+    def address(self) -> Any:
+        return None
+
     def online(self) -> None:
         self._note("online")
 
