@@ -13,7 +13,8 @@ at once, without a checkpoint: an answer wakes its asker, credit wakes senders, 
 full a mailbox is. But it reads many small messages no faster than a busy task receives them: few
 at once, and some scheduler passes later the next, unless those take long. What would pile up
 otherwise are thousands of living objects, and Python's garbage collector takes longer to walk
-over them than everything else here takes together.
+over them than everything else here takes together. Where much comes in few messages it reads on
+for a millisecond: a scheduling point costs as much as to read and decode what fits into the buffer.
 
 Somebody who waits for one thing of the peer's and nothing else, an asker or a worker's receiver,
 may *lead*: it reads in the reader's place, which stands by, so what it waits for need not be passed
@@ -173,6 +174,7 @@ class Pipe(Writing):
 
     async def _read(self) -> None:
         socket, most = self._socket, _DENSE_SIZE
+        messages, turn_ends = 0, 0.0
         while True:
             if self._ack_waits:
                 self._flush_ack()
@@ -191,14 +193,19 @@ class Pipe(Writing):
             begin = time.perf_counter()
             if got is not None and not self._take(*got):
                 return
-            is_slow = time.perf_counter() - begin > _SLOW_SECONDS
+            end = time.perf_counter()
+            is_slow = end - begin > _SLOW_SECONDS
             most = _DENSE_SIZE if is_slow else RECEIVE_SIZE
+            messages += self._taken
             if self._taken >= EVERY_MESSAGES and await self._give_turns(self._taken):
                 most = _DENSE_SIZE
             elif socket.is_full_read:
+                if end < turn_ends and messages < EVERY_MESSAGES:
+                    continue
                 await trio.lowlevel.checkpoint()
             if not socket.is_full_read:
                 await self._wait_readable()
+            messages, turn_ends = 0, time.perf_counter() + EVERY_SECONDS
 
     async def _wait_readable(self) -> None:
         self._waits = True
