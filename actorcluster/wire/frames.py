@@ -180,7 +180,8 @@ class FrameReader:
         if len(begun) == self._need:
             self._begun = bytearray()  # a new one: tracebacks and views may still hold the other
             self._need = 0
-            self._add(decode_frame(self._values, begun))
+            if not self._read_plain(memoryview(begun)):
+                self._add(decode_frame(self._values, begun))
         return view[missing:]
 
     def _read(self, view: memoryview) -> None:
@@ -189,8 +190,7 @@ class FrameReader:
             view = view[taken:]
             if not view:
                 return
-        if self._plain is not None and self.max_frame >= LONGEST:
-            view = self._read_plain(self._plain, view)
+        view = view[self._read_plain(view) :]
         runs, fault = self._cut(view)
         for start, stop in itertools.pairwise(runs):
             self._decode(view, start, stop)
@@ -216,15 +216,19 @@ class FrameReader:
             end = stop
         return end
 
-    def _read_plain(self, plain: PlainReader, view: memoryview) -> memoryview:
-        """Decode the plain messages that `view` begins with; returns what is left of it."""
-        bodies: list[Any] = []
-        lengths: list[int] = []
-        end = plain.read(view, bodies, lengths)
-        if not bodies:
-            return view
-        self._frames.append(Run(_TELL, [0] * len(bodies), bodies, lengths))
-        return view[end:]
+    def _read_plain(self, view: memoryview) -> int:
+        """Decode the plain messages that `view` begins with; returns how many bytes these are."""
+        if self._plain is None or self.max_frame < LONGEST:
+            return 0
+        run = self._frames[-1] if self._frames else None
+        if not isinstance(run, Run) or run.kind != _TELL:
+            run = Run(_TELL, [], [], [])
+        end = self._plain.read(view, self.max_frame, run.bodies, run.lengths)
+        if end:
+            if not run.channels:
+                self._frames.append(run)
+            run.channels += [0] * (len(run.bodies) - len(run.channels))
+        return end
 
     def _cut(self, view: memoryview) -> tuple[list[int], RemoteProtocolError | None]:
         """Where to divide the complete frames into runs, and what is wrong with the next header.

@@ -16,7 +16,10 @@ checked a head once needs no look at its fields the next time: the bytes as a wh
 those that are known, with the length that they say. The decoder reads the payload alone, and must
 then stand where the head says that the next one begins.
 
-What is unknown, long, incomplete, or not all well is left where it is, for who knows all frames.
+A long message is decoded where it lies: the decoder that reads one after another has a buffer of
+its own, into which all would be copied first.
+
+What is unknown, incomplete, or not all well is left where it is, for who knows all frames.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from .values import LEAST_BUFFER, UNPACK_ERRORS, Values, too_deep
 
 __all__ = ["LONGEST", "PlainReader"]
 
-#: Longer messages (envelope and payload) are too few to matter here.
+#: Longer messages (envelope and payload) are decoded each by itself.
 LONGEST: Final = 8192
 
 #: What can hold something in a decoded body.
@@ -64,11 +67,12 @@ class PlainReader:
         """Give back memory, as `Connection.shrink` does."""
         self._unpacker = self._values.unpacker(_RUN, LEAST_BUFFER)
 
-    def read(self, view: memoryview, bodies: list[Any], lengths: list[int]) -> int:
+    def read(self, view: memoryview, max_frame: int, bodies: list[Any], lengths: list[int]) -> int:
         """Take what comes first.
 
         Args:
             view: begins with a frame.
+            max_frame: our limit of that name, `LONGEST` at least.
             bodies: that of each message is appended.
             lengths: likewise its bytes of envelope and payload.
 
@@ -76,22 +80,23 @@ class PlainReader:
             where the first frame begins that was not taken.
         """
         start = 0
-        while self._length_in(bytes(view[start : start + _HEAD_SIZE])):
-            taken = self._decode(view[start : start + _RUN], bodies, lengths)
+        while True:
+            head = bytes(view[start : start + _HEAD_SIZE])
+            if self._length_in(head):
+                taken = self._decode(view[start : start + _RUN], bodies, lengths)
+            else:
+                taken = self._decode_long(head, view[start:], max_frame, bodies, lengths)
             if not taken:
-                break
+                return start
             start += taken
-        return start
 
     def _length_in(self, head: bytes) -> int:
         """The length that a head says; 0 for all heads that are not of interest here."""
         known = self._heads.get(head)
         if known is not None:
             return known
-        if len(head) < _HEAD_SIZE or head[:2] != _SIGNATURE or head[6:] != _REST:
-            return 0
-        length = int.from_bytes(head[2:6], "big")
-        if length > LONGEST:
+        length = _length_at(head)
+        if not length or length > LONGEST:
             return 0
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
@@ -132,3 +137,30 @@ class PlainReader:
         indexes.clear()
         self._unpacker = values.unpacker(_RUN)  # the old one has lost its way
         return good - start
+
+    def _decode_long(
+        self, head: bytes, view: memoryview, max_frame: int, bodies: list[Any], lengths: list[int]
+    ) -> int:
+        """Take one long message; returns how many bytes that was."""
+        values, length = self._values, _length_at(head)
+        end = _HEADER_SIZE + length
+        if not LONGEST < length <= max_frame or end > len(view):
+            return 0
+        try:
+            body = values.unpack(view[_HEAD_SIZE:end])
+            if values.indexes or too_deep(body, values.max_depth):
+                end = 0
+        except UNPACK_ERRORS:
+            end = 0
+        values.indexes.clear()
+        if end:
+            bodies.append(body)
+            lengths.append(length)
+        return end
+
+
+def _length_at(head: bytes) -> int:
+    """The length that the head of a plain message says; 0 where there is none."""
+    if len(head) < _HEAD_SIZE or head[:2] != _SIGNATURE or head[6:] != _REST:
+        return 0
+    return int.from_bytes(head[2:6], "big")

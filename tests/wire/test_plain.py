@@ -8,12 +8,15 @@ from typing import Any
 import msgpack
 import pytest
 
+from actorcluster.wire import events
 from actorcluster.wire._generated import Kind, State
 from actorcluster.wire.plain import LONGEST, PlainReader
 from actorcluster.wire.values import Values
 from tests.wire.talk import frame
 from tests.wire.test_connection_properties import connection_in
 from tests.wire.test_gathered import outcome
+
+MAX_FRAME = 100_000
 
 
 def told(payload: bytes, length: int | None = None) -> bytes:
@@ -66,7 +69,7 @@ def test_nesting_is_counted() -> None:
 def read(reader: PlainReader, data: bytes) -> tuple[int, list[Any], list[int]]:
     bodies: list[Any] = []
     lengths: list[int] = []
-    return reader.read(memoryview(data), bodies, lengths), bodies, lengths
+    return reader.read(memoryview(data), MAX_FRAME, bodies, lengths), bodies, lengths
 
 
 def test_what_comes_first_is_taken() -> None:
@@ -93,8 +96,56 @@ def test_more_than_the_decoder_is_given_at_once() -> None:
     assert list(range(0, 6000, 100)) == list(map(len, bodies))
 
 
-def test_long_messages_are_for_others() -> None:
-    assert (0, [], []) == read(PlainReader(Values()), told(msgpack.packb(b"x" * LONGEST)))
+def test_long_messages_are_decoded_among_short_ones() -> None:
+    sizes = [1, LONGEST - 10, LONGEST, 2, MAX_FRAME - 7, MAX_FRAME - 7, 3]
+    data = [told(msgpack.packb(b"x" * size)) for size in sizes]
+    taken, bodies, lengths = read(PlainReader(Values()), b"".join(data))
+    assert len(b"".join(data)) == taken
+    assert sizes == list(map(len, bodies))
+    assert list(map(len, data)) == [length + 16 for length in lengths]
+
+
+def test_frames_that_are_too_long_are_for_others() -> None:
+    assert (0, [], []) == read(PlainReader(Values()), told(msgpack.packb(b"x" * (MAX_FRAME - 6))))
+
+
+LONG = LONGEST + 100
+"""Bytes of envelope and payload of all that are long below."""
+
+BAD_LONG = {
+    "a key twice": b"\x82\xa1a\x01\xa1a" + msgpack.packb("x" * (LONG - 10)),
+    "a key that is no text": b"\x81\xc4\x01a" + msgpack.packb("x" * (LONG - 9)),
+    "text that is none": msgpack.packb(b"\xff" * (LONG - 5)).replace(b"\xc5", b"\xda", 1),
+    "a handle": b"\x92\xd4\x01\x00" + msgpack.packb("x" * (LONG - 9)),
+    "not msgpack": b"\xc1" * (LONG - 2),
+    "longer than its head says": msgpack.packb("y" * (LONG - 4)),
+    "shorter than its head says": msgpack.packb("y" * (LONG - 6)),
+    "too deep": b"\x91" * 64 + b"\x92\xc0" + msgpack.packb("x" * (LONG - 71)),
+    "good, and deep": b"\x91" * 62 + b"\x92\xc0" + msgpack.packb("x" * (LONG - 69)),
+    "good, with many elements": b"\xdd" + (LONG - 7).to_bytes(4, "big") + b"\xc0" * (LONG - 7),
+    "good, with a timestamp": b"\x92\xd6\xff" + bytes(4) + msgpack.packb("x" * (LONG - 12)),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_LONG.values(), ids=BAD_LONG)
+@pytest.mark.parametrize("split", [0, 1, 17, 18, 25, LONG, LONG + 16, LONG + 25])
+def test_long_ones_are_what_they_are_to_others(bad: bytes, split: int) -> None:
+    good = told(msgpack.packb("x" * (LONG - 5)))
+    assert LONG == len(good) - 16
+    data = GOOD[5] + good + told(bad, LONG) + good + GOOD[6]
+    cut = len(GOOD[5] + good) + split
+    pieces = [data[:cut], data[cut:]]
+    each = outcome(connection_in("primary", State.ACTIVE), pieces)
+    assert each == outcome(connection_in("primary", State.ACTIVE, gather=True), pieces)
+
+
+def test_one_that_came_in_two_reads_is_of_the_run() -> None:
+    connection = connection_in("primary", State.ACTIVE, gather=True)
+    data = b"".join(map(told, [b"\x01", msgpack.packb("x" * LONG), b"\x02"]))
+    assert 1 == len(connection.receive(data[:100]))
+    (event,) = connection.receive(data[100:])
+    assert isinstance(event, events.TellsReceived)
+    assert ["x" * LONG, 2] == event.bodies
 
 
 def test_heads_are_forgotten_before_they_are_too_many() -> None:
