@@ -12,9 +12,9 @@ import attrs
 
 from .._worker.settings import Settings
 from ..wire._generated import LIMIT_DEFAULTS
-from .tree import Backoff, Child, Limits, Ready, Run
+from .tree import Backoff, Child, GivenSettings, Limits, Ready, Run, SettingsOf
 
-__all__ = ["ChildOptions", "child_of", "limits_of", "own_settings"]
+__all__ = ["ChildOptions", "child_of", "child_of_life", "limits_of", "own_settings"]
 
 
 class ChildOptions(TypedDict, total=False):
@@ -35,7 +35,8 @@ class ChildOptions(TypedDict, total=False):
         exec: overrides `Settings.exec`; None does not.
         env: merged over `Settings.env`; None adds nothing.
         stderr: overrides `Settings.stderr`; None does not.
-        settings: fields of `Settings` for this worker alone, or all of them.
+        settings: fields of `Settings` for this worker alone, or all of them; or a function that
+            gives them for each of its lives, see `Child`.
     """
 
     run: Run
@@ -50,7 +51,7 @@ class ChildOptions(TypedDict, total=False):
     exec: str | tuple[str, ...] | None
     env: Mapping[str, str | None] | None
     stderr: Literal["inherit", "capture"] | None
-    settings: Settings | Mapping[str, Any] | None
+    settings: GivenSettings | SettingsOf | None
 
 
 def child_of(
@@ -81,13 +82,15 @@ def _hint(unknown: set[str]) -> str:
 def own_settings(settings: Settings, child: Child) -> Settings:
     """Give the settings of one child: the primary's, with what the child says for itself.
 
+    What only a life can know, it adds to these, see `child_of_life`.
+
     Raises:
         TypeError, ValueError: a value is wrong; the text names the field.
     """
     own = child.settings
     if isinstance(own, Settings):
         settings = own
-    elif own is not None:
+    elif isinstance(own, Mapping):
         settings = settings.merged(**own)
     if child.exec is not None:
         settings = settings.merged(exec=child.exec)
@@ -96,6 +99,21 @@ def own_settings(settings: Settings, child: Child) -> Settings:
     if child.stderr is not None:
         settings = settings.merged(stderr=child.stderr)
     return settings
+
+
+def child_of_life(child: Child, worker_id: int, name: str) -> Child:
+    """Give the spec of one life, where the child's settings are a function of it.
+
+    Raises:
+        Exception: whatever that function raises; TypeError, ValueError: for what it returns.
+    """
+    given = child.settings
+    assert callable(given)
+    found: Any = given(worker_id, name)
+    if not isinstance(found, Settings | Mapping):
+        allowed = "a Settings or a mapping of its fields"
+        raise TypeError(f"settings({worker_id}, {name!r}) must return {allowed}, not {found!r}")
+    return attrs.evolve(child, settings=found)
 
 
 def limits_of(settings: Settings) -> dict[str, int]:

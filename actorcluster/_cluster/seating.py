@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
 import attrs
@@ -22,6 +22,7 @@ from .._worker.ladder import RUNG_SECONDS
 from .._worker.life import Life
 from .._worker.mailbox import MergedMailbox
 from .._worker.moments import LifeOptions
+from .._worker.process import Process
 from .._worker.settings import Settings
 from .._worker.start import Plan, Starter
 from .._worker.targets import check_target
@@ -31,7 +32,7 @@ from .events import Event, EventHub
 from .limits import Limits, is_watched, reached
 from .liveness import Liveness
 from .names import Names
-from .options import limits_of, own_settings
+from .options import child_of_life, limits_of, own_settings
 from .places import Place
 from .ports import Ports
 from .seat import Role, Seat
@@ -58,6 +59,7 @@ class Launch:
     Attributes:
         child: its spec.
         settings: of this place.
+        base: where the child gives settings to each life: what they are added to.
         plan: how to start it, as a process or as a task.
         shared: what all its lives have in common, once there was one.
     """
@@ -65,6 +67,7 @@ class Launch:
     child: Child
     settings: Settings
     plan: Plan | Job
+    base: Settings | None = None
     shared: LifeOptions | None = None
 
 
@@ -125,7 +128,8 @@ class Seating:
             plan = Job(target, child.args, refs=self._names)
         else:
             plan = self.starter.plan(target, child.args, own, refs=self._names)
-        return Launch(child=child, settings=own, plan=plan)
+        base = settings if callable(child.settings) else None
+        return Launch(child=child, settings=own, plan=plan, base=base)
 
     def check_all(self, top: Place, settings: Settings) -> None:
         """Find out whether a place and all below it can be started, and how.
@@ -176,8 +180,11 @@ class Seating:
 
     def _begin(self, place: Place, role: Role, *, is_fresh: bool) -> Seat:
         launch: Launch = place.launch
-        plan = launch.plan
         worker_id, incarnation = self._names.claim(place.name)
+        error: Exception | None = None
+        if launch.base is not None:
+            launch, error = self._of_life(launch, launch.base, worker_id, place.name)
+        plan = launch.plan
         seat = Seat(self._hub, self._ports, self._names, self.tree, place, liveness=self._liveness)
         seat.role = role
         options = self._options(place, launch)
@@ -190,7 +197,11 @@ class Seating:
         else:
             config = {**plan.config, "incarnation": incarnation}
             options = attrs.evolve(options, worker_id=worker_id, config=config)
-            start = functools.partial(self.starter.start, plan, worker_id, is_fresh=is_fresh)
+            start: Callable[[], Awaitable[Process]] = functools.partial(
+                self.starter.start, plan, worker_id, is_fresh=is_fresh
+            )
+            if error is not None:
+                start = functools.partial(_fail, error)
             life = seat.life = Life(options, start, seat, self._mailbox, self._names)
             self._introduce(seat, launch, incarnation)
             life.sender = seat.address()
@@ -199,6 +210,15 @@ class Seating:
         if limits is not None and is_watched(limits):
             self._nursery.start_soon(self._watch, seat, limits)
         return seat
+
+    def _of_life(
+        self, launch: Launch, base: Settings, worker_id: int, name: str
+    ) -> tuple[Launch, Exception | None]:
+        """Add the settings of one life; or why that cannot be done."""
+        try:
+            return self.check(child_of_life(launch.child, worker_id, name), base), None
+        except Exception as exc:  # noqa: BLE001  (whatever the function raises, the life ends by it)
+            return launch, exc
 
     def _options(self, place: Place, launch: Launch) -> LifeOptions:
         """Say what the lives of a place have in common."""
@@ -322,3 +342,8 @@ def drain_seconds(shutdown: float, left: float) -> float:
         left: until everything has to be gone.
     """
     return min(shutdown, max(left / 2, left - 2 * RUNG_SECONDS))
+
+
+async def _fail(error: Exception) -> Process:
+    """Start no process."""
+    raise error

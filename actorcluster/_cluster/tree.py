@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, final
 
@@ -27,12 +27,14 @@ __all__ = [
     "AutoShutdown",
     "Backoff",
     "Child",
+    "GivenSettings",
     "Limits",
     "OnExhausted",
     "Pool",
     "Restart",
     "RetryAfter",
     "Run",
+    "SettingsOf",
     "Spec",
     "Strategy",
     "Supervisor",
@@ -50,6 +52,10 @@ T = TypeVar("T")
 RUNGS_SECONDS: Final = 4.0
 """From cancelling a main to its certain end: SIGTERM 2 s later, SIGKILL after 2 s more. A task is
 given up when a process would be killed."""
+
+GivenSettings: TypeAlias = Settings | Mapping[str, Any]
+SettingsOf: TypeAlias = Callable[[int, str], GivenSettings]
+"""Gives the settings of one life, by its id and name."""
 
 _RESERVED: Final = ("primary",)
 #: What says something about a process, and nothing about a task; None or the default says nothing.
@@ -96,8 +102,8 @@ def _check_target(_: object, __: attrs.Attribute[Any], value: object) -> None:
 def _check_settings(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, Mapping):
         Settings().merged(**value)
-    elif value is not None and not isinstance(value, Settings):
-        allowed = "a Settings or a mapping of its fields"
+    elif value is not None and not isinstance(value, Settings) and not callable(value):
+        allowed = "a Settings, a mapping of its fields, or a function of id and name"
         raise TypeError(f"{field.name} must be {allowed}, not {value!r}")
 
 
@@ -171,7 +177,7 @@ class _Childlike:
     stderr: Literal["inherit", "capture"] | None = attrs.field(
         kw_only=True, default=None, validator=attrs.validators.optional(check_stderr)
     )
-    settings: Settings | Mapping[str, Any] | None = attrs.field(
+    settings: GivenSettings | SettingsOf | None = attrs.field(
         kw_only=True, default=None, converter=_mapping, validator=_check_settings, hash=False
     )
 
@@ -235,7 +241,9 @@ class Child(_Childlike):
         exec: as `Settings.exec`.
         env: merged over `Settings.env`.
         stderr: as `Settings.stderr`.
-        settings: a `Settings` or some of its fields, for this child alone.
+        settings: a `Settings` or some of its fields, for this child alone; or a function that gives
+            them for each life, of its id and its name (of a slot, ``web.2``). What that raises is a
+            start that has failed.
     """
 
 
