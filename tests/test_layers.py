@@ -58,7 +58,8 @@ ORDER = """
     _cluster.tree _cluster.places
     _cluster.ties _cluster.roster _cluster.jobs _cluster.plan _cluster.rollout
     _cluster.events _cluster.supervision _cluster.options _cluster.balance
-    _cluster.unixpath _cluster.binding _cluster.choosing _cluster.shares _cluster.dealing
+    _cluster.activation _cluster.unixpath _cluster.binding _cluster.choosing _cluster.shares
+    _cluster.dealing
     _cluster.ports _cluster.watching _cluster.relay _cluster.liveness _cluster.seat
     _cluster.loopback _cluster.names _cluster.tasks
     _cluster.seating

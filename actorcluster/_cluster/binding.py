@@ -19,14 +19,14 @@ from typing import Any, Final, final
 import attrs
 
 from .._worker.inet import BACKLOG, bind_inet
+from .._worker.settings import ListenFds
+from .activation import passed
 from .unixpath import bind_unix, remove_socket
 
 __all__ = ["Address", "Bound", "ListenFds", "PortRequest", "bind"]
 
 Address = tuple[str, int] | str
 
-#: Descriptors that the settings of a worker allow it to listen on.
-ListenFds = Mapping[str, int] | tuple[int, ...]
 
 _LONGEST_KEY: Final = 255
 _MOST_BACKLOG: Final = 2**31 - 1
@@ -189,6 +189,8 @@ def bind(request: PortRequest, listen_fds: ListenFds) -> Bound:
 
 def _allowed(name: str | int | None, listen_fds: ListenFds) -> int:
     """The number of the descriptor that a worker asks for by name or number."""
+    if isinstance(listen_fds, str):
+        listen_fds = passed()
     if isinstance(listen_fds, Mapping) and isinstance(name, str):
         number = listen_fds.get(name)
     else:

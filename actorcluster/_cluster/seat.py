@@ -6,7 +6,6 @@ Runs in: primary
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final
 
 import trio
@@ -17,6 +16,7 @@ from .._worker.life import Life
 from .._worker.peer import Peer
 from .._worker.ref import Ref
 from .._worker.report import CrashReport, PastLife
+from .._worker.settings import ListenFds
 from .._worker.worker import Worker
 from ..wire import events as wire_events
 from ..wire.connection import Connection
@@ -331,7 +331,7 @@ class Seat:
         return self.life.connection
 
     @property
-    def listen_fds(self) -> Mapping[str, int] | tuple[int, ...]:
+    def listen_fds(self) -> ListenFds:
         return self.worker.settings.listen_fds
 
     def flush(self) -> None:

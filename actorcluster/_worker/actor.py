@@ -362,7 +362,9 @@ class Actor:
         """Listen on a descriptor of the primary.
 
         Args:
-            fd_or_name: one that `Settings.listen_fds` names.
+            fd_or_name: one that `Settings.listen_fds` names. With ``listen_fds="systemd"`` these
+                are the sockets that were passed to the primary, by socket activation: the name is
+                their ``FileDescriptorName=``; the second of a name is ``name.2``, and so on.
 
         Raises:
             OSError: EPERM when the settings do not name it.

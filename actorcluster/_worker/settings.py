@@ -19,6 +19,7 @@ __all__ = [
     "MIN_SIZE",
     "STDIO_MOST",
     "Captured",
+    "ListenFds",
     "Settings",
     "StartMethod",
     "Stdio",
@@ -47,6 +48,8 @@ class HasFileno(Protocol):
 Word = Literal["inherit", "pipe", "ignore"]
 Stdio = Word | int | HasFileno
 Captured = Literal["capture"]
+ListenFds = Mapping[str, int] | tuple[int, ...] | Literal["systemd"]
+"""Descriptors that a worker may listen on."""
 
 
 # Converters only bring a value into its one stored shape and never raise; what they do not know
@@ -95,8 +98,8 @@ def _optional_stdio(value: Word | Sequence[Stdio] | None) -> tuple[Stdio, ...] |
     return frozen
 
 
-def _descriptors(value: Mapping[str, int] | Sequence[int]) -> Mapping[str, int] | tuple[int, ...]:
-    frozen: Mapping[str, int] | tuple[int, ...] = _freeze(value)
+def _descriptors(value: ListenFds | Sequence[int]) -> ListenFds:
+    frozen: ListenFds = _freeze(value)
     return frozen
 
 
@@ -227,8 +230,10 @@ def _validate_listen_fds(_: Settings, field: attrs.Attribute[Any], value: object
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
             _check_int(f"{field.name}[{index}]", item, 0)
-    else:
-        raise _wrong_type(field.name, value, "a mapping of names to fds or a sequence of fds")
+    elif value != "systemd":
+        error = _wrong_value if isinstance(value, str) else _wrong_type
+        allowed = "a mapping of names to fds, a sequence of fds, or 'systemd'"
+        raise error(field.name, value, allowed)
 
 
 _optional = attrs.validators.optional
@@ -263,7 +268,8 @@ class Settings:
         preload: modules that the fork server imports before it forks.
         mailbox_size: room of a mailbox, bytes; at least 64 KiB.
         max_message: largest encoded message taken, bytes; at least 64 KiB.
-        listen_fds: descriptors that workers may ask for by ``listen_fd``, by name or number.
+        listen_fds: descriptors that workers may ask for by ``listen_fd``, by name or number;
+            ``"systemd"``: those that were passed to the primary, see `Actor.listen_fd`.
     """
 
     exec: str | tuple[str, ...] | None = attrs.field(
@@ -294,7 +300,7 @@ class Settings:
     )
     mailbox_size: int = attrs.field(default=4 * 1024 * 1024, validator=_validate_size)
     max_message: int = attrs.field(default=16 * 1024 * 1024, validator=_validate_size)
-    listen_fds: Mapping[str, int] | tuple[int, ...] = attrs.field(
+    listen_fds: ListenFds = attrs.field(
         factory=dict, converter=_descriptors, validator=_validate_listen_fds
     )
 

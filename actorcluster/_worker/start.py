@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, final
+from typing import Any, Final, Literal, TypeVar, final
 
 import attrs
 import trio
@@ -32,6 +32,9 @@ __all__ = ["Plan", "Starter"]
 log = logging.getLogger("actorcluster.start")
 
 T = TypeVar("T")
+
+_OURS_ALONE: Final = frozenset({"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"})
+"""What says that sockets were passed to this process: no worker has them under those numbers."""
 
 
 @final
@@ -318,7 +321,8 @@ def _module(target: Target) -> str | None:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    merged: dict[str, str | None] = {**os.environ, **settings.env}
+    ours = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
+    merged: dict[str, str | None] = {**ours, **settings.env}
     merged[LIMITS] = f"window={settings.mailbox_size} max_message={settings.max_message}"
     return {name: value for name, value in merged.items() if value is not None}
 

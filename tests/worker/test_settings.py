@@ -58,6 +58,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("max_message", 65536, 65536),
     ("listen_fds", {"http": 3}, {"http": 3}),
     ("listen_fds", [3, 4], (3, 4)),
+    ("listen_fds", "systemd", "systemd"),
 ]
 
 
@@ -114,7 +115,8 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("mailbox_size", 1e6, TypeError, "mailbox_size must be an int of at least 65536"),
     ("max_message", 1, ValueError, "max_message must be an int of at least 65536, not 1"),
     ("max_message", True, TypeError, "max_message must be an int of at least 65536, not True"),
-    ("listen_fds", 3, TypeError, "listen_fds must be a mapping of names to fds or a sequence"),
+    ("listen_fds", 3, TypeError, "listen_fds must be a mapping of names to fds, a sequence of fds"),
+    ("listen_fds", "init", ValueError, "sequence of fds, or 'systemd', not 'init'"),
     ("listen_fds", [-1], ValueError, "listen_fds[0] must be an int of at least 0, not -1"),
     ("listen_fds", {"": 3}, ValueError, "listen_fds key must be a non-empty str"),
     ("listen_fds", {"http": "3"}, TypeError, "listen_fds['http'] must be an int of at least 0"),
