@@ -50,6 +50,8 @@ __all__ = ["Channel"]
 _SMALL: Final = 512
 #: So many numbers of messages that are no sends are kept before somebody tidies up.
 _TIDY_AT: Final = 64
+#: What an ask may get instead of an answer.
+_FAILURES: Final = (ErrorReceived, PeerClosed)
 #: Nothing is sent any more, by our own word or the peer's.
 _OVER: Final = (State.CLOSING, State.CLOSED)
 
@@ -317,16 +319,17 @@ class Channel(Answering):
                 encoded=encoded,
             )
             await self._put_ask(parcel, deadline, question, put)
-        if not question.is_over:
+        if not question.is_over():
             if self.may_lead:
                 await question.lead()
-            if not question.is_over:
+            if not question.is_over():
                 question.task = current_task()
                 await wait_task_rescheduled(question.give_up)
             self.pace.restart()
-        if question.failed:
-            await self._fail(question.answer)
-        return question.answer
+        answer = question.answer
+        if isinstance(answer, _FAILURES):
+            await self._fail(answer)
+        return answer
 
     async def _put_ask(
         self,

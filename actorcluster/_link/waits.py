@@ -5,6 +5,7 @@ Runs in: both
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import Any, final
 
@@ -70,6 +71,12 @@ class Question:
         self.wake()
 
 
+class _Answer(enum.Enum):
+    """What stands for an answer while there is none."""
+
+    NONE_YET = enum.auto()
+
+
 @final
 class Asking:
     """An ask of a task of ours, from its queueing to its answer.
@@ -81,12 +88,11 @@ class Asking:
     Attributes:
         number: the channel of its answer, see `Connection.call`; 0 before it is queued.
         task: what waits for the answer, once it does.
-        is_over: whether there is an answer, or never will be.
-        answer: what the ask returns; or why there is none.
-        failed: whether it is that.
+        answer: what the ask returns; or why there is none, which no body ever holds: an
+            `ErrorReceived`, or the `PeerClosed` to raise.
     """
 
-    __slots__ = ("_leads", "_pipe", "_questions", "answer", "failed", "is_over", "number", "task")
+    __slots__ = ("_pipe", "_questions", "answer", "number", "task")
 
     is_ours = True
 
@@ -95,14 +101,11 @@ class Asking:
         self._questions = questions
         self.number = 0
         self.task: trio.lowlevel.Task | None = None
-        self._leads = False
-        self.is_over = self.failed = False
-        self.answer: Any = None
+        self.answer: Any = _Answer.NONE_YET
 
     def take(self, answer: ReplyReceived | ErrorReceived) -> None:
         """There is an answer."""
         if not isinstance(answer, ReplyReceived):
-            self.failed = True
             self.take_body(0, answer)
         elif answer.body is None and answer.handles:  # the one that was given beside no body
             self.take_body(0, answer.handles[0])
@@ -111,27 +114,27 @@ class Asking:
 
     def take_body(self, _: int, body: Any) -> None:
         """There is an answer that is just a body."""
-        self.is_over = True
         self.answer = body
         if self.task is not None:
             trio.lowlevel.reschedule(self.task)
-        elif self._leads:
+        else:  # it may be the one that leads
             self._pipe.interrupt()
 
     def lose(self, error: PeerClosed) -> None:
         """There never will be one."""
-        self.failed = True
         self.take_body(0, error)
+
+    def is_over(self) -> bool:
+        """Whether there is an answer, or never will be."""
+        return self.answer is not _Answer.NONE_YET
 
     async def lead(self) -> None:
         """Read in the reader's place until it is over, or that one must go on; see `Pipe.lead`."""
-        self._leads = True
         try:
-            await self._pipe.lead(lambda: self.is_over)
+            await self._pipe.lead(self.is_over)
         except BaseException:  # Cancelled, or KeyboardInterrupt
             self.give_up(None)
             raise
-        self._leads = False
 
     def give_up(self, _: Any) -> trio.lowlevel.Abort:
         """The task is cancelled; the peer is told."""

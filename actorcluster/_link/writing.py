@@ -8,12 +8,14 @@ Theory of operation
 The *writer* owns what was not written at once. `flush` is called after queueing frames: the first
 call in a scheduler pass writes immediately (nothing is gained by waiting, and a round trip would
 pay for it). The second wakes the writer. Until that goes to sleep again everything else only
-queues, and the writer looks once per scheduler pass and writes the lot with one system call. A
-dense stream of small messages (`flush_small`) it even lets grow for a few passes: each system call
-here is one there as well, and a wake-up, and a receiver that is faster than the sender pays for
-every one. Anything else that is queued ends that at the next look. The writer sleeps after two
-looks in vain: in a pass it may have its turn before or after a sender, so one says nothing. For the
-acknowledgement of handles it wakes, but gives all others a turn first: an answer comes before it.
+queues, and the writer looks once per scheduler pass and writes the lot with one system call. Of
+asks and answers a portion leaves earlier: where many are under way both ends then work at the same
+time, each on a part of them, and not in turns on all. A dense stream of small messages
+(`flush_small`) it even lets grow for a few passes: each system call here is one there as well, and
+a wake-up, and a receiver that is faster than the sender pays for every one. Anything else that is
+queued ends that at the next look. The writer sleeps after two looks in vain: in a pass it may have
+its turn before or after a sender, so one says nothing. For the acknowledgement of handles it wakes,
+but gives all others a turn first: an answer comes before it.
 
 A task cancelled in the middle of a ``sendmsg`` would cut a frame in half; application tasks
 therefore only queue, or write what can be written without waiting.
@@ -46,6 +48,8 @@ _STALLED_SECONDS: Final = 0.01
 _DENSE: Final = EVERY_MESSAGES // 2
 #: ... and then it may grow to so many, which take the receiver longer than the wait.
 _ENOUGH: Final = 4 * EVERY_MESSAGES
+#: So many asks, answers and the like do not wait for the writer's look.
+_PORTION: Final = 24
 
 
 class Writing:
@@ -70,9 +74,11 @@ class Writing:
         self._passes = Passes()
         #: the pass of the scheduler in which the latest `_push` was.
         self._pushed_in = -1
-        #: small messages since the last `_push`, and whether anything else was queued since.
+        #: small messages since the last `_push`, and whether anything else was queued since; of
+        #: that, how much while the writer was awake.
         self._gathered = 0
         self._hurry = False
+        self._hurried = 0
         #: nothing can be written any more, and what is queued is dropped.
         self._broken = False
         #: bytes given to the socket so far, written or not.
@@ -90,6 +96,10 @@ class Writing:
         self._hurry = True
         if not self._writing or self._is_patient:
             self._write_or_wake()
+        else:
+            self._hurried += 1
+            if self._hurried >= _PORTION and not self._is_full:
+                self._push()
 
     def _write_or_wake(self) -> None:
         if self._ended:
@@ -132,7 +142,7 @@ class Writing:
         Returns:
             False when the socket is full.
         """
-        self._gathered, self._hurry = 0, False
+        self._gathered, self._hurry, self._hurried = 0, False, 0
         self._pushed_in = self._passes.count
         connection = self.connection
         done = not self._socket.unsent or self._write_now(())

@@ -297,6 +297,9 @@ class Session:
 
     def _new_channel(self) -> int:
         channel = self._next_channel
+        if channel < _MAX_CHANNEL - 2 and not self._wrapped:  # as ever
+            self._next_channel = channel + 2
+            return channel
         while self._wrapped and self._is_taken(channel):
             channel = self._after(channel)
         self._next_channel = self._after(channel)

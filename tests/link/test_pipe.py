@@ -341,6 +341,24 @@ async def test_handles_are_held_until_sent_where_nobody_acknowledges() -> None:
             os.fstat(fd)
 
 
+async def test_of_many_asks_in_one_pass_each_portion_leaves_when_it_is_there() -> None:
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        before = writes(end)
+        seen: list[int] = []
+
+        async def ask() -> None:
+            await end.channel.ask("?")
+
+        for _ in range(60):
+            nursery.start_soon(ask)
+        while len(seen) < 60:
+            await peer.next(events.CallReceived)
+            seen.append(writes(end) - before)
+        # The first, two of 24 each, and what is left by then.
+        assert 4 == seen[-1]
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_answer_takes_the_acknowledgement_of_handles_along(
     mock_clock: trio.testing.MockClock,  # else the timer may come in between
 ) -> None:
