@@ -101,6 +101,12 @@ class PortRequest:
             return ("unix", self.path)
         return (self.transport, self.host, self.port, self.key)
 
+    def is_met_by(self, bound: PortRequest) -> bool:
+        """Whether who asks for this lets in the same clients as what another asked for does."""
+        is_all = self.host in (None, "::")
+        same_family = not is_all or self.v6only == bound.v6only
+        return same_family and self.mode in (None, bound.mode)
+
     def identity_of(self, port: int) -> tuple[Any, ...]:
         """What a worker asks for that wants the same, but names the port."""
         return (self.transport, self.host, port, "")

@@ -81,15 +81,15 @@ class _Port:
 
     Attributes:
         policy: how its connections are dealt, or `SCHED_NONE`.
+        request: the first worker's.
         identities: what workers ask for to share it.
-        data: the first worker's.
         users: worker id and channel of each listener.
         dealer: None: the workers accept for themselves.
     """
 
     bound: Bound
     policy: str
-    data: Any
+    request: PortRequest
     identities: set[tuple[Any, ...]] = attrs.Factory(set)
     users: set[tuple[int, int]] = attrs.Factory(set)
     dealer: Dealer | None = None
@@ -189,6 +189,9 @@ class Ports:
             raise ValueError(f"policy is {request.policy!r}; there are {', '.join(known)}")
         usable = self._usable_modes(client, request)
         port = self._ports.get(identity)
+        if port in self._unused and not request.is_met_by(port.request):
+            self._close(port)  # nobody is left for whom it should stay as it is
+            port = None
         if port is None:
             if not usable:
                 raise OSError(errno.ENOTSUP, f"no way to listen: {request.modes}")
@@ -216,7 +219,7 @@ class Ports:
         bound = bind(request, client.listen_fds)
         is_dealt = mode == MODES[SCHED_RR]
         policy = request.policy or SCHED_RR if is_dealt else SCHED_NONE
-        port = _Port(bound, policy, request.data, {identity})
+        port = _Port(bound, policy, request, {identity})
         if request.transport in ("tcp", "udp") and request.port == 0:
             # A worker that asks for the port by its number means this one.
             port.identities.add(request.identity_of(int(bound.address[1])))
@@ -247,7 +250,7 @@ class Ports:
                 mode=port.mode,
                 policy=None if port.dealer is None else port.policy,
                 address=list(address) if isinstance(address, tuple) else address,
-                data=port.data,
+                data=port.request.data,
                 handle=handle,
             )
         except BaseException:
@@ -302,12 +305,15 @@ class Ports:
 
     def _close_unused(self, most: int) -> None:
         while len(self._unused) > most:
-            port = next(iter(self._unused))
-            del self._unused[port]
-            for identity in port.identities:
-                if self._ports.get(identity) is port:
-                    del self._ports[identity]
-            port.close()
+            self._close(next(iter(self._unused)))
+
+    def _close(self, port: _Port) -> None:
+        """Close a port without a worker."""
+        del self._unused[port]
+        for identity in port.identities:
+            if self._ports.get(identity) is port:
+                del self._ports[identity]
+        port.close()
 
     def taken(self, client: PortClient) -> int:
         """How many connections a worker has taken from the ports that are dealt out."""

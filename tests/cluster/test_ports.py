@@ -28,6 +28,7 @@ from tests.cluster.inproc import (
     served_by,
     until,
 )
+from tests.require import require
 
 
 async def answer(puppet: Puppet, request: dict[str, Any]) -> events.Listening | str:
@@ -182,6 +183,46 @@ async def test_the_same_address_twice_in_one_worker() -> None:
             again = await answer(puppet, {**TCP, "port": number})
             assert isinstance(again, events.Listening)
             assert first.address == again.address
+
+
+@require("ipv6")
+async def test_a_port_that_nobody_uses_is_not_kept_as_it_was(tmp_path: Path) -> None:
+    """Whoever comes then has whom it asked for let in, and nobody else; as long as one uses it
+    the first one's choice stays."""
+    both: dict[str, Any] = {"transport": "tcp", "port": 0, "key": "1", "credit": 0}
+    path = tmp_path / "s"
+    file: dict[str, Any] = {"transport": "unix", "path": str(path), "mode": 0o666}
+    async with open_cluster() as cluster:
+        one, two = await cluster.puppet(), await cluster.puppet()
+        first, socket_file = await answer(one, both), await answer(one, file)
+        assert isinstance(first, events.Listening)
+        assert isinstance(socket_file, events.Listening)
+        for request in ({**both, "v6only": True}, {**file, "mode": 0o600}):
+            said = await answer(two, request)
+            assert isinstance(said, events.Listening)
+            two.connection.send_listen_close(said.channel)
+            two.say()
+        assert (True, 0o666) == (reached_by_ipv4(first.address[1]), path.stat().st_mode & 0o777)
+        for said in (first, socket_file):
+            one.connection.send_listen_close(said.channel)
+        for same in ({**both, "v6only": False}, {**file, "mode": None}):
+            said = await answer(one, same)
+            assert isinstance(said, events.Listening)
+            assert said.address in (first.address, socket_file.address)
+            one.connection.send_listen_close(said.channel)
+        assert 0o666 == path.stat().st_mode & 0o777
+
+        narrow = await answer(one, {**both, "v6only": True})
+        assert isinstance(narrow, events.Listening)
+        assert not reached_by_ipv4(narrow.address[1])
+        assert isinstance(await answer(one, {**file, "mode": 0o600}), events.Listening)
+        assert 0o600 == path.stat().st_mode & 0o777
+        assert 2 == len(cluster.ports.statistics())
+
+
+def reached_by_ipv4(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_an_address_that_is_taken() -> None:
