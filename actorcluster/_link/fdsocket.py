@@ -59,8 +59,8 @@ Descriptor: TypeAlias = int | _HasFileno
 Group: TypeAlias = tuple[list[int], bool]
 _Ancillary: TypeAlias = tuple[int, int, bytes]
 
-#: The most that one read takes.
-RECEIVE_SIZE: Final = 256 * 1024
+#: The most that one read takes: a fragment of 256 KiB with its header, or four messages of 64 KiB.
+RECEIVE_SIZE: Final = 260 * 1024
 #: A Linux limit of 253 (SCM_MAX_FD) per call; one more is EINVAL.
 _MAX_FDS: Final = 253
 _INT: Final = array.array("i").itemsize

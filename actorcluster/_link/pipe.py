@@ -13,8 +13,9 @@ at once, without a checkpoint: an answer wakes its asker, credit wakes senders, 
 full a mailbox is. But it reads many small messages no faster than a busy task receives them: few
 at once, and some scheduler passes later the next, unless those take long. What would pile up
 otherwise are thousands of living objects, and Python's garbage collector takes longer to walk
-over them than everything else here takes together. Where much comes in few messages it reads on
-for a millisecond: a scheduling point costs as much as to read and decode what fits into the buffer.
+over them than everything else here takes together. Where much comes in few messages it reads
+twice before others have a turn: a scheduling point costs nearly as much as to read and decode what
+fits into the buffer, but what lies for long has left the processor's cache.
 
 Somebody who waits for one thing of the peer's and nothing else, an asker or a worker's receiver,
 may *lead*: it reads in the reader's place, which stands by, so what it waits for need not be passed
@@ -57,6 +58,8 @@ _DENSE_SIZE: Final = 16 * 1024
 #: The same is read at once after a read that took so long, e.g. of many small broken messages:
 #: nobody else has a turn in between.
 _SLOW_SECONDS: Final = 0.01
+#: So many reads that fill the buffer follow each other without a turn for others.
+_MOST_READS: Final = 2
 #: Passes that a receiver gets after such a read: one per 64 messages, so many at most ...
 _MOST_TURNS: Final = 16
 #: ... and some more, so that a backlog gets smaller and not larger.
@@ -174,7 +177,7 @@ class Pipe(Writing):
 
     async def _read(self) -> None:
         socket, most = self._socket, _DENSE_SIZE
-        messages, turn_ends = 0, 0.0
+        reads = messages = 0
         while True:
             if self._ack_waits:
                 self._flush_ack()
@@ -186,26 +189,25 @@ class Pipe(Writing):
             if self._over or self._ended:
                 return
             try:
-                got = socket.gather_now(most)
+                got = socket.gather_now(self.connection.fitting(most))
             except OSError as exc:  # the kernel has no memory: like the end of the stream
                 log.error("a channel ends, it cannot be read: %s", exc)
                 return
             begin = time.perf_counter()
             if got is not None and not self._take(*got):
                 return
-            end = time.perf_counter()
-            is_slow = end - begin > _SLOW_SECONDS
-            most = _DENSE_SIZE if is_slow else RECEIVE_SIZE
-            messages += self._taken
+            took = time.perf_counter() - begin
+            most = _DENSE_SIZE if took > _SLOW_SECONDS else RECEIVE_SIZE
+            reads, messages = reads + 1, messages + self._taken
             if self._taken >= EVERY_MESSAGES and await self._give_turns(self._taken):
                 most = _DENSE_SIZE
             elif socket.is_full_read:
-                if end < turn_ends and messages < EVERY_MESSAGES:
+                if reads < _MOST_READS and messages < EVERY_MESSAGES and took < EVERY_SECONDS / 2:
                     continue
                 await trio.lowlevel.checkpoint()
             if not socket.is_full_read:
                 await self._wait_readable()
-            messages, turn_ends = 0, time.perf_counter() + EVERY_SECONDS
+            reads = messages = 0
 
     async def _wait_readable(self) -> None:
         self._waits = True
@@ -223,6 +225,8 @@ class Pipe(Writing):
     def may_lead(self) -> bool:
         """Whether who begins to wait for something of the peer's may read meanwhile, see `lead`."""
         if self._leads or self._ended or self._taken > _SPARSE or self._is_full:
+            return False
+        if self._socket.is_full_read:
             return False
         return self._waits or self._steps_aside
 
@@ -278,7 +282,7 @@ class Pipe(Writing):
     def _read_once(self) -> bool:
         """Read as the reader does; False when that is the one to go on."""
         try:
-            got = self._socket.gather_now(RECEIVE_SIZE)
+            got = self._socket.gather_now(self.connection.fitting(RECEIVE_SIZE))
         except OSError:  # it will be there for the reader as well
             return False
         try:

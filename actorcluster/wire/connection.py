@@ -135,6 +135,10 @@ class Connection(Dispatch):
             raise fault
         return self.take_events()
 
+    def fitting(self, most: int) -> int:
+        """How much to read next of at most so many bytes, to have as little as possible copied."""
+        return self._reader.fitting(most)
+
     def _cut(
         self, data: bytes | bytearray | memoryview
     ) -> tuple[list[Frame], RemoteProtocolError | None]:

@@ -79,6 +79,8 @@ _ECHOES: Final = frozenset({int(Kind.PING), int(Kind.PONG)})
 #: Frames are decoded in runs of about this many bytes. One that is longer alone goes by itself,
 #: without a copy into the decoder.
 _RUN: Final = 32768
+#: From here on it is worth to read so that none is cut in two.
+_LONG: Final = 16 * 1024
 #: In so many bytes there are so few frames that they are decoded one by one.
 _FEW: Final = 160
 _KIND_OFFSET: Final = 7
@@ -123,6 +125,7 @@ class FrameReader:
         self._unpacker = values.unpacker(_RUN)
         self._begun = bytearray()  # the frame that is not complete yet
         self._need = 0  # its size, once its header is complete
+        self._stride = 0  # of the frames of this stream, while they are long, see `fitting`
         self._frames: list[Frame] = []
         self._fault: RemoteProtocolError | None = None
 
@@ -162,6 +165,21 @@ class FrameReader:
     def buffered(self) -> int:
         """How many bytes of an unfinished frame are held."""
         return len(self._begun)
+
+    def fitting(self, most: int) -> int:
+        """How much to read of at most so many bytes.
+
+        So much that it ends where a frame does, if those to come are as long as the one that began
+        last: what has to be put together of two reads is copied twice.
+        """
+        begun = len(self._begun)
+        if begun:
+            self._stride = self._need if self._need >= _LONG else 0
+        stride = self._stride
+        missing = stride - begun if begun else 0
+        if not stride or missing > most:
+            return most
+        return missing + (most - missing) // stride * stride or most
 
     def _finish(self, view: memoryview) -> memoryview:
         """Go on with the frame that is not complete yet; what is left of `view` then."""

@@ -16,10 +16,10 @@ import trio
 import trio.testing
 
 from actorcluster._link import fdsocket
-from actorcluster._link.fdsocket import FdSocket
+from actorcluster._link.fdsocket import RECEIVE_SIZE, FdSocket
 from actorcluster._link.handles import close_descriptors
 
-FULL = 256 * 1024
+FULL = RECEIVE_SIZE
 
 
 @pytest.fixture

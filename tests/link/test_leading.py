@@ -85,6 +85,18 @@ async def test_the_leader_has_its_answer_a_pass_earlier(leads: bool, passes: int
     assert [passes] == answered
 
 
+async def test_nobody_leads_where_more_comes_than_one_read_takes() -> None:
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        end.channel._socket.is_full_read = True  # as after such a read
+        asker = Asker(nursery, end)
+        call = await peer.next(events.CallReceived)
+        await all_blocked()
+        assert not end.channel._leads
+        answer(peer, call, "!")
+        await all_blocked()
+        assert "!" == asker.outcome
+
+
 async def test_only_one_leads() -> None:
     async with played() as (end, peer), trio.open_nursery() as nursery:
         askers = [Asker(nursery, end, number) for number in range(3)]

@@ -308,6 +308,18 @@ async def test_large_messages_are_read_as_fast_as_they_come() -> None:
         assert 10 > len(counts)
 
 
+async def test_two_reads_that_fill_the_buffer_follow_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And before the third others have a turn."""
+    monkeypatch.setattr(pipe, "time", types.SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr(pipe, "RECEIVE_SIZE", 4096)
+    async with played() as (end, peer):
+        counts = await arrivals(end, peer, 40, b"x" * 4000)
+        assert 2 == max(after - before for before, after in itertools.pairwise(counts))
+        assert 30 > len(counts)
+
+
 # ---- handles ----
 
 
