@@ -37,6 +37,9 @@ __all__ = ["start_placed"]
 _LOCALE: Final = "LC_CTYPE"
 """What the interpreter may set in its own environment when it starts."""
 
+_READY: Final = b"+"
+"""What it says before it becomes the program, and has nothing to add if it does."""
+
 _CODE: Final = f"""\
 import errno, marshal, os, signal, sys, types
 answer, places, user, code, locale, *argv = sys.argv[1:]
@@ -54,6 +57,7 @@ try:
         os.environ.pop("{_LOCALE}", None)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    os.write(answer, b"+")
     os.execvpe(argv[0], argv, os.environ)
 except OSError as exc:
     os.write(answer, f"{{exc.errno}} {{exc.strerror}}".encode())
@@ -89,15 +93,20 @@ async def start_placed(launch: Launch) -> Process:
             )
             process = await start_exec(between, pass_fds=fds, above=STDIO_MOST)
         try:
-            failure = await _read(report)
+            said = await _read(report)
         except BaseException:
             await process.destroy()
             raise
-    if failure:
-        await process.destroy()
-        number, _, text = failure.decode().partition(" ")
-        raise to_os_error(OSError(int(number), text), launch)
-    return process
+    if said == _READY:
+        return process
+    await process.destroy()
+    number, _, text = said.removeprefix(_READY).decode().partition(" ")
+    if not number:
+        number, text = (
+            str(errno.ENOEXEC),
+            f"{sys.executable}, which was to become it, did not start",
+        )
+    raise to_os_error(OSError(int(number), text), launch)
 
 
 def _go_between(launch: Launch, answer: int, *fds: int) -> tuple[str, ...]:
@@ -114,9 +123,14 @@ def _go_between(launch: Launch, answer: int, *fds: int) -> tuple[str, ...]:
 
 
 async def _read(fd: int) -> bytes:
-    """Read up to the end: a few bytes, or none."""
+    """Read a few bytes, up to the end."""
+    said = b""
     while True:
         try:
-            return os.read(fd, 100)
+            data = os.read(fd, 100)
         except BlockingIOError:
             await trio.lowlevel.wait_readable(fd)
+        else:
+            said += data
+            if not data:
+                return said

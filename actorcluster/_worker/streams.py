@@ -79,7 +79,10 @@ class Output(trio.abc.ReceiveStream):
         self._is_given_up = False
         try:
             while not (self._kept or self._is_over):
-                if self._is_closed or not self._has_ring:
+                if self._is_closed:
+                    await trio.lowlevel.checkpoint()
+                    raise trio.ClosedResourceError("this stream was closed")
+                if not self._has_ring:
                     return await self._receive(max_bytes)
                 await self._news.park()
             await trio.lowlevel.checkpoint()

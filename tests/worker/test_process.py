@@ -273,7 +273,7 @@ async def test_user_and_group_change_and_no_other_group_is_kept() -> None:
     assert [] == ids["Groups"].split()
 
 
-@require("root")
+@require("other-user")
 def test_without_the_right_to_change_the_user_the_program_is_named() -> None:
     code = """if True:
         import os, sys

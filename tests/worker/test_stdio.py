@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import trio.testing
 import actorcluster
 from actorcluster import Child, Supervisor, Worker, WorkerStartError, events
 from actorcluster._worker import settings, start, template
+from actorcluster._worker.placing import start_placed
+from actorcluster._worker.process import Launch
 from actorcluster._worker.streams import PATIENCE, RING, Duplex, Output
 from tests.e2e import actors
 from tests.e2e.supervised import AT_ONCE
@@ -397,6 +400,17 @@ async def test_programs_that_cannot_be_started_with_streams(tmp_path: Path) -> N
             await worker.wait()
         assert b"unset a b $c\n" == await rest_of(worker.stdout)
         assert b"socket\n" == await rest_of(worker.stdio[3])
+
+
+async def test_a_go_between_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    launch = Launch(worker_id=1, argv=("/bin/true",), stdio=(None, None, None, 2))
+    with pytest.raises(OSError, match="/bin/false, which was to become it, did not") as caught:
+        await start_placed(launch)
+    assert (errno.ENOEXEC, "/bin/true") == (caught.value.errno, caught.value.filename)
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(OSError, match="does not name the interpreter"):
+        await start_placed(launch)
 
 
 async def test_cancelled_at_any_moment_of_a_start_with_streams() -> None:
