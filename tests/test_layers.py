@@ -41,7 +41,7 @@ ORDER = """
     _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.opened
     _worker.accepting _worker.inet
     _worker.listeners _worker.listening
-    _worker.buffers _worker.holes _worker.spared _worker.clone _worker.forkrequest
+    _worker.buffers _worker.holes _worker.spared _worker.eventloop _worker.clone _worker.forkrequest
     _worker.user _worker.tee _worker.streams _worker.process _worker.placing _worker.adopted
     _worker.pulse _worker.stack _worker.stackfile
     _worker.commands _worker.forkprocess _worker.forkserver

@@ -111,6 +111,7 @@ class Model:
         self._env = dict(os.environ)
         self._handled = [n for n in signal.valid_signals() if callable(signal.getsignal(n))]
         self._signals_are_prepared = _signals_are_prepared()
+        signal.set_wakeup_fd(-1)  # of a preloaded module
 
     def place(self, request: dict[str, Any]) -> Place:
         """In the server: what a worker that was asked for has to do."""
@@ -150,7 +151,6 @@ class Model:
 
     def _reset_signals(self) -> None:
         """No handler of a preloaded module; what was ignored before Python started stays so."""
-        signal.set_wakeup_fd(-1)
         for signum in self._handled:
             signal.signal(signum, signal.SIG_DFL)
         if not self._signals_are_prepared:

@@ -111,11 +111,20 @@ class Runtime:
         )
         self._channel.write_now()
 
-    async def run(self) -> BaseException | None:
-        """Live; returns what main raised, if it did."""
+    async def run(
+        self, begins: Callable[[], Awaitable[bool]] | None = None
+    ) -> BaseException | None:
+        """Live; returns what main raised, if it did.
+
+        Args:
+            begins: for a life that has not begun yet: says, once it has or will not, which it is.
+        """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._serve)
+            if begins is not None and not await begins():
+                nursery.cancel_scope.cancel()
+                return None
             with trio.move_on_after(_HELLO_SECONDS):
                 await self._welcomed.wait()
             error = await self._run_main()

@@ -5,8 +5,7 @@ Runs in: worker
 Theory of operation
 ===================
 
-One thread, no Trio loop once it serves (see `rehearsal` for what comes before), nothing of the
-application but the modules of ``preload``. It reads
+One thread, nothing of the application but the modules of ``preload``. It reads
 requests from its control socket and never writes to it. Each request that wants an answer brings
 the writing end of a pipe of its own, so answers cannot be mixed up, and whoever holds the pipe
 last has decided: the server when there is no child, else the child once it is what was asked for.
@@ -14,6 +13,11 @@ last has decided: the server when there is no child, else the child once it is w
 `serve` returns in two kinds of process. In the server it returns None when the primary is gone or
 said so. In each forked child it returns a `Job`, up to the top level of the program: a worker ends
 by a normal interpreter exit, with atexit functions, and nothing of the server on its stack.
+
+Most workers begin with an event loop, so they are forked inside of one that stands still in the
+server, see `Draft.live`: there `_serve` is called by a task, and returns to it in a child, whose
+event loop it is from then on. Scripts are forked outside, for they run one of their own. The server
+is inside or outside as the next request demands.
 
 When the primary ends without a word, the server is the one who stays behind for a moment: workers
 that have not ended after `ORPHAN_SECONDS`, be they stopped or caught in C code, it kills. It knows
@@ -70,6 +74,7 @@ _NOBODY: Final = "actorcluster_looks_into_each_directory_of_the_path_once"
 _REHEARSE: Final = "actorcluster._worker.rehearsal:rehearse"
 _REHEARSALS: Final = 10
 """Python looks at code that has run eight times, and then once more at each place in it."""
+_RUNTIME: Final = "actorcluster._worker.runtime:run_worker"
 _DRAFT: Final = "actorcluster._worker.draft:Draft"
 _PR_SET_PDEATHSIG: Final = 1
 _STDIO: Final = 3
@@ -143,6 +148,8 @@ class _Server:
         self._model: Model | None = None
         self._draft: Draft | None = None
         self._spared: Spared | None = None
+        self._has_loop = entry == _RUNTIME
+        self._pending: tuple[dict[str, Any], list[int]] | None = None  # a request
         self._guarded: set[int] = set()  # pidfds of workers
         self._primary = os.pidfd_open(os.getppid())
         self._poll = select.poll()
@@ -151,6 +158,49 @@ class _Server:
 
     def serve(self) -> Job | None:
         """Answer requests until there is nobody left to serve, or this is the child."""
+        inside = False
+        while True:
+            job = self._serve_inside() if inside else self._serve(inside=False)
+            if self._pending is None:
+                return job
+            inside = not inside
+
+    def _serve(self, *, inside: bool) -> Job | None:
+        """Do so as long as requests are such for which this is the place."""
+        while True:
+            request, self._pending = self._pending or self._next(), None
+            if request is None or request[0]["do"] == "exit":
+                return None
+            if request[0]["do"] == "fork" and not self._belongs(request[0], inside=inside):
+                self._pending = request
+                return None
+            job = self._obey(*request)
+            if job is not None:
+                return job
+
+    def _belongs(self, request: dict[str, Any], *, inside: bool) -> bool:
+        """Whether it is inside of an event loop that a worker is to be forked, or outside."""
+        is_script = request["script"] is not None or request["module"] is not None
+        if self._draft is None or not self._has_loop or is_script:
+            return not inside
+        return inside and self._draft.fits(request["env"].get(bootstrap.LIMITS))
+
+    def _serve_inside(self) -> Job | None:
+        """Serve inside of an event loop, for workers that get it with all else."""
+        assert self._draft is not None
+        assert self._pending is not None
+        server = os.getpid()
+        try:
+            self._draft.suit(self._pending[0]["env"].get(bootstrap.LIMITS))
+            return self._draft.live(lambda: self._serve(inside=True))
+        except Exception:
+            if os.getpid() != server:
+                raise
+            self._has_loop = False  # workers start more slowly, that is all
+            return None
+
+    def _next(self) -> tuple[dict[str, Any], list[int]] | None:
+        """Wait for a request; None when the primary is gone, and all has been done that must be."""
         while True:
             ready = dict(self._poll.poll())
             self._forget(ready)
@@ -158,13 +208,8 @@ class _Server:
                 request = self._receive()
                 if request is None:
                     self._bury()
-                    return None
-                if request[0]["do"] == "exit":
-                    return None
-                job = self._obey(*request)
-                if job is not None:
-                    return job
-            elif self._primary in ready:
+                return request
+            if self._primary in ready:
                 self._bury()
                 return None
 
@@ -270,6 +315,7 @@ class _Server:
             place = self._model.place(request)
             if self._draft is not None:
                 self._draft.suit(place.limits)
+                self._draft.approach(fds[1])
             pid = clone_sibling(ctypes.addressof(slot))
             if pid == 0:
                 del slot
@@ -280,6 +326,8 @@ class _Server:
             with contextlib.suppress(OSError):  # no room for one more descriptor: unguarded
                 self._guard(os.pidfd_open(pid))
         except Exception as exc:  # noqa: BLE001  (the primary will raise it)
+            if self._draft is not None:
+                self._draft.copied()
             _answer_failure(fds[0], exc)
         _close_all(fds)
         return None
