@@ -318,7 +318,14 @@ class Channel(Answering):
                 address=address,
                 encoded=encoded,
             )
-            await self._put_ask(parcel, deadline, question, put)
+            commit = functools.partial(self._put_question, parcel, deadline, question)
+            if put is not None:
+                await put(parcel, commit)
+            elif not self._waiters and self._has_room(parcel):
+                commit()
+                self.flush()
+            else:  # in the reader's task, when there is room at last
+                await self._wait_for_room(parcel, commit)
         if not question.is_over():
             if self.may_lead:
                 await question.lead()
@@ -331,22 +338,6 @@ class Channel(Answering):
             await self._fail(answer)
         return answer
 
-    async def _put_ask(
-        self,
-        parcel: Parcel,
-        deadline: float,
-        question: Asking,
-        put: Callable[[Parcel, Callable[[], Any]], Awaitable[None]] | None,
-    ) -> None:
-        commit = functools.partial(self._put_question, parcel, deadline, question)
-        if put is not None:
-            await put(parcel, commit)
-        elif not self._waiters and self._has_room(parcel):
-            commit()
-            self.flush()
-        else:  # in the reader's task, when there is room at last
-            await self._wait_for_room(parcel, commit)
-
     async def _fail(self, failure: PeerClosed | ErrorReceived) -> NoReturn:
         """Raise what an ask got instead of an answer."""
         if not isinstance(failure, ErrorReceived):
@@ -356,13 +347,10 @@ class Channel(Answering):
 
     def _put_question(self, parcel: Parcel, deadline: float, question: Question | Asking) -> int:
         channel = parcel.call(ttl=_left_until(deadline))
-        self._wait_on(channel, question)
-        return channel
-
-    def _wait_on(self, channel: int, question: Question | Asking) -> None:
         if isinstance(question, Asking):
             question.number = channel
         self._questions[channel] = question
+        return channel
 
     async def _wait_for_room(self, parcel: Parcel, commit: Callable[[], Any]) -> Any:
         wake = functools.partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())

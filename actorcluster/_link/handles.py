@@ -206,7 +206,7 @@ class Handle(Sendable):
         Raises:
             HandleError: it is no socket; it is still open then.
         """
-        return self._take_socket("into_socket", kinds.SOCKETS | {HandleKind.OPAQUE})
+        return self._take_socket("into_socket", kinds.ANY_SOCKET)
 
     @_whole
     def into_file(self) -> BinaryIO:
@@ -489,7 +489,8 @@ class _Adapter:
         """Return kind and meta of a handle, or of what was staged to become one."""
         if isinstance(handle, Handle):
             return handle._verified(), handle._meta
-        return cast("Sendable", handle).describe()
+        described: tuple[HandleKind, dict[str, Any]] = handle.describe()
+        return described
 
     def build(self, fd: int, kind: int, meta: dict[str, Any]) -> Handle:
         """Make the owner of a received descriptor; it is verified when it is used."""

@@ -17,6 +17,7 @@ import trio
 from ..wire._generated import HandleKind
 
 __all__ = [
+    "ANY_SOCKET",
     "LISTENERS",
     "PIPES",
     "SOCKETS",
@@ -55,6 +56,7 @@ _BY_TYPE: Final[dict[tuple[int, int], tuple[HandleKind, HandleKind]]] = {
 }
 
 SOCKETS: Final = frozenset(kind for pair in _BY_TYPE.values() for kind in pair)
+ANY_SOCKET: Final = SOCKETS | {HandleKind.OPAQUE}
 STREAMS: Final = frozenset({HandleKind.TCP_SOCKET, HandleKind.UNIX_STREAM})
 LISTENERS: Final = frozenset({HandleKind.TCP_LISTENER, HandleKind.UNIX_LISTENER})
 PIPES: Final = frozenset({HandleKind.PIPE_READ, HandleKind.PIPE_WRITE})

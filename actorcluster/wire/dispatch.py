@@ -30,6 +30,7 @@ from .runs import Frame, Run
 __all__ = ["Dispatch"]
 
 _UNUSUAL: Final = FLAG_FRAG | FLAG_MORE
+_HANDLE_ACK: Final = int(Kind.HANDLE_ACK)
 _MAIL: Final = frozenset({int(Kind.TELL), int(Kind.CALL), int(Kind.REPLY)})
 _BEFORE_READY: Final = (State.HANDSHAKE, State.STARTING)
 #: What may arrive before this side has introduced itself.
@@ -54,6 +55,12 @@ class Dispatch(Life):
                 self._dispatch_unusual(frame)
             elif frame.kind in _MAIL and frame.kind in machine.takes:
                 _ON[frame.kind](self, frame)  # the short way for what comes most
+            elif (
+                frame.kind == _HANDLE_ACK
+                and _HANDLE_ACK in machine.takes
+                and self._on_plain_handle_ack(frame)
+            ):
+                pass  # likewise
             else:
                 self._dispatch_plain(frame)
                 if machine.state is State.CLOSED:

@@ -118,12 +118,23 @@ class Flow(Session):
             raise self._violation("AWP-MS-8", text)
         self._events.append(Acknowledged(upto))
 
-    def _on_handle_ack(self, frame: Frame) -> None:
+    def _on_plain_handle_ack(self, frame: Frame) -> bool:
+        """Take one that reports no loss, and is all well; False for all else, left as it is."""
         envelope = frame.envelope
-        if type(envelope) is list and list(map(type, envelope)) == [int] and envelope[0] >= 0:
-            upto, lost = envelope[0], None  # as it nearly always is
-        else:
-            upto, lost = read_envelope(frame.kind, envelope)
+        if (
+            frame.error is not None
+            or frame.channel
+            or type(envelope) is not list
+            or list(map(type, envelope)) != [int]
+            or not 0 <= envelope[0] <= self._outbox.handle_frames
+        ):
+            return False
+        self._outbox.acknowledge(envelope[0])
+        self._events.append(HandlesAcknowledged(envelope[0], ()))
+        return True
+
+    def _on_handle_ack(self, frame: Frame) -> None:
+        upto, lost = read_envelope(frame.kind, frame.envelope)
         if not self._outbox.acknowledge(upto):
             text = f"frame {upto} with handles is acknowledged, it was not sent"
             raise self._violation("AWP-HA-4", text)

@@ -230,16 +230,18 @@ class Outbox:
 
     def take_urgent(self) -> bytes:
         """Take the urgent frames alone; empty when there are none."""
-        urgent = self._urgent
-        if len(urgent) == 1 and type(urgent[0]) is bytes:  # like each connection's that is taken
-            return urgent.popleft()
+        if len(self._urgent) == 1:  # as ever
+            frame = self._urgent.popleft()
+            if type(frame) is Answer:
+                self.answers -= len(frame) + _OBJECT
+            return frame
         out = Batches()
         self._take_urgent(out)
         return b"".join(out.small)
 
     def take(self, limit: int) -> list[Batch]:
         """Take about ``limit`` bytes, at least one frame if any may leave."""
-        if len(self._queue) == 1 and not (self._urgent or self._ring or self._final):
+        if len(self._queue) == 1 and not (self._ring or self._final):
             alone = self._take_alone()
             if alone is not None:
                 return [alone]
@@ -260,12 +262,14 @@ class Outbox:
         return out.finish()
 
     def _take_alone(self) -> Batch | None:
-        """Take the one frame that there is, if it is small; what the rest does in more steps."""
+        """Take the one frame that is not urgent, if it is small; as the rest does in more steps."""
         item = self._queue[0]
         if type(item) is bytes:
             self._queue.clear()
-            return Batch([item])
-        if not isinstance(item, Outgoing) or not item.is_laden or self._must_wait(item):
+            return Batch([self.take_urgent() + item if self._urgent else item])
+        if not isinstance(item, Outgoing) or not item.is_laden:
+            return None
+        if self._urgent or self._must_wait(item):
             return None
         self._queue.clear()
         handles = item.handles
