@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import importlib
 import importlib.util
@@ -46,7 +47,7 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
 import msgpack
@@ -130,10 +131,25 @@ def _fill_stdio() -> None:
 def _reserve() -> list[int]:
     """Let no descriptor that comes from now on have a number that a worker's stream may have."""
     taken = []
-    while (fd := os.open(os.devnull, os.O_RDWR)) < _STDIO_MOST:
-        taken.append(fd)
-    os.close(fd)
+    with contextlib.suppress(OSError):  # so few are allowed that there is no room for all
+        while (fd := os.open(os.devnull, os.O_RDWR)) < _STDIO_MOST:
+            taken.append(fd)
+        os.close(fd)
     return taken
+
+
+def _check_free(numbers: Iterable[int]) -> None:
+    """Make sure that a worker's stream takes nobody's place.
+
+    Raises:
+        OSError: there is something, maybe of a module that every interpreter imports here.
+    """
+    for number in numbers:
+        try:
+            os.fstat(number)
+        except OSError:
+            continue
+        raise OSError(errno.EBUSY, "the fork server has something there", f"stdio[{number}]")
 
 
 @final
@@ -339,6 +355,7 @@ class _Server:
         answer, channel, *stdio = fds
         try:
             self._let_go()
+            _check_free(number for number in place.stdio if number >= _STDIO)
             assert self._spared is not None
             self._spared.forked()
             if self._draft is not None:

@@ -41,6 +41,6 @@ def change_user(uid: int | None, gid: int | None) -> None:
         if number:
             try:
                 change_back(0, 0, 0)
-            except PermissionError:
+            except OSError:
                 continue
             raise PermissionError(errno.EPERM, "its capabilities would lead back")

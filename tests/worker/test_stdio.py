@@ -371,6 +371,31 @@ async def test_streams_that_cannot_be(method: str, tmp_path: Path) -> None:
             assert before == open_files()
 
 
+@pytest.mark.own_fork_server
+async def test_a_number_that_every_interpreter_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's descriptor is taken away: the start fails; other numbers can be had."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os; fd = os.open('/dev/null', os.O_RDWR)\n"
+        f"with open({str(tmp_path / 'number')!r}, 'w') as file: file.write(str(fd))"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    config: dict[str, Any] = {"start_method": "forkserver", "stdio": ["ignore"] * 3}
+    async with actorcluster.open_primary(settings=config) as primary:
+        await (await primary.fork(actors.returns)).wait()
+        number = int((tmp_path / "number").read_text())
+        assert 3 <= number < settings.STDIO_MOST
+        worker = await primary.fork(
+            stdio_actors.descriptors, [2], settings={"stdio": ["ignore"] * number}
+        )
+        assert {"2": ["/dev/null", True]} == await body_of(worker)
+        one_more = {"stdio": ["ignore"] * (number + 1)}
+        with pytest.raises(WorkerStartError, match=rf"there: 'stdio\[{number}\]'") as caught:
+            await primary.fork(actors.idle, settings=one_more)
+        assert errno.EBUSY == caught.value.errno
+
+
 def test_what_is_to_be_inherited_is_not_there() -> None:
     with pytest.raises(OSError, match=r"Bad file descriptor: 'stdio\[999999\]'"):
         start._opened(999_999)
