@@ -11,6 +11,9 @@ its sender numbers and charges it as it was sent: its pieces are counted and dro
 come, and with the last one it is bounced as ``too_large``. The same holds for everything else
 that can be wrong with it, so that a faulty message needs no memory, and numbers and charges
 stay the same on both sides.
+
+Who receives a long message probably receives another. So what the last one was put together in is
+kept (`Reassembly.keep`), and the next is put there, piece by piece, each copied once.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ _BASE_WEIGHT: Final = 512
 _LEAST_APART: Final = 16 * 1024
 #: So are all pieces of a longer message.
 _MOST_APART: Final = 4 * 1024 * 1024
+#: Up to so many bytes are kept for the next message.
+_MOST_KEPT: Final = 2 * 1024 * 1024
 _OBJECT_WEIGHT: Final = 64
 
 
@@ -52,6 +57,7 @@ class Partial:
         weight: of its envelope, see `Reassembly`.
         fault: error code of what is wrong with it, and a text; None while all is well.
         pieces: what came so far, unless there is a fault; some of it already put together.
+        room: where they are put instead, as long as they fit.
         held: what it counts for in `Reassembly.held`.
         size: bytes of the pieces so far, faulty ones included.
     """
@@ -65,28 +71,38 @@ class Partial:
     weight: int = 0
     fault: tuple[ErrorCode, str] | None = None
     pieces: list[bytes | bytearray | memoryview] = attrs.Factory(list)
+    room: bytearray | None = None
     held: int = 0
     size: int = 0
 
     @property
     def data(self) -> bytes | bytearray | memoryview:
         """The pieces in one; they are kept so from then on."""
+        if self.room is not None:
+            return memoryview(self.room)[: self.size]
         if len(self.pieces) != 1:
             self.pieces = [b"".join(self.pieces)]
         return self.pieces[0]
 
     def append(self, piece: bytes | memoryview) -> None:
-        """Keep one more piece, which belongs to us.
+        """Keep a copy of one more piece, which is counted in `size` already.
 
         Large ones wait as they are, to be copied once, while a second copy of all is no great
         matter; small ones would take many times their size in memory.
         """
-        pieces = self.pieces
+        pieces, room = self.pieces, self.room
+        if room is not None:
+            start = self.size - len(piece)
+            if self.size <= len(room):
+                memoryview(room)[start : self.size] = piece  # a slice of its own copies twice
+                return
+            pieces.append(bytes(memoryview(room)[:start]))
+            self.room = None
         if self.size > _MOST_APART:
             if len(pieces) != 1 or type(pieces[0]) is not bytearray:
                 pieces[:] = [bytearray().join(pieces)]
         elif len(piece) >= _LEAST_APART:
-            pieces.append(piece)
+            pieces.append(bytes(piece))
             return
         if not pieces or type(pieces[-1]) is not bytearray:
             pieces.append(bytearray())
@@ -122,6 +138,8 @@ class Reassembly:
         self.held = 0
         self._weight = 0
         self._partials: dict[int, Partial] = {}
+        #: where the next message is put together, unless somebody has it.
+        self._spare: bytearray | None = None
 
     def __len__(self) -> int:
         return len(self._partials)
@@ -157,6 +175,7 @@ class Reassembly:
             fds,
             weight,
         )
+        partial.room, self._spare = self._spare, None
         self._partials[frame.channel] = partial
         self._hold(partial, partial.envelope_cost)
         return partial
@@ -193,6 +212,7 @@ class Reassembly:
         if partial.fault is None:
             partial.fault = (code, text)
             partial.pieces.clear()
+            partial.room = None
             self.held -= partial.held
             partial.held = 0
 
@@ -201,6 +221,17 @@ class Reassembly:
         del self._partials[partial.channel]
         self.held -= partial.held
         self._weight -= partial.weight
+
+    def keep(self, partial: Partial) -> None:
+        """Have the next message put together where this one was, which is done with."""
+        size = partial.size
+        if partial.fault is None and size <= _MOST_KEPT:
+            self._spare = bytearray(size) if partial.room is None else partial.room
+        partial.room = None
+
+    def shrink(self) -> None:
+        """Give back memory, as `Connection.shrink` does."""
+        self._spare = None
 
     def drop_all(self) -> list[Partial]:
         """Take out everything, at the end of the connection."""

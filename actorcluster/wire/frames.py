@@ -67,6 +67,7 @@ _HEAD: Final = struct.Struct(">HIBIBI")  # 95CE, length, CE, word, CE, channel
 _SIGNATURE: Final = struct.Struct(">HIB4xB4x")  # the same without word and channel
 _FRAG: Final = FLAG_FRAG << 16  # in the word
 _BIN32: Final = b"\xc0\xc6"  # nil as the envelope, then the payload is a bin
+_LIST_OF_ONE: Final = 0x91  # before that nil, in the first fragment of a plain message
 _U32: Final = struct.Struct(">I")
 _TELL: Final = int(Kind.TELL)
 _TELL_WORD: Final = _TELL << 24
@@ -136,7 +137,7 @@ class FrameReader:
             self._plain.shrink()
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
-        """The frames that `data` completes. Keeps nothing of `data` but in frames.
+        """The frames that `data` completes. Keeps nothing of `data` but in fragments.
 
         Raises:
             RemoteProtocolError: the stream is broken here, for good: AWP-FR-3, AWP-FR-4 or
@@ -382,7 +383,7 @@ def _is_plain(frame: Frame) -> bool:
 def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
     """Decode one complete frame by itself; its header must be a good one.
 
-    A view is copied from, anything else may live on in the frame.
+    It is copied from, but for the piece in a fragment, which is a view of it.
 
     Raises:
         RemoteProtocolError: AWP-FR-3, envelope and payload do not end where the header says.
@@ -393,7 +394,7 @@ def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
         frame.body = bytes(data[HEADER_SIZE:])
     values.indexes.clear()
     if word & _FRAG and (piece := _piece_in(data)) is not None:
-        frame.payload = piece
+        frame.envelope, frame.payload = piece
         return frame
     try:
         _, _, _, envelope, payload = values.unpack(data)
@@ -408,15 +409,17 @@ def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
     return frame
 
 
-def _piece_in(data: bytes | bytearray | memoryview) -> bytes | memoryview | None:
-    """The payload of a fragment like nearly all are: nil and a large bin."""
-    if len(data) < HEADER_SIZE + len(_BIN32) + 4 or data[HEADER_SIZE : HEADER_SIZE + 2] != _BIN32:
+def _piece_in(data: bytes | bytearray | memoryview) -> tuple[list[None] | None, memoryview] | None:
+    """Envelope and payload of a fragment like nearly all are: nil or [nil], and a large bin."""
+    if len(data) < HEADER_SIZE + 1 + len(_BIN32) + 4:
         return None
-    piece = memoryview(data)[HEADER_SIZE + len(_BIN32) + 4 :]
-    (size,) = _U32.unpack_from(data, HEADER_SIZE + len(_BIN32))
-    if size != len(piece):
+    is_first = data[HEADER_SIZE] == _LIST_OF_ONE
+    start = HEADER_SIZE + is_first
+    if data[start : start + 2] != _BIN32:
         return None
-    return bytes(piece) if isinstance(data, memoryview) else piece
+    piece = memoryview(data)[start + len(_BIN32) + 4 :]
+    (size,) = _U32.unpack_from(data, start + len(_BIN32))
+    return ([None] if is_first else None, piece) if size == len(piece) else None
 
 
 def _is_sound(values: Values, word: int, envelope: Any, payload: Any) -> bool:

@@ -272,6 +272,7 @@ class Receiving(Sending):
                 body = self._read(partial)
             except ValueError as exc:
                 fault = (ErrorCode.BAD_PAYLOAD, str(exc))
+        self._reassembly.keep(partial)
         self._deliver(
             Letter(
                 partial.kind,

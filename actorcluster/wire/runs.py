@@ -36,7 +36,8 @@ class Frame:
         channel: 0 for the connection.
         length: bytes of envelope and payload, as in the header.
         envelope: decoded.
-        payload: decoded, with `HandleIndex` below `nfds`; with FLAG_FRAG the piece's bytes.
+        payload: decoded, with `HandleIndex` below `nfds`; with FLAG_FRAG the piece, maybe as
+            a view of what was read, which is soon read over.
         body: for PING and PONG envelope and payload as they came; else None.
         error: None, or why the message is a ``bad_payload``. Then `payload` is None, and so is
             `envelope` if the fault lies there.

@@ -168,6 +168,7 @@ class Session:
         self._packer = msgpack.Packer(buf_size=LEAST_BUFFER)
         self._values.shrink()
         self._reader.shrink()
+        self._reassembly.shrink()
 
     # ---- agreements -----------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import msgpack
@@ -64,6 +65,48 @@ def test_a_long_message_is_put_together_as_it_comes() -> None:
     assert partial is not None
     assert [20 << 18] == list(map(len, partial.pieces))
     assert b"".join(bytes([number]) * (1 << 18) for number in range(20)) == partial.data
+
+
+sizes_of_pieces = st.lists(st.sampled_from([0, 1, 300, 20_000, 70_000]), min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), sizes_of_pieces), max_size=6), st.randoms())
+def test_messages_are_put_together_where_others_were(
+    messages: list[tuple[int, list[int]]], random: Random
+) -> None:
+    """Whatever their sizes; several at once; out of a buffer that is read over."""
+    reassembly = Reassembly(max_message=1 << 20, max_partial=1 << 20)
+    reassembly.keep(Partial(Kind.TELL, 9, None, 1, 0, [], size=random.choice([0, 1000, 100_000])))
+    lanes: dict[int, list[list[int]]] = {}
+    for channel, sizes in messages:
+        lanes.setdefault(channel, []).append(sizes)
+    sent: dict[int, bytes] = dict.fromkeys(lanes, b"")
+    while lanes:
+        channel = random.choice(sorted(lanes))
+        sizes = lanes[channel][0]
+        piece = random.randbytes(sizes.pop(0))
+        buffer = bytearray(piece)
+        sent[channel] += piece
+        partial = feed(reassembly, fragment(memoryview(buffer), more=bool(sizes), channel=channel))
+        buffer[:] = bytes(len(buffer))
+        assert (partial is None) == bool(sizes)
+        if partial is not None:
+            assert sent[channel] == partial.data
+            reassembly.keep(partial)
+            sent[channel] = b""
+            del lanes[channel][0]
+        lanes = {channel: waiting for channel, waiting in lanes.items() if waiting}
+
+
+def test_little_is_kept_for_the_next_message() -> None:
+    reassembly = Reassembly(max_message=1 << 24, max_partial=1 << 24)
+    for size in (3 << 20, 1 << 20, 1 << 19):
+        message = feed(reassembly, fragment(bytes(size), more=False))
+        assert message is not None
+        reassembly.keep(message)
+    assert len(reassembly._spare or b"") == 1 << 20
+    reassembly.shrink()
+    assert reassembly._spare is None
 
 
 def test_one_fragment_may_be_all() -> None:

@@ -24,7 +24,6 @@ from actorcluster.wire.frames import (
     encode_head,
 )
 from actorcluster.wire.values import HandleIndex, Values
-from tests.wire import talk
 from tests.wire.second_opinion import Outcome, read_by_headers
 from tests.wire.strategies import FrameDraft, alike, drafts, fragments, hostile_bytes, splits
 
@@ -392,15 +391,3 @@ def test_maximal_frame_in_small_pieces() -> None:
     frames, fault = read(data[at : at + 100] for at in range(0, len(data), 100))
     assert fault is None
     assert [bytes(MAX_FRAME - 6)] == [frame.payload for frame in frames]
-
-
-def test_the_piece_of_a_fragment_outlives_what_was_fed() -> None:
-    """A shell reads into one buffer again and again."""
-    data = bytearray(talk.frame(Kind.TELL, None, b"x" * 70_000, channel=2, flags=FLAG_FRAG))
-    for cut in (0, 30, len(data)):
-        reader = FrameReader(Values(), max_frame=1 << 20)
-        fed = bytearray(data)
-        with memoryview(fed) as view:
-            found = reader.feed(view[:cut]) + reader.feed(view[cut:])
-        fed[:] = bytes(len(fed))
-        assert [b"x" * 70_000] == [one.payload for one in found]
