@@ -83,7 +83,7 @@ class _Port:
         policy: how its connections are dealt, or `SCHED_NONE`.
         request: the first worker's.
         identities: what workers ask for to share it.
-        users: worker id and channel of each listener.
+        users: what each asked for, by worker id and channel of its listener.
         dealer: None: the workers accept for themselves.
     """
 
@@ -91,7 +91,7 @@ class _Port:
     policy: str
     request: PortRequest
     identities: set[tuple[Any, ...]] = attrs.Factory(set)
-    users: set[tuple[int, int]] = attrs.Factory(set)
+    users: dict[tuple[int, int], tuple[Any, ...]] = attrs.Factory(dict)
     dealer: Dealer | None = None
 
     @property
@@ -165,14 +165,16 @@ class Ports:
             self._refuse(client, event.channel, str(ErrorCode.REFUSED), "the worker is leaving")
             return
         try:
-            request = PortRequest.read(event.request)
-            port = self._find(client, request)
+            request = self._beside(client, PortRequest.read(event.request))
+            identity = request.identity(client.listen_fds)
+            port = self._find(client, request, identity)
             self._answer(client, event.channel, port)
         except ValueError as exc:
             self._refuse(client, event.channel, str(ErrorCode.BAD_PAYLOAD), str(exc))
         except (OSError, ActorClusterError) as exc:
             self._refuse(client, event.channel, failure_map(exc)["code"], str(exc))
         else:
+            port.users[client.id, event.channel] = identity
             self._join(client, event.channel, port, request.credit)
 
     def _refuse(self, client: PortClient, channel: int, code: str, text: str) -> None:
@@ -181,9 +183,19 @@ class Ports:
             client.connection.send_error(channel, {"code": code, "message": text})
             client.flush()
 
-    def _find(self, client: PortClient, request: PortRequest) -> _Port:
+    def _beside(self, client: PortClient, request: PortRequest) -> PortRequest:
+        """Skip, of the ports 0, those that this worker has by their number already."""
+        while request.port == 0 and request.key.isdecimal():
+            identity = request.identity(client.listen_fds)
+            users = {} if (port := self._ports.get(identity)) is None else port.users
+            has = [asked for (worker, _), asked in users.items() if worker == client.id]
+            if not has or identity in has:
+                break
+            request = attrs.evolve(request, key=str(int(request.key) + 1))
+        return request
+
+    def _find(self, client: PortClient, request: PortRequest, identity: tuple[Any, ...]) -> _Port:
         """Find the port, or bind it."""
-        identity = request.identity(client.listen_fds)
         known = known_policies(self._policies)
         if request.policy is not None and request.policy not in known:
             raise ValueError(f"policy is {request.policy!r}; there are {', '.join(known)}")
@@ -260,7 +272,6 @@ class Ports:
 
     def _join(self, client: PortClient, channel: int, port: _Port, credit: int) -> None:
         self._channels[client.id, channel] = port
-        port.users.add((client.id, channel))
         self._unused.pop(port, None)
         client.flush()
         client.listening(port.bound.address)
@@ -292,7 +303,7 @@ class Ports:
         port = self._channels.pop((client.id, channel), None)
         if port is None:
             return
-        port.users.discard((client.id, channel))
+        port.users.pop((client.id, channel), None)
         if not port.users:
             self._unused[port] = None
             self._close_unused(_MOST_UNUSED)

@@ -185,6 +185,35 @@ async def test_the_same_address_twice_in_one_worker() -> None:
             assert first.address == again.address
 
 
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_any_port_beside_one_by_its_number(transport: str) -> None:
+    """The second port 0 of another worker, had by its number, is not this one's next port 0."""
+    any_port = {**TCP, "transport": transport}
+    async with open_cluster() as cluster:
+        one, two = await cluster.puppet(), await cluster.puppet()
+        seen = []
+        for key in ("1", "2"):
+            said = await answer(two, {**any_port, "key": key})
+            assert isinstance(said, events.Listening)
+            seen.append(said)
+        by_number = await answer(one, {**any_port, "port": seen[1].address[1]})
+        assert isinstance(by_number, events.Listening)
+        assert seen[1].address == by_number.address
+        for key, expected in (("1", seen[0].address), ("2", None)):
+            said = await answer(one, {**any_port, "key": key})
+            assert isinstance(said, events.Listening)
+            seen.append(said)
+            assert expected in (None, said.address)
+        third = await answer(two, {**any_port, "key": "3"})
+        assert isinstance(third, events.Listening)
+        assert third.address == seen[-1].address
+        assert 3 == len({said.address[1] for said in (*seen, by_number, third)})
+        assert "os.EADDRINUSE" == await answer(two, {**any_port, "key": "2"})
+        for said in (*seen, by_number, third):
+            if said.handle is not None:
+                said.handle.close()
+
+
 @require("ipv6")
 async def test_a_port_that_nobody_uses_is_not_kept_as_it_was(tmp_path: Path) -> None:
     """Whoever comes then has whom it asked for let in, and nobody else; as long as one uses it

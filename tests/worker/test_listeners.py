@@ -44,7 +44,7 @@ async def asked(boss: Boss, nursery: trio.Nursery, *args: Any) -> tuple[Backgrou
         ("os.EACCES", PermissionError(errno.EACCES, os.strerror(errno.EACCES))),
         ("refused", trio.ClosedResourceError()),
         ("stopping", trio.ClosedResourceError()),
-        ("bad_payload", ActorClusterError()),
+        ("bad_payload", ValueError()),
         ("os.NONSENSE", ActorClusterError()),
         ("os", ActorClusterError()),
     ],
