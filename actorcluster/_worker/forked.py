@@ -5,6 +5,7 @@ Runs in: worker
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import runpy
@@ -23,6 +24,8 @@ from .user import change_user
 __all__ = ["Job", "Model", "Place"]
 
 _STDERR: Final = 2
+_STREAMS: Final = ("stdin", "stdout", "stderr")
+_Device = tuple[int, int, int]
 
 
 @final
@@ -75,6 +78,7 @@ class Place:
         limits: what `bootstrap.LIMITS` would hold.
         env: what differs from the fork server's; None for a variable that is not there.
         stdio: the numbers of the streams that it was given.
+        streams: of those, by number, what `sys` is to have; None for what it has.
         argv: its ``sys.argv``.
         path: its ``sys.path``, None for the fork server's.
         umask: None leaves it, as all that follow.
@@ -88,6 +92,7 @@ class Place:
     limits: str | None
     env: dict[str, str | None]
     stdio: list[int]
+    streams: Mapping[int, io.TextIOWrapper | None]
     argv: list[str]
     path: list[str] | None
     umask: int | None
@@ -112,9 +117,15 @@ class Model:
         self._handled = [n for n in signal.valid_signals() if callable(signal.getsignal(n))]
         self._signals_are_prepared = _signals_are_prepared()
         signal.set_wakeup_fd(-1)  # of a preloaded module
+        self._streams: dict[int, tuple[_Device, io.TextIOWrapper]] = {}
 
-    def place(self, request: dict[str, Any]) -> Place:
-        """In the server: what a worker that was asked for has to do."""
+    def place(self, request: dict[str, Any], stdio: Sequence[int]) -> Place:
+        """In the server: what a worker that was asked for has to do.
+
+        Args:
+            request: what was asked for.
+            stdio: descriptors for its streams.
+        """
         script, module, env = request["script"], request["module"], request["env"]
         limits = env.pop(bootstrap.LIMITS, None)
         gone = {name: None for name in self._env if name not in env}
@@ -125,6 +136,7 @@ class Model:
             limits=limits,
             env={**gone, **new},
             stdio=request["stdio"],
+            streams=self._streams_for(request["stdio"], stdio),
             argv=[script or request["program"], *request["args"]],
             path=None if request["path"] == sys.path else request["path"],
             umask=request["umask"],
@@ -133,10 +145,29 @@ class Model:
             gid=request["gid"],
         )
 
+    def _streams_for(
+        self, numbers: Sequence[int], fds: Sequence[int]
+    ) -> dict[int, io.TextIOWrapper | None]:
+        """Make the objects for what is no file: only a file is at some place, which may change."""
+        found: dict[int, io.TextIOWrapper | None] = {}
+        for number, fd in zip(numbers, fds, strict=True):
+            device = _device(fd) if number <= _STDERR else None
+            if device is None:
+                continue
+            old = getattr(sys, f"__{_STREAMS[number]}__")
+            if old is not None and device == _device(number):
+                found[number] = None
+                continue
+            with contextlib.suppress(OSError):  # no descriptors: it makes its own
+                if number not in self._streams or self._streams[number][0] != device:
+                    self._streams[number] = device, _stream_for(fd, number, old)
+                found[number] = self._streams[number][1]
+        return found
+
     def settle(self, place: Place, channel: int, *stdio: int) -> None:
         """In the worker: take a place. The order matters: rights go last."""
         self._reset_signals()
-        _place_streams(place.stdio, stdio)
+        _place_streams(place.stdio, stdio, place.streams)
         if place.umask is not None:
             os.umask(place.umask)
         if place.cwd is not None:
@@ -193,29 +224,40 @@ def _change_user(uid: int | None, gid: int | None) -> None:
 # ---- standard streams -------------------------------------------------------------------------
 
 
-def _place_streams(numbers: Sequence[int], fds: Sequence[int]) -> None:
+def _place_streams(
+    numbers: Sequence[int], fds: Sequence[int], streams: Mapping[int, io.TextIOWrapper | None]
+) -> None:
     """Move descriptors to 0, 1, 2 ...; all of them have higher numbers, see `template`."""
     given = dict(zip(numbers, fds, strict=True))
     for number in filter(lambda number: number > _STDERR, given):
         os.dup2(given[number], number)
         os.close(given[number])
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for number, name in enumerate(_STREAMS):
         fd = given[number] if number in given else os.open(os.devnull, os.O_RDWR)
-        old = getattr(sys, f"__{name}__")
-        if old is None or not _same_device(fd, number):
+        if number not in streams or streams[number] is not None:
             os.dup2(fd, number)
             # A new object: how it buffers, and whether it can seek, depends on the descriptor.
-            new = _stream(number, name, old)
+            new = streams.get(number) or _stream(number, name, getattr(sys, f"__{name}__"))
             setattr(sys, name, new)
             setattr(sys, f"__{name}__", new)
         os.close(fd)
 
 
-def _same_device(a: int, b: int) -> bool:
-    """Whether two descriptors are the same terminal, pipe or socket. A file has a position too."""
-    one, other = os.fstat(a), os.fstat(b)
-    same = (one.st_dev, one.st_ino, one.st_rdev) == (other.st_dev, other.st_ino, other.st_rdev)
-    return same and not stat.S_ISREG(one.st_mode)
+def _device(fd: int) -> _Device | None:
+    """What tells a terminal, pipe or socket from all others; None for a file."""
+    it = os.fstat(fd)
+    return None if stat.S_ISREG(it.st_mode) else (it.st_dev, it.st_ino, it.st_rdev)
+
+
+def _stream_for(fd: int, number: int, old: object) -> io.TextIOWrapper:
+    """The object that a process has which has that descriptor by that number."""
+    kept = os.dup(number)
+    try:
+        os.dup2(fd, number)
+        return _stream(number, _STREAMS[number], old)
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
 
 
 def _stream(fd: int, name: str, old: object) -> io.TextIOWrapper:

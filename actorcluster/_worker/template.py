@@ -328,7 +328,7 @@ class _Server:
                 _close_all(fds)
                 return None
             assert self._model is not None
-            place = self._model.place(request)
+            place = self._model.place(request, fds[2:])
             if self._draft is not None:
                 self._draft.suit(place.limits)
                 self._draft.approach(fds[1])
