@@ -87,6 +87,7 @@ class Draft:
             for _ in range(_STEPS):
                 await trio.lowlevel.checkpoint()
             self._loop = EventLoop(before, self._end.fileno())
+            runtime.draft_hello()
             job = serve()
             if job is None:
                 self._leave()

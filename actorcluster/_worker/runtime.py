@@ -20,6 +20,7 @@ import contextlib
 import logging
 import os
 import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, final
@@ -48,6 +49,11 @@ __all__ = ["Runtime", "prepare", "run_worker"]
 log = logging.getLogger("actorcluster.actor")
 
 _HELLO_SECONDS: Final = 30.0
+_UINT32: Final = struct.Struct("!BI")
+_TAG: Final = 0xCE  # msgpack's for such a number
+_ANY_ID: Final = 0x7FFF_FFFD
+_ANY_PID: Final = 0x7FFF_FFFE
+"""Numbers that are nobody's, and as long as the longest."""
 
 Main = Callable[..., Awaitable[object]]
 
@@ -73,6 +79,7 @@ class Runtime:
         self._nursery: trio.Nursery | None = None
         self._home = ActorHome()
         self._lifeline: bootstrap.Lifeline | None = None
+        self._hello: bytes | None = None
         self._connection = Connection(
             "worker",
             limits={**LINK_LIMITS, **limits},
@@ -97,11 +104,28 @@ class Runtime:
         if is_watched:
             self._lifeline = bootstrap.Lifeline(self._end.fileno())
 
+    def draft_hello(self) -> None:
+        """Work out what `begin` will say, for any number of copies of this process."""
+        self._introduce(_ANY_ID, _ANY_PID)
+        batches = self._connection.data_to_send()
+        self._hello = b"".join(piece for batch in batches for piece in batch.buffers)
+
     def _say_hello(self, worker_id: int) -> None:
         """Say it before anything else that takes time: the primary answers meanwhile."""
+        hello = self._hello
+        if hello is None:
+            self._introduce(worker_id, os.getpid())
+            self._channel.write_now()
+            return
+        hello = hello.replace(_number(b"worker", _ANY_ID), _number(b"worker", worker_id))
+        hello = hello.replace(_number(b"pid", _ANY_PID), _number(b"pid", os.getpid()))
+        with contextlib.suppress(ConnectionError):  # the primary has gone, as we shall read
+            self._end.sendall(hello)  # it is the first, so there is room
+
+    def _introduce(self, worker_id: int, pid: int) -> None:
         self._connection.send_hello(
             worker=worker_id,
-            pid=os.getpid(),
+            pid=pid,
             implementation={
                 "name": "actorcluster",
                 "lang": "python",
@@ -109,7 +133,6 @@ class Runtime:
                 "os": sys.platform,
             },
         )
-        self._channel.write_now()
 
     async def run(
         self, begins: Callable[[], Awaitable[bool]] | None = None
@@ -226,6 +249,11 @@ class Runtime:
             assert self._nursery is not None
             self._actor._begin_drain()
             self._nursery.start_soon(self._actor._drain, event.deadline)
+
+
+def _number(key: bytes, value: int) -> bytes:
+    """An entry of a map as msgpack writes it when the number takes four bytes."""
+    return key + _UINT32.pack(_TAG, value)
 
 
 _prepared: Final[list[Runtime]] = []

@@ -14,6 +14,8 @@ from actorcluster._worker import runtime as module
 from actorcluster._worker import stackfile
 from actorcluster._worker.draft import Draft
 from actorcluster._worker.runtime import Runtime
+from actorcluster.wire.connection import Connection
+from actorcluster.wire.events import Hello
 
 
 @pytest.fixture
@@ -78,3 +80,21 @@ def test_who_needs_no_runtime_keeps_the_channel(draft: Draft) -> None:
         os.write(number, b"!")
         assert b"!" == ours.recv(1)
         os.close(number)
+
+
+def test_a_hello_is_drafted_but_for_its_numbers() -> None:
+    """It says what one says that is worked out in the worker, whatever its limits are."""
+    said = []
+    for is_drafted in (False, True):
+        ours, theirs = socket.socketpair()
+        with ours:
+            runtime = Runtime(theirs, {"window": module._ANY_ID, "max_message": module._ANY_PID})
+            if is_drafted:
+                runtime.draft_hello()
+            runtime.begin(300, None, is_watched=False)
+            said.append(Connection("primary").receive(ours.recv(65536)))
+            theirs.close()
+    assert said[0] == said[1]
+    (hello,) = said[0]
+    assert isinstance(hello, Hello)
+    assert (300, os.getpid()) == (hello.worker, hello.pid)
