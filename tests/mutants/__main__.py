@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.mutants import liveness, rollout, supervision
+from tests.mutants import liveness, parity, rollout, supervision
 from tests.mutants.mutant import Mutant, run_all, run_tests
 
 AREAS: dict[str, Sequence[Mutant]] = {
     "liveness": liveness.MUTANTS,
+    "parity": parity.MUTANTS,
     "supervision": supervision.MUTANTS + rollout.MUTANTS,
 }
 

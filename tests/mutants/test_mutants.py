@@ -29,7 +29,8 @@ def test_every_fault_has_a_name_of_its_own(area: str) -> None:
 def test_the_tests_that_catch_them_exist(area: str) -> None:
     for file, function in {tuple(mutant.test.split("::")) for mutant in AREAS[area]}:
         tree = ast.parse((TESTS.parent / file).read_text())
-        assert function in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+        assert function in [node.name for node in tree.body if isinstance(node, functions)]
 
 
 def test_some_are_caught(capsys: pytest.CaptureFixture[str]) -> None:

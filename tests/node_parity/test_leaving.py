@@ -244,6 +244,8 @@ async def test_when_its_clients_have_left() -> None:
             await client.served_by()
             nursery.start_soon(worker.disconnect)
             await stage.until(events.Draining, worker)
+            with trio.move_on_after(0.2):  # in which one that waits for nobody is gone
+                await worker.wait()
             await client.stream.send_all(b"still there?\n")
             with clause("DK-14.a"):
                 assert "still there?" == await client.line()
