@@ -231,7 +231,7 @@ class Worker:
         """
         life = self._life
         if handle is not None or not life.is_sendable:
-            online = await self._online()
+            online = life.channel_or_raise() if life.is_sendable else await self._online()
             await online.send(body, handle, keep_open=keep_open)
             return
         await checkpoint_if_cancelled()
