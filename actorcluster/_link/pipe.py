@@ -19,7 +19,9 @@ fits into the buffer, but what lies for long has left the processor's cache.
 
 Somebody who waits for one thing of the peer's and nothing else, an asker or a worker's receiver,
 may *lead*: it reads in the reader's place, which stands by, so what it waits for need not be passed
-on to it in another scheduler pass. Where much comes at once the reader goes on.
+on to it in another scheduler pass. Where much comes at once the reader goes on. It does so, too,
+when nobody leads any more; but where one lead follows another it is asked again only at the end of
+the pass, for to find that the next one leads already would be all that it does.
 
 The *writer* is in `writing`.
 
@@ -97,6 +99,8 @@ class Pipe(Writing):
         self._fault: RemoteProtocolError | None = None
         #: whether somebody reads in the reader's place, and waits for something to read.
         self._leads = self._leader_waits = False
+        #: whether the next one mostly leads before the reader has had its turn.
+        self._is_led_in_a_row = False
         #: it read handles, and the reader has yet to see that they are acknowledged.
         self._ack_waits = False
         #: what that one met: a fault, or the end.
@@ -179,11 +183,11 @@ class Pipe(Writing):
         socket, most = self._socket, _DENSE_SIZE
         reads = messages = 0
         while True:
+            while self._leads:
+                await self._stand_by()
+                self._is_led_in_a_row = self._leads
             if self._ack_waits:
                 self._flush_ack()
-            if self._leads:
-                await self._stand_by()
-                continue
             if self._met_by_leader is not None:
                 raise self._met_by_leader
             if self._over or self._ended:
@@ -261,12 +265,23 @@ class Pipe(Writing):
                 finally:
                     self._leader_waits = False
                 if self._ended or not self._read_once():
+                    self._is_led_in_a_row = False
                     return
         finally:
             self._leads = False
-            if self._stands_by is not None:  # it may find that the next one leads already
-                task, self._stands_by = self._stands_by, None
-                trio.lowlevel.reschedule(task)
+            if self._is_led_in_a_row:
+                self._passes.at_the_end(self._go_on)
+            else:
+                self._go_on()
+
+    def _go_on(self) -> bool:
+        """Have the reader go on, unless somebody leads; tells whether it does."""
+        if self._leads or self._stands_by is None:
+            return False
+        self._is_led_in_a_row = False
+        task, self._stands_by = self._stands_by, None
+        trio.lowlevel.reschedule(task)
+        return True
 
     def _flush_ack(self) -> None:
         """Send the acknowledgement of handles that a leader read; no answer came before it."""

@@ -167,7 +167,7 @@ async def test_an_answer_takes_the_acknowledgement_of_handles_along() -> None:
         nursery.start_soon(serve)
         await all_blocked()
         assert end.channel._leads
-        for upto in (1, 2):
+        for upto in (1, 2, 3, 4):
             sends = end.channel.statistics().sends
             number = peer.connection.send_call(peer.connection.encode(given()))
             peer.say()
@@ -194,6 +194,31 @@ async def test_one_asks_after_another_without_the_reader_in_between() -> None:
             await other.channel.send("and ours")
             await one.next(events.TellReceived)
             nursery.cancel_scope.cancel()
+
+
+async def test_the_reader_goes_on_when_a_row_of_leads_is_over() -> None:
+    """Until then it has no turn at all; at the end nobody else would wake it."""
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def ask_on() -> None:
+            with scope:
+                while True:
+                    await end.channel.ask("?")
+
+        nursery.start_soon(ask_on)
+        for number in range(5):
+            call = await peer.next(events.CallReceived)
+            await all_blocked()
+            assert (True, number > 0) == (end.channel._leads, end.channel._is_led_in_a_row)
+            answer(peer, call, "!")
+        await peer.next(events.CallReceived)
+        await all_blocked()
+        stands_by = end.channel._stands_by
+        scope.cancel()
+        assert await is_read(end, peer, "later")
+        assert (None, False) == (end.channel._stands_by, end.channel._is_led_in_a_row)
+        assert stands_by is not None
 
 
 async def test_the_leader_meets_a_fault() -> None:
