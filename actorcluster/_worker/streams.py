@@ -38,6 +38,8 @@ RING: Final = 256 * 1024
 """So many bytes of a stdout or stderr are kept for whoever reads it later."""
 PATIENCE: Final = 1.0
 """Seconds without a read after which a reader is given up."""
+_SLICES: Final = 10
+"""In so many the patience is divided: while we are held up ourselves only one of them passes."""
 _PIECE: Final = 64 * 1024
 _MOST: Final = 1024 * 1024
 """So much is kept at the end: a pipe holds no more, but others may go on writing."""
@@ -136,10 +138,12 @@ class Output(trio.abc.ReceiveStream):
 
     async def _wait_for_room(self) -> None:
         """Wait until there is some, or nobody will make any."""
+        slices = _SLICES
         while len(self._kept) >= RING and not self._is_given_up:
-            with trio.move_on_after(PATIENCE) as patience:
+            with trio.move_on_after(PATIENCE / _SLICES) as patience:
                 await self._room.park()
-            self._is_given_up = patience.cancelled_caught
+            slices = slices - 1 if patience.cancelled_caught else _SLICES
+            self._is_given_up = not slices
 
     def _wake(self) -> None:
         self._news.unpark_all()

@@ -157,7 +157,7 @@ async def test_a_reader_is_given_up_after_a_while(autojump_clock: trio.testing.M
         assert 65536 == len(await ring.output.receive_some())
         assert 3 * RING > await ring.write(4 * RING)  # it waits for the reader
         assert before == ring.output.dropped
-        await trio.sleep(PATIENCE)
+        await trio.sleep(2 * PATIENCE)
         assert 4 * RING <= await ring.write(4 * RING)  # it does not any more
         assert before < ring.output.dropped
         before = ring.output.dropped
@@ -168,6 +168,33 @@ async def test_a_reader_is_given_up_after_a_while(autojump_clock: trio.testing.M
     ring.end()
     kept = len(await rest_of(ring.output))
     assert ring.written == kept + ring.output.dropped + 65536 + 7
+
+
+async def test_a_reader_that_is_held_up_is_not_given_up(mock_clock: trio.testing.MockClock) -> None:
+    """When the whole process stands still, it is not the reader who does."""
+    ring = Ring()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ring.output.run)
+        assert b"" != await read_first(ring)
+        assert 3 * RING > await ring.write(4 * RING)
+        for _ in range(5):
+            mock_clock.jump(10 * PATIENCE)
+            await trio.testing.wait_all_tasks_blocked()
+        assert 0 == ring.output.dropped
+        assert 3 * RING > await ring.write(4 * RING)
+        for _ in range(5):
+            mock_clock.jump(10 * PATIENCE)
+            await trio.testing.wait_all_tasks_blocked()
+        assert 4 * RING <= await ring.write(4 * RING)
+        nursery.cancel_scope.cancel()
+    ring.end()
+    await ring.output.aclose()
+
+
+async def read_first(ring: Ring) -> bytes:
+    os.write(ring.writer, b"first")
+    ring.written += 5
+    return await ring.output.receive_some()
 
 
 async def test_closed_and_cancelled_while_somebody_reads() -> None:
