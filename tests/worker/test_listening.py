@@ -74,7 +74,8 @@ async def said(boss: Boss, answers: Sequence[str | int], **options: Any) -> Any:
         ({"backlog": 1.5}, TypeError, "backlog must be an int"),
         ({"max_connections": 0}, ValueError, "max_connections must be 1 or more"),
         ({"max_connections": "9"}, TypeError, "max_connections must be an int"),
-        ({"policy": "fair"}, ValueError, "policy must be SCHED_RR, SCHED_NONE or None"),
+        ({"policy": 5}, TypeError, "policy must be the name of one, or None"),
+        ({"policy": ""}, ValueError, "policy must not be empty"),
     ],
 )
 async def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
@@ -107,12 +108,13 @@ async def test_bad_arguments_of_the_others(
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        (None, None),
-        (SCHED_RR, ["handoff", "shared"]),
-        (SCHED_NONE, ["shared", "handoff"]),
+        (None, {"modes": None}),
+        (SCHED_RR, {"modes": ["handoff", "shared"], "policy": "round_robin"}),
+        (SCHED_NONE, {"modes": ["shared", "handoff"]}),
+        ("fair", {"modes": ["handoff", "shared"], "policy": "fair"}),
     ],
 )
-async def test_a_request(policy: str | None, expected: list[str] | None) -> None:
+async def test_a_request(policy: str | None, expected: dict[str, Any]) -> None:
     """A policy is a wish: the first worker's choice wins, so both ways are offered."""
     async with open_boss() as boss, trio.open_nursery() as nursery:
         listening = Background(
@@ -127,8 +129,8 @@ async def test_a_request(policy: str | None, expected: list[str] | None) -> None
             "port": 80,
             "backlog": 7,
             "v6only": True,
-            "modes": expected,
             "credit": 3,
+            **expected,
         } == (await boss.hear(events.Listen)).request
         await listening.cancel()
 
