@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from actorcluster import Actor, open_primary
+from actorcluster import Actor, open_primary, run
 
 
 async def serve(actor: Actor, names: list[int | str]) -> None:
@@ -46,8 +46,8 @@ async def main() -> None:
         worker = await primary.fork(serve, ["web", 3])
         with await worker.mailbox.receive() as message:
             print("last", message.body, flush=True)
-        await primary.mailbox.receive()  # until it is interrupted
+        await primary.mailbox.receive()  # until it is stopped
 
 
 if __name__ == "__main__":
-    trio.run(main)
+    run(main)

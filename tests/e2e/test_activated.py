@@ -60,7 +60,7 @@ async def test_sockets_that_were_passed(tmp_path: Path) -> None:
                 async with await trio.open_unix_socket(str(path)) as stream:
                     assert int(await stream.receive_some()) in pids
             finally:
-                program.send_signal(signal.SIGINT)
+                program.send_signal(signal.SIGTERM)
         assert 0 == program.returncode
     assert path.is_socket()
     path.unlink()
