@@ -67,7 +67,7 @@ _FULL_POLL_SECONDS: Final = 0.02
 _REPORT_SECONDS: Final = 0.25
 
 #: Policies that do not ask how many connections are open.
-_BLIND: Final = frozenset({None, "round_robin", "weighted", "sticky_address", "sticky_peek"})
+_BLIND: Final = frozenset({None, "round_robin", "weighted", "sticky_address"})
 
 #: The client went away between connecting and our accept; accept(2) asks to treat it as a retry.
 CLIENT_GONE: Final = frozenset(
