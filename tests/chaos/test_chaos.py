@@ -23,9 +23,17 @@ async def test_nothing_is_lost_but_what_was_taken() -> None:
 
 
 async def test_an_acknowledgement_of_receipt_is_noticed() -> None:
-    """What a worker acknowledges and has not accepted dies with it."""
-    books = await storm(seconds=4, seed=2, acknowledge="receipt", patience=PATIENCE)
-    assert ["most_unlogged_per_kill"] == [one.split("=")[0] for one in books.broken_promises()]
+    """What a worker acknowledges and has not accepted dies with it.
+
+    A kill must meet one that has several of them, which on a slow machine takes more kills.
+    """
+    broken: list[str] = []
+    for seed in range(2, 7):
+        books = await storm(seconds=4, seed=seed, acknowledge="receipt", patience=PATIENCE)
+        broken += books.broken_promises()
+        if broken:
+            break
+    assert ["most_unlogged_per_kill"] == [one.split("=")[0] for one in broken]
 
 
 def failure(outcome: Outcome, name: str, port: int | None = 1000) -> Failure:
