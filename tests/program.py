@@ -90,14 +90,16 @@ class Program:
 @contextlib.asynccontextmanager
 async def running(
     *command: str,
+    interpreter: str = sys.executable,
     terminal: bool = False,
     env: Mapping[str, str] | None = None,
     import_first: Sequence[str] = (),
 ) -> AsyncIterator[Program]:
-    """Run a Python program while the block runs.
+    """Run a program while the block runs.
 
     Args:
         command: what follows ``python``.
+        interpreter: another one.
         terminal: give it a terminal of 80 by 24, whose Ctrl-C reaches it.
         env: merged over ours.
         import_first: directories to import from before all others.
@@ -105,7 +107,7 @@ async def running(
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TERM": "xterm", "NO_COLOR": ""}
     environment["PYTHONPATH"] = os.pathsep.join([*import_first, _home()])
     environment |= env or {}
-    argv = [sys.executable, *command]
+    argv = [interpreter, *command]
     if terminal:
         ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (24, 80))
