@@ -10,7 +10,7 @@ __all__ = ["rows"]
 
 def rows(scale: Scale) -> list[Row]:
     """Give the rows of each kind."""
-    return [_processes(ANY_NODE), _processes(FLOOR), _tasks()]
+    return [_processes(ANY_NODE), _processes(FLOOR), _tasks(ERLANG), _tasks(FLOOR)]
 
 
 def _processes(peer: Peer) -> Row:
@@ -26,16 +26,16 @@ def _processes(peer: Peer) -> Row:
     )
 
 
-def _tasks() -> Row:
-    ours, theirs = sides("taskrestarts", ERLANG, {}, _judge)
+def _tasks(peer: Peer) -> Row:
+    ours, theirs = sides("taskrestarts", peer, {}, _judge)
     return Row(
-        name="restarts-erlang",
+        name=f"restarts-{'erlang' if peer is ERLANG else 'task-' + peer.name}",
         measure="restarts",
         title="restarts of a task that crashes at once, of one supervisor",
         unit="/s",
         ours=ours,
         peer=theirs,
-        mark=Mark(bound=3, at_least=True),
+        mark=Mark(bound=3, at_least=True) if peer is ERLANG else None,
     )
 
 
