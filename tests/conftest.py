@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import faulthandler
 import gc
+import signal
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
@@ -30,6 +31,11 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("long", max_examples=20_000, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ci")
+
+
+# A shell lets its jobs in the background ignore Ctrl-C, and so would all programs that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from actorcluster import Actor, open_primary
+from actorcluster import Actor, open_primary, run
 
 
 async def serve(actor: Actor, path: str, mode: int | None = None) -> None:
@@ -55,4 +55,4 @@ async def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1])
+    run(main, sys.argv[1])
