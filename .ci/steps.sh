@@ -121,15 +121,18 @@ make_environment() {
 }
 
 # wheel_tests VERSION most|processes|others: the tests again, from the wheel. With the newest Python
-# all of them, those that start workers and the others, and they are measured; with a Python between
-# that and the README's all but those that start whole programs, which cost most and differ least.
+# those that start workers and the others, and they are measured; with a Python between that and the
+# README's those that depend on it and on the libraries. What is played once is in the README's run,
+# which has everything: tables, loads and whole programs cost most and differ least.
 wheel_tests() {
     local place=$WORK/outside-$1-$2 processes=(tests/e2e tests/worker tests/cli) chosen=()
+    local once=(tests/hostile tests/mutants tests/chaos tests/reload_load)
     local programs=(tests/cli tests/examples tests/e2e/test_{environments,signals}.py)
+    programs+=(tests/hardened tests/liveness tests/node_parity tests/differential_otp)
     case $2 in
-    most) chosen=("${programs[@]/#/--ignore=}") ;;
+    most) chosen=("${programs[@]/#/--ignore=}" "${once[@]/#/--ignore=}") ;;
     processes) chosen=("${processes[@]}") ;;
-    others) chosen=("${processes[@]/#/--ignore=}") ;;
+    others) chosen=("${processes[@]/#/--ignore=}" "${once[@]/#/--ignore=}") ;;
     esac
     mkdir "$place"
     cp -r "$TREE"/{tests,protocol,examples,benchmarks,docs,pyproject.toml,README.md} "$place"
