@@ -87,6 +87,11 @@ class Hand:
             return str(exc)
         return "sent"
 
+    async def say_and_kill(self, body: Any) -> None:
+        """Send it to the primary, and end at once."""
+        await self.actor.send(body)
+        self.actor.kill()
+
     async def print(self, text: str) -> None:
         """Print it."""
         print(text, flush=True)
@@ -243,6 +248,19 @@ class Hand:
         listeners = await self.actor.listen_tcp(0, host="127.0.0.1")
         self.listeners += listeners
         return [list(listener.address) for listener in listeners]
+
+    async def listen_when_leaving(self) -> None:
+        """Listen once more when one is told to leave; send what that was told."""
+
+        async def listen() -> None:
+            with self.actor.busy():
+                await self.actor.draining.wait()
+                try:
+                    await self.actor.listen_tcp(0, host="127.0.0.1")
+                except trio.ClosedResourceError as exc:
+                    await self.actor.send(type(exc).__name__)
+
+        self.nursery.start_soon(listen)
 
     async def close(self, index: int) -> None:
         """Close a listener."""
@@ -545,6 +563,14 @@ async def relays(actor: Actor, number: int | None, text: str) -> None:
             await actor.send(await sock.recv(100))
 
 
+async def counts_mail(actor: Actor) -> None:
+    """Read until there is no more, and say how much there was."""
+    count = 0
+    async for _ in actor.mailbox:
+        count += 1
+    await actor.send(count)
+
+
 # ---- handles ------------------------------------------------------------------------------------
 
 
@@ -630,3 +656,13 @@ async def _tell_received(actor: Actor, sock: trio.socket.SocketType, count: int)
     for _ in range(count):
         await sock.recv(100)
         await actor.send("received")
+
+
+async def closes_at_once(actor: Actor, port: int) -> None:
+    """Tell each client the own number, and close."""
+
+    async def tell(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.send_all(f"{actor.id}\n".encode())
+
+    await trio.serve_listeners(tell, await actor.listen_tcp(port, host="127.0.0.1"))
