@@ -57,6 +57,17 @@ def reaches(path: Path, sock: socket.socket) -> bool:
 # ---- modes --------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def traced(trace: Any) -> Iterator[None]:
+    """Trace the block; whoever measures coverage goes on behind it."""
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
 @pytest.mark.parametrize("umask", [0, 0o022, 0o777])
 @pytest.mark.parametrize("mode", [0o600, 0o620, 0o777, 0o1000])
 def test_the_file_is_never_more_open_than_asked_for(tmp_path: Path, mode: int, umask: int) -> None:
@@ -70,12 +81,10 @@ def test_the_file_is_never_more_open_than_asked_for(tmp_path: Path, mode: int, u
         return trace
 
     before = os.umask(umask)
-    sys.settrace(trace)
     try:
-        with listening(path, mode):
+        with traced(trace), listening(path, mode):
             assert os.umask(umask) == umask
     finally:
-        sys.settrace(None)
         os.umask(before)
     assert [] == [found for found in seen if found & ~mode]
     assert mode == seen[-1]
@@ -223,19 +232,15 @@ def test_two_find_the_same_dead_socket(tmp_path: Path, monkeypatch: pytest.Monke
     def trace(frame: FrameType, event: str, arg: Any) -> Any:
         name = frame.f_code.co_name
         if frame.f_code.co_filename == unixpath.__file__ and name in locked and path.is_socket():
-            sys.settrace(None)
-            is_refused(path)
-            sys.settrace(trace)
+            with traced(None):
+                is_refused(path)
             tried.add(name)
         return trace
 
     with unixpath._locked(str(tmp_path)):
         is_refused(path)  # it is the lock that holds off the other
-    sys.settrace(trace)
-    try:
+    with traced(trace):
         sock, file = bind_unix(str(path), 0o600, 10)
-    finally:
-        sys.settrace(None)
     assert locked == tried
     with sock:
         assert reaches(path, sock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 
 import trio
 
@@ -42,13 +43,17 @@ async def test_a_client_while_both_leave() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(leave)
             client = await Client.connect(port)
-            await client.stream.send_eof()
+            with suppress(trio.BrokenResourceError):
+                await client.stream.send_eof()
         with clause("SH-05.a"):
             assert [(0, None)] * 2 == [shape(status)[:2] for status in statuses]
         after = await stage.worker(["listen", port])
+        served_by = 0
         async with client:
-            with clause("SH-05.b"):
-                assert await client.served_by() in (0, *(worker.id for worker in workers), after.id)
+            with suppress(trio.BrokenResourceError):  # it waited, and the port was closed
+                served_by = await client.served_by()
+        with clause("SH-05.b"):
+            assert served_by in (0, *(worker.id for worker in workers), after.id)
         await stage.everything()
         with clause("SH-05.c"):
             assert [] == [one for one in stage.seen if isinstance(one, events.Error)]

@@ -25,8 +25,17 @@ pytestmark = pytest.mark.skipif(not available()[0], reason="needs clone: not on 
 _GZIP = 31  # as zlib calls the format
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _unmeasured() -> Iterator[None]:
+    """Whoever measures coverage changes in what order an interpreter takes modules down."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
+def server(_unmeasured: None) -> Iterator[ForkServer]:
     server = ForkServer(entry="tests.worker.leavers:leave")
     trio.run(server.prepare)
     yield server
