@@ -521,6 +521,11 @@ async def says_and_returns(actor: Actor, text: str) -> None:
     await actor.send(text)
 
 
+async def repeats_and_returns(actor: Actor) -> None:
+    """Send back what comes first, and end."""
+    await actor.send((await actor.mailbox.receive()).body)
+
+
 async def waits_for_its_end(actor: Actor) -> None:
     """Repeat messages, and print a farewell."""
     async for message in actor.mailbox:

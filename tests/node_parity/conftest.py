@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     """Compare what is written with what was reached."""
     ASSERTED.clear()
     result = yield
-    missed = unreached(f"{pyfuncitem.path.name}::{pyfuncitem.originalname}", ASSERTED)
+    file = pyfuncitem.path.relative_to(Path(__file__).parent).as_posix()
+    missed = unreached(f"{file}::{pyfuncitem.originalname}", ASSERTED)
     if missed:
         lines = [f"  line {use.line}: {use.clause}: {CLAUSES[use.clause].text}" for use in missed]
         pytest.fail("\n".join(["passed without having asserted:", *lines]), pytrace=False)
