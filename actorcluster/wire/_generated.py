@@ -145,6 +145,7 @@ class Capability(enum.StrEnum):
     HANDLE = "handle"
     HANDLE_SEND = "handle.send"
     HANDLE_ACK = "handle.ack"
+    HANDLE_HEAD = "handle.head"
     LISTEN_HANDOFF = "listen.handoff"
     LISTEN_SHARED = "listen.shared"
     LISTEN_REUSEPORT = "listen.reuseport"
@@ -337,6 +338,7 @@ BUILT_CAPABILITIES: frozenset[str] = frozenset(
         "handle",
         "handle.send",
         "handle.ack",
+        "handle.head",
         "listen.handoff",
         "listen.shared",
         "monitor",
@@ -740,10 +742,12 @@ REQUIREMENTS: dict[str, str] = {
     "AWP-HA-3": "The sender of a handle MUST keep its own copy until `sendmsg` succeeded, and until HANDLE_ACK where `handle.ack` is in force; then it closes that copy unless the handle is `shared`.",
     "AWP-HA-4": "Where `handle.ack` is in force a receiver MUST acknowledge every frame with descriptors by HANDLE_ACK, counting them 1, 2, 3 ... for each direction and naming the lost ones; one that speaks of frames which were not sent is ABORT(`protocol_error`).",
     "AWP-HA-5": "`handles` in an envelope MUST have one entry `[kind, meta]` for each descriptor, in order; another number than `nfds` breaks the body.",
+    "AWP-HA-6": "A `head` MUST be bin, of a `tcp-socket` or `unix-stream`; anything else breaks the body. Whoever reads from that socket MUST be given the head first, and who passes it on MUST pass on what is left of it.",
+    "AWP-HA-7": "The heads of a message MUST be counted as part of its payload against `max_message`, and not against `max_meta`; one that exceeds `max_message` with them is `too_large` (AWP-LG-3).",
     "AWP-LI-1": "The primary MUST NOT hand over more connections than the listener's `credit` and its CONN_CREDITs allow; a worker answers more by ABORT(`flow_violation`).",
     "AWP-LI-2": "A worker MUST have written the CONN_REPLY that takes a connection before it reads from or writes to it, and MUST send it only when its application takes the connection.",
     "AWP-LI-3": "A worker MUST reject connections that arrive after its LISTEN_CLOSE, after STOP, or on a listener it does not have.",
-    "AWP-LI-4": "The primary MUST keep a duplicate of each connection until it is taken, and give one that was rejected or lost, or whose worker ended first, to another worker; it closes it only when there is none, or the listener's `wait` is over before there is one.",
+    "AWP-LI-4": "The primary MUST keep a duplicate of each connection until it is taken, and give one that was rejected or lost, or whose worker ended first, to another worker; it closes it only when there is none, or the listener's `wait` is over before there is one, or each is at its `limit` and `full` is `drop`.",
     "AWP-LI-5": "The primary MUST answer LISTEN with exactly one LISTENING or ERROR; the mode of a socket is chosen for the first worker that asks for it, and LISTENING MUST name a mode that the worker takes and whose capability is in force.",
     "AWP-LI-6": "Connections of a listener channel MUST be numbered 1, 2, 3 ... without gaps, and the primary MUST NOT read from or write to them; to look at what has arrived without consuming it is allowed.",
     "AWP-LI-7": "A worker that listens on a socket of its own SHOULD say so by SERVING with its `address`, which says nothing else: the primary then counts the worker as listening, but not as one that called itself ready.",

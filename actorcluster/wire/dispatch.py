@@ -30,7 +30,6 @@ from .runs import Frame, Run
 __all__ = ["Dispatch"]
 
 _UNUSUAL: Final = FLAG_FRAG | FLAG_MORE
-_HANDLE_ACK: Final = int(Kind.HANDLE_ACK)
 _MAIL: Final = frozenset({int(Kind.TELL), int(Kind.CALL), int(Kind.REPLY)})
 _BEFORE_READY: Final = (State.HANDSHAKE, State.STARTING)
 #: What may arrive before this side has introduced itself.
@@ -56,9 +55,9 @@ class Dispatch(Life):
             elif frame.kind in _MAIL and frame.kind in machine.takes:
                 _ON[frame.kind](self, frame)  # the short way for what comes most
             elif (
-                frame.kind == _HANDLE_ACK
-                and _HANDLE_ACK in machine.takes
-                and self._on_plain_handle_ack(frame)
+                (take := _ON_PLAIN.get(frame.kind)) is not None
+                and frame.kind in machine.takes
+                and take(self, frame)
             ):
                 pass  # likewise
             else:
@@ -113,9 +112,19 @@ class Dispatch(Life):
 
     def _dispatch_unusual(self, frame: Frame) -> None:
         """Take a frame that has descriptors, or is a fragment."""
+        kind, machine = frame.kind, self._machine
         try:
             if frame.nfds:
                 self._claim(frame)
+                if (
+                    kind in _MAIL
+                    and kind in machine.takes
+                    and not frame.flags & _UNUSUAL
+                    and self._brings_handles
+                    and machine.state not in _BEFORE_READY
+                    and self._take_laden(frame)
+                ):
+                    return  # the short way for what comes most
                 self._check_may_have_handles(frame)
             if frame.flags & _UNUSUAL and frame.kind in _ON:
                 self._dispatch_fragment(frame)
@@ -183,6 +192,12 @@ _ON: Final[dict[int, _Handler]] = {
     code: getattr(Dispatch, f"_on_{info.name.lower()}")
     for code, info in KINDS.items()
     if info.status == "built"
+}
+
+#: Control frames that come most, as they mostly are; False, and nothing done, if one is not so.
+_ON_PLAIN: Final[dict[int, Callable[[Dispatch, Frame], bool]]] = {
+    int(Kind.HANDLE_ACK): Dispatch._on_plain_handle_ack,
+    int(Kind.CONN_REPLY): Dispatch._on_plain_conn_reply,
 }
 
 #: The same for runs; False, and nothing done, if not all of one can be taken.

@@ -13,7 +13,7 @@ from typing import Any, Final, final
 
 import attrs
 
-from ._generated import Kind
+from ._generated import HandleKind, Kind
 
 __all__ = [
     "FIELDS_OF_ENVELOPE",
@@ -21,11 +21,18 @@ __all__ = [
     "Malformed",
     "check_limits",
     "handle_entries",
+    "heads_size",
     "is_version_array",
     "read_envelope",
     "read_error",
     "read_map",
 ]
+
+
+#: as received, and as our own
+_ARRAYS: Final = (list, tuple)
+#: what may have a head
+_WITH_HEAD: Final = (HandleKind.TCP_SOCKET, HandleKind.UNIX_STREAM)
 
 
 class Malformed(ValueError):
@@ -257,6 +264,8 @@ FIELDS_OF_MAP: Final[dict[int, tuple[Field, ...]]] = {
         _str("key"),
         _str("policy"),
         _number("wait"),
+        _int("limit"),
+        _str("full"),
         Field("name", "a str or an integer", lambda value: type(value) in (str, int)),
     ),
     Kind.LISTENING: (_str("mode", required=True), _str("policy")),
@@ -309,8 +318,29 @@ def handle_entries(entries: Any, nfds: int) -> list[tuple[int, dict[str, Any]]]:
         meta = entry[1] if len(entry) > 1 and entry[1] is not None else {}
         if type(meta) is not dict:
             raise Malformed("the meta of a handle must be a map")
+        if meta.get("head") is not None:
+            _check_head(entry[0], meta["head"])
         checked.append((entry[0], meta))
     return checked
+
+
+def _check_head(kind: int, head: Any) -> None:
+    """Check what the sender of a handle has read (AWP-HA-6)."""
+    if type(head) is not bytes:
+        raise Malformed(f"[AWP-HA-6] a head must be bin, not {type(head).__name__}")
+    if kind not in _WITH_HEAD:
+        raise Malformed(f"[AWP-HA-6] a handle of kind {kind} has no head")
+
+
+def heads_size(entries: Any) -> int:
+    """Count the bytes of all heads in the ``handles`` of an envelope, checked or not."""
+    size = 0
+    for entry in entries if type(entries) in _ARRAYS else ():
+        if type(entry) in _ARRAYS and len(entry) > 1 and type(entry[1]) is dict:
+            head = entry[1].get("head")
+            if type(head) is bytes:
+                size += len(head)
+    return size
 
 
 def check_limits(limits: Any, floors: dict[str, int]) -> dict[str, int]:

@@ -23,7 +23,8 @@ from typing import Any, Final, final
 import attrs
 
 from ..errors import RemoteProtocolError
-from ._generated import FLAG_MORE, AbortCode, ErrorCode
+from ._generated import FLAG_MORE, AbortCode, ErrorCode, Kind
+from .fields import heads_size
 from .frames import Frame
 
 __all__ = ["MINIMUM_SIZE", "Partial", "Reassembly"]
@@ -106,7 +107,7 @@ class Partial:
             return
         if not pieces or type(pieces[-1]) is not bytearray:
             pieces.append(bytearray())
-        pieces[-1] += piece  # type: ignore[operator]
+        pieces[-1] += piece  # type: ignore[operator]  # a bytearray, see above
 
     @property
     def envelope_cost(self) -> int:
@@ -157,8 +158,13 @@ class Reassembly:
         Raises:
             RemoteProtocolError: too many are open, whatever their size.
         """
-        weight = _BASE_WEIGHT + _weight(frame.envelope)
-        if len(self) >= self.max_partial // MINIMUM_SIZE or self._weight + weight > _MAX_WEIGHT:
+        # Heads of handles are counted as pieces are, byte for byte, as long as they are kept.
+        whole = _BASE_WEIGHT + _weight(frame.envelope)  # no more than the limit, if it is over that
+        weight = whole - heads_size(_handles_of(frame))
+        if (
+            len(self) >= self.max_partial // MINIMUM_SIZE
+            or max(whole, self._weight + weight) > _MAX_WEIGHT
+        ):
             raise RemoteProtocolError(
                 f"{len(self)} messages in fragments are open at once",
                 requirement="AWP-LG-3",
@@ -213,6 +219,7 @@ class Reassembly:
             partial.fault = (code, text)
             partial.pieces.clear()
             partial.room = None
+            _drop_handles(partial)
             self.held -= partial.held
             partial.held = 0
 
@@ -239,6 +246,25 @@ class Reassembly:
         self._partials.clear()
         self.held = self._weight = 0
         return partials
+
+
+def _place_of_handles(kind: int) -> int:
+    return 0 if kind == Kind.REPLY else 2
+
+
+def _handles_of(frame: Frame) -> Any:
+    """The entries for handles in an envelope of any shape, None where there are none."""
+    place = _place_of_handles(frame.kind)
+    envelope = frame.envelope
+    return envelope[place] if type(envelope) is list and len(envelope) > place else None
+
+
+def _drop_handles(partial: Partial) -> None:
+    """Forget what a faulty message says of its handles, and with that the heads."""
+    place = _place_of_handles(partial.kind)
+    if type(partial.envelope) is list and len(partial.envelope) > place:
+        partial.envelope = list(partial.envelope)
+        partial.envelope[place] = None
 
 
 def _weight(envelope: Any) -> int:

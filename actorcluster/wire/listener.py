@@ -56,6 +56,13 @@ class Listener:
             return None
         return self.decide(self.decided, ())
 
+    def take_next(self, number: int) -> bool:
+        """Book that the application takes the next one; False where there is more to it."""
+        if self._lost or not self.decided < number <= self.handed:
+            return False
+        self.decided = number
+        return True
+
     def decide(self, upto: int, rejected: Collection[int]) -> tuple[int, list[int]]:
         """Book the application's decision; returns what CONN_REPLY must say."""
         if not self._lost:

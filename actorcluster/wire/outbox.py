@@ -39,7 +39,7 @@ __all__ = ["FRAGMENT_SIZE", "Answer", "Outbox", "Outgoing"]
 
 FRAGMENT_SIZE: Final = 256 * 1024
 #: Small frames are joined to buffers of about this size.
-_JOIN: Final = 64 * 1024
+_JOIN: Final = 128 * 1024
 #: So many frames at most may be joined without a look at each.
 _MANY: Final = 512
 _BYTES: Final = frozenset({bytes})
@@ -79,6 +79,8 @@ class Outgoing:
 
     Attributes:
         large: it goes in fragments; decided when it was put, for it needs a channel then.
+        head: of a message in one frame without handles, where that was made before: header and
+            envelope.
         offset: how much of the payload has left.
     """
 
@@ -88,6 +90,7 @@ class Outgoing:
     payload: memoryview
     handles: tuple[Any, ...]
     large: bool
+    head: bytes = b""
     offset: int = 0
 
     @property
@@ -164,9 +167,15 @@ class Outbox:
         else:
             self._queue.append(encode_frame(kind, channel, envelope, payload))
 
-    def put_whole(self, kind: int, envelope: bytes, payload: bytes | memoryview) -> None:
-        """Queue a message without handles that goes in one frame, its payload uncopied."""
-        self._queue.append(Outgoing(kind, 0, envelope, memoryview(payload), (), large=False))
+    def put_whole(self, kind: int, head: bytes, payload: bytes | memoryview) -> None:
+        """Queue a message without handles that goes in one frame, its payload uncopied.
+
+        Args:
+            kind: of it.
+            head: of the frame, and the envelope.
+            payload: the body.
+        """
+        self._queue.append(Outgoing(kind, 0, b"", memoryview(payload), (), False, head))
 
     def put_final(self, frame: bytes) -> None:
         """Queue a frame that goes after all others, which no longer wait for anything."""
@@ -222,6 +231,11 @@ class Outbox:
     def is_jammed(self) -> bool:
         """Whether urgent frames pile up, because the peer does not read."""
         return len(self._urgent) > _JAM
+
+    @property
+    def has_urgent(self) -> bool:
+        """Whether any urgent frames wait."""
+        return bool(self._urgent)
 
     @property
     def has_mail(self) -> bool:
@@ -288,9 +302,9 @@ class Outbox:
         """Take what goes whole, up to a buffer full, and begin what goes in fragments."""
         queue, small = self._queue, out.small
         if self._large_mail is None and len(queue) <= _MANY and _BYTES.issuperset(map(type, queue)):
-            size = sum(map(len, queue))  # type: ignore[arg-type]
+            size = sum(map(len, queue))  # type: ignore[arg-type]  # all are bytes
             if size <= _JOIN:
-                small.extend(queue)  # type: ignore[arg-type]
+                small.extend(queue)  # type: ignore[arg-type]  # all are bytes
                 queue.clear()
                 out.size += size
                 out.join()
@@ -305,6 +319,9 @@ class Outbox:
                 taken += len(item)
                 if type(item) is Answer:
                     self.answers -= len(item) + _OBJECT
+            elif item.head:
+                out.add_large(item.head, item.payload)
+                room -= len(item.payload)
             elif self._must_wait(item):
                 queue.appendleft(item)
                 break

@@ -44,7 +44,7 @@ _SIGNATURE: Final = b"\x95\xce"
 #: The head from behind the length on: word, channel, and [nil] as the envelope.
 _REST: Final = struct.pack(">BIBI", 0xCE, Kind.TELL << 24, 0xCE, 0) + b"\x91\xc0"
 #: So much is given to the decoder at once.
-_RUN: Final = 32768
+_RUN: Final = 65536
 #: So many heads are kept before all are forgotten.
 _MOST_HEADS: Final = 1024
 
@@ -60,8 +60,9 @@ class PlainReader:
     def __init__(self, values: Values) -> None:
         self._values = values
         self._unpacker = values.unpacker(_RUN)
-        #: heads that were checked: the length that each says.
+        #: heads that were checked: the length that each says; those of long messages apart.
         self._heads: dict[bytes, int] = {}
+        self._long_heads: dict[bytes, int] = {}
 
     def shrink(self) -> None:
         """Give back memory, as `Connection.shrink` does."""
@@ -79,16 +80,22 @@ class PlainReader:
         Returns:
             where the first frame begins that was not taken.
         """
-        start = 0
-        while True:
+        start, size = 0, len(view)
+        while start < size:
             head = bytes(view[start : start + _HEAD_SIZE])
-            if self._length_in(head):
-                taken = self._decode(view[start : start + _RUN], bodies, lengths)
+            length = self._long_heads.get(head) or self._length_in(head)
+            end = start + _HEADER_SIZE + length
+            if not length or length > max_frame or end > size:
+                break
+            if length > LONGEST:
+                if not self._decode_long(view[start + _HEAD_SIZE : end], length, bodies, lengths):
+                    break
+                start = end
+            elif taken := self._decode(view[start : start + _RUN], bodies, lengths):
+                start += taken
             else:
-                taken = self._decode_long(head, view[start:], max_frame, bodies, lengths)
-            if not taken:
-                return start
-            start += taken
+                break
+        return start
 
     def _length_in(self, head: bytes) -> int:
         """The length that a head says; 0 for all heads that are not of interest here."""
@@ -96,11 +103,11 @@ class PlainReader:
         if known is not None:
             return known
         length = _length_at(head)
-        if not length or length > LONGEST:
-            return 0
-        if len(self._heads) >= _MOST_HEADS:
-            self._heads.clear()
-        self._heads[head] = length
+        if length:
+            heads = self._long_heads if length > LONGEST else self._heads
+            if len(heads) >= _MOST_HEADS:
+                heads.clear()
+            heads[head] = length
         return length
 
     def _decode(self, view: memoryview, bodies: list[Any], lengths: list[int]) -> int:
@@ -118,7 +125,7 @@ class PlainReader:
                 head = read(_HEAD_SIZE)
                 length = known.get(head) or self._length_in(head)
                 end += _HEADER_SIZE + length
-                if not length or end > size:
+                if not length or length > LONGEST or end > size:
                     read(size - tell())  # what is left there would be taken for the next piece
                     return good - start
                 body = unpack()
@@ -139,24 +146,21 @@ class PlainReader:
         return good - start
 
     def _decode_long(
-        self, head: bytes, view: memoryview, max_frame: int, bodies: list[Any], lengths: list[int]
-    ) -> int:
-        """Take one long message; returns how many bytes that was."""
-        values, length = self._values, _length_at(head)
-        end = _HEADER_SIZE + length
-        if not LONGEST < length <= max_frame or end > len(view):
-            return 0
+        self, view: memoryview, length: int, bodies: list[Any], lengths: list[int]
+    ) -> bool:
+        """Take the payload of one long message; tells whether all is well with it."""
+        values = self._values
         try:
-            body = values.unpack(view[_HEAD_SIZE:end])
-            if values.indexes or too_deep(body, values.max_depth):
-                end = 0
+            body = values.unpack(view)
+            good = not values.indexes and not too_deep(body, values.max_depth)
         except UNPACK_ERRORS:
-            end = 0
-        values.indexes.clear()
-        if end:
+            good = False
+        if good:
             bodies.append(body)
             lengths.append(length)
-        return end
+        else:
+            values.indexes.clear()
+        return good
 
 
 def _length_at(head: bytes) -> int:

@@ -27,6 +27,8 @@ from .session import NIL, error_map
 
 __all__ = ["Ports"]
 
+_CONN_REPLY: Final = int(Kind.CONN_REPLY)
+_ARRAY_OF_ONE: Final = b"\x91"
 #: of a connection: what a frame can say.
 _LAST_NUMBER: Final = 2**64 - 1
 
@@ -64,6 +66,26 @@ class Ports(Receiving):
         if not listener.decided < upto <= listener.handed:
             raise LocalProtocolError(f"connection {upto} is not to be decided about")
         self._reply_to_connections(channel, *listener.decide(upto, rejected))
+
+    def take_connection(self, channel: int, upto: int) -> bytes:
+        """Say the same where none is rejected, and take it with all urgent frames that wait.
+
+        Returns:
+            what to write now, before everything else.
+
+        Raises:
+            LocalProtocolError: as in `send_conn_reply`.
+        """
+        listener = self._listeners.get(channel)
+        if (
+            listener is None
+            or _CONN_REPLY not in self._machine.sendable
+            or self._outbox.has_urgent
+            or not listener.take_next(upto)
+        ):
+            self.send_conn_reply(channel, upto)
+            return self._outbox.take_urgent()
+        return encode_frame(_CONN_REPLY, channel, _ARRAY_OF_ONE + self._pack(upto), NIL)
 
     def send_conn_credit(
         self, channel: int, count: int, closed: int | None = None, dropped: int = 0
@@ -188,14 +210,29 @@ class Ports(Receiving):
         error = error_map(ErrorCode.REFUSED, text)
         self._answer(self._error_frame(frame.channel, error))
 
-    def _on_conn_reply(self, frame: Frame) -> None:
+    def _on_plain_conn_reply(self, frame: Frame) -> bool:
+        """Take one that rejects none, and is all well; False for all else, left as it is."""
         envelope, listener = frame.envelope, self._listeners.get(frame.channel)
-        rejected: tuple[int, ...] = ()
-        if listener is not None and _is_one_number(envelope):  # the short way for what comes most
-            upto = envelope[0]
+        if (
+            listener is None
+            or frame.error is not None
+            or type(envelope) is not list
+            or list(map(type, envelope)) != [int]
+            or not listener.decided < envelope[0] <= listener.handed
+        ):
+            return False
+        upto = listener.decided = envelope[0]
+        last = self._events[-1] if self._events else None
+        if type(last) is ConnReply and last.channel == frame.channel and not last.rejected:
+            last.upto = upto  # a worker says it of each connection, and many are read at once
         else:
-            upto, numbers = read_envelope(frame.kind, envelope)
-            rejected = tuple(numbers or ())
+            self._events.append(ConnReply(frame.channel, upto, ()))
+        return True
+
+    def _on_conn_reply(self, frame: Frame) -> None:
+        upto, numbers = read_envelope(frame.kind, frame.envelope)
+        rejected = tuple(numbers or ())
+        listener = self._listeners.get(frame.channel)
         if listener is None:
             return
         if not listener.decided < upto <= listener.handed or (
@@ -204,15 +241,7 @@ class Ports(Receiving):
             text = f"connections {listener.decided + 1} to {listener.handed} are undecided"
             raise self._violation("AWP-LI-2", f"{text}, not up to {upto} without {rejected}")
         listener.decided = upto
-        last = self._events[-1] if self._events else None
-        if (
-            type(last) is ConnReply
-            and last.channel == frame.channel
-            and not (rejected or last.rejected)
-        ):
-            last.upto = upto  # a worker says it of each connection, and many are read at once
-        else:
-            self._events.append(ConnReply(frame.channel, upto, rejected))
+        self._events.append(ConnReply(frame.channel, upto, rejected))
 
     def _on_conn_credit(self, frame: Frame) -> None:
         count, closed, dropped = read_envelope(frame.kind, frame.envelope)
@@ -273,7 +302,7 @@ class Ports(Receiving):
             self._give_back(frame.channel, listener, first, len(checked))
             self.send_conn_credit(frame.channel, len(checked))  # the application never saw them
             return
-        handles = self._build(checked)
+        handles = self._own(checked)
         self._events.append(Connections(frame.channel, first, handles, meta or {}))
 
     def _refuse_connections(self, frame: Frame) -> None:
@@ -307,16 +336,6 @@ class Ports(Receiving):
     def _on_listen_close(self, frame: Frame) -> None:
         if self._close_listener(frame.channel):
             self._events.append(ListenClosed(frame.channel))
-
-
-def _is_one_number(envelope: Any) -> bool:
-    """Whether an envelope has one element, which may be a number; too large it may still be."""
-    return (
-        type(envelope) is list
-        and len(envelope) == 1
-        and type(envelope[0]) is int
-        and envelope[0] >= 0
-    )
 
 
 def _credit(request: Mapping[str, Any]) -> int:

@@ -23,7 +23,7 @@ from .events import (
     TellsReceived,
     Undeliverable,
 )
-from .fields import Malformed, handle_entries, read_envelope, read_error
+from .fields import Malformed, handle_entries, heads_size, read_envelope, read_error
 from .fragments import Partial
 from .frames import encode_frame
 from .letters import Fault, Letter, Opened
@@ -320,7 +320,7 @@ class Receiving(Sending):
         self._check_sender(sender)
         if letter.fault is not None:
             raise Fault(*letter.fault)
-        self._check_size(letter)
+        self._check_size(letter, heads_size(entries))
         if letter.kind == _CALL and len(self._inbound_calls) >= self.limits["max_calls"]:
             raise Fault(ErrorCode.REFUSED, f"over max_calls ({self.limits['max_calls']})")
         try:
@@ -330,15 +330,17 @@ class Receiving(Sending):
         body = self._values.place(letter.body, handles) if handles else letter.body
         return Opened(to, sender, body, handles, meta or {})
 
-    def _check_size(self, letter: Letter) -> None:
+    def _check_size(self, letter: Letter, heads: int) -> None:
+        """Check a letter whose handles have heads of that size, which count as payload."""
         if letter.length <= self._plain_length:
             return
         max_message, max_meta = self.limits["max_message"], self.limits["max_meta"]
         size = len(msgpack.packb(letter.envelope, default=repr, datetime=True))
-        if size > max_meta:
+        if size - heads > max_meta:
             raise Fault(ErrorCode.TOO_LARGE, f"its envelope is over max_meta ({max_meta})")
-        if letter.length - size > max_message:
-            raise Fault(ErrorCode.TOO_LARGE, f"over max_message ({max_message})")
+        if letter.length - size + heads > max_message:
+            with_heads = " with its heads [AWP-HA-7]" if heads else ""
+            raise Fault(ErrorCode.TOO_LARGE, f"over max_message ({max_message}){with_heads}")
 
     def _check_sender(self, sender: int | None) -> None:
         if sender is not None and self.role == "primary" and sender >> 32 != self._worker_id:
@@ -357,10 +359,8 @@ class Receiving(Sending):
 
     def _own(self, entries: list[tuple[int, dict[str, Any]]]) -> tuple[Any, ...]:
         build = self._handles.build
-        handles = []
-        for fd, (kind, meta) in zip(self._take_fds(), entries, strict=True):
-            handles.append(build(fd, kind, meta))
-        return tuple(handles)
+        pairs = zip(self._take_fds(), entries, strict=True)
+        return tuple([build(fd, kind, meta) for fd, (kind, meta) in pairs])
 
     def _overrun(self, length: int) -> RemoteProtocolError:
         text = f"a message of {length} bytes, {self._inbound_window.available} bytes of credit"

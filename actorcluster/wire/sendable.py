@@ -13,7 +13,7 @@ packer refuses, `Inspector` knows all the rules and finds the path to what break
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, final
 
@@ -62,11 +62,17 @@ class Inspector:
     """Says what in a body cannot be sent, and where. Thorough, and slow."""
 
     def __init__(
-        self, *, opaque: tuple[type, ...], reserved: frozenset[int], max_depth: int
+        self,
+        *,
+        opaque: tuple[type, ...],
+        reserved: frozenset[int],
+        max_depth: int,
+        why_not: Callable[[Any], str | None],
     ) -> None:
         self._fine = (type(None), bool, float, bytes, bytearray, *opaque)
         self._reserved = reserved
         self._max_depth = max_depth
+        self._why_not = why_not
 
     def problem(self, body: Any) -> str | None:
         """The first thing in reading order, with its path; None if all can be sent.
@@ -109,7 +115,7 @@ class Inspector:
             if depth > self._max_depth:
                 return f"nested deeper than {self._max_depth} levels, or inside itself"
             return _nest_fault(value)
-        return f"{type(value).__name__} cannot be sent; {SENDABLE}"
+        return self._why_not(value) or f"{type(value).__name__} cannot be sent; {SENDABLE}"
 
     def _ext_fault(self, value: tuple[Any, Any]) -> str | None:
         code, data = value

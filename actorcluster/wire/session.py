@@ -59,6 +59,8 @@ __all__ = ["ENVELOPE_SHARE", "FLOORS", "NIL", "Session", "error_map", "kinds_of"
 
 #: Room that every frame leaves for its envelope.
 ENVELOPE_SHARE: Final = 2
+#: What is left to the payload in the first fragment of a message.
+_LEAST_PIECE: Final = 1024
 #: nil, the envelope of every kind that has none.
 NIL: Final = b"\xc0"
 #: Bytes of answers that a peer may provoke without reading any.
@@ -103,8 +105,8 @@ class Session:
         self._peer_handle_kinds: frozenset[int] = frozenset()
         self._handles = handles
         self._machine = StateMachine(role)
-        #: the longest body that the peer takes.
-        self._largest_body = 0
+        #: the longest body that the peer takes, and envelope with heads of handles.
+        self._largest_body = self._largest_envelope = 0
         #: the longest message, envelope included, that goes the short way: copied, not copied.
         self._largest_plain = self._largest_whole = 0
         self._values = Values(handles=handles, refs=refs, max_depth=self.limits["max_depth"])
@@ -193,9 +195,17 @@ class Session:
         largest = min(self.peer_limits["max_message"], self.peer_limits["max_partial"])
         self._largest_body = largest if can_fragment else min(largest, max_frame // ENVELOPE_SHARE)
         self._largest_plain = min(self._largest_body, SMALL)
+        first = min(max_frame, FRAGMENT_SIZE) - _LEAST_PIECE
+        self._largest_envelope = first if can_fragment else max_frame // ENVELOPE_SHARE
         self._outbox.fragment_size = min(max_frame, FRAGMENT_SIZE) if can_fragment else max_frame
         self._largest_whole = min(self._largest_body, self._outbox.fragment_size)
         self._outbox.max_partial = self.peer_limits["max_partial"]
+        ours, theirs = Capability.HANDLE_SEND, Capability.HANDLE
+        if self.role == "primary":
+            ours, theirs = theirs, ours
+        #: whether the peer takes handles in messages at all, and whether it may bring some.
+        self._takes_handles = ours in self.capabilities and self.peer_limits["max_fds"] > 0
+        self._brings_handles = theirs in self.capabilities
         acknowledged = Capability.HANDLE_ACK in self.capabilities
         self._outbox.fds_in_flight = self.peer_limits["fds_in_flight"] if acknowledged else None
 
@@ -330,10 +340,12 @@ class Session:
         if len(handles) > limit:
             raise HandleError(f"{len(handles)} handles in one message, the peer takes {limit}")
         entries, kinds = list(map(self._handles.describe, handles)), self._peer_handle_kinds
-        for kind, _ in entries:
+        for kind, meta in entries:
             if kind not in kinds:
                 name = HANDLE_NAMES.get(kind, kind)
                 raise HandleError(f"the peer takes no handles of kind {name}")
+            if meta and meta.get("head") and Capability.HANDLE_HEAD not in self.capabilities:
+                raise HandleError("the peer takes no head= with a handle")
         return entries
 
     # ---- what may be wrong with frames in -------------------------------------------------

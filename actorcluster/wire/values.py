@@ -101,6 +101,9 @@ class HandleAdapter(Protocol):
     def build(self, fd: int, kind: int, meta: dict[str, Any]) -> Any:
         """A handle that owns `fd` from now on."""
 
+    def why_not(self, value: Any) -> str | None:
+        """What keeps a value that is no handle from being sent as one; None: nothing to say."""
+
 
 class RefAdapter(Protocol):
     """How this pure layer sees the refs of the layer above."""
@@ -134,6 +137,9 @@ class _RawHandles:
 
     def build(self, fd: int, kind: int, meta: dict[str, Any]) -> RawHandle:
         return RawHandle(fd, kind, meta)
+
+    def why_not(self, value: Any) -> None:
+        return None
 
 
 RAW_HANDLES: Final[HandleAdapter] = _RawHandles()
@@ -192,7 +198,10 @@ class Values:
         reserved = {_TIMESTAMP, _HANDLE} if refs is None else {_TIMESTAMP, _HANDLE, _REF}
         self._leaves = LEAVES.union(opaque)
         self._inspector = Inspector(
-            opaque=opaque, reserved=frozenset(reserved), max_depth=max_depth
+            opaque=opaque,
+            reserved=frozenset(reserved),
+            max_depth=max_depth,
+            why_not=handles.why_not,
         )
         self._options: dict[str, Any] = {
             "object_pairs_hook": _checked_map,

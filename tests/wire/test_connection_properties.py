@@ -302,10 +302,10 @@ class Side:
         for event in self.connection.receive(data, fds):
             getattr(self, "on_" + type(event).__name__, lambda _: None)(event)
 
-    def on_TellReceived(self, event: events.TellReceived) -> None:  # noqa: N802
+    def on_TellReceived(self, event: events.TellReceived) -> None:  # noqa: N802  (named after the event)
         self.take(event)
 
-    def on_CallReceived(self, event: events.CallReceived) -> None:  # noqa: N802
+    def on_CallReceived(self, event: events.CallReceived) -> None:  # noqa: N802  (named after the event)
         self.take(event)
         self.unanswered.append(event.channel)
 
@@ -318,26 +318,26 @@ class Side:
         )
         self.mailbox.append(event)
 
-    def on_ReplyReceived(self, event: events.ReplyReceived) -> None:  # noqa: N802
+    def on_ReplyReceived(self, event: events.ReplyReceived) -> None:  # noqa: N802  (named after the event)
         assert self.peer.answered.pop(event.channel) == event.body
         del self.calls[event.channel]
 
-    def on_ErrorReceived(self, event: events.ErrorReceived) -> None:  # noqa: N802
+    def on_ErrorReceived(self, event: events.ErrorReceived) -> None:  # noqa: N802  (named after the event)
         assert self.peer.answered.pop(event.channel) == event.error
         del self.calls[event.channel]
 
-    def on_HandlesAcknowledged(self, event: events.HandlesAcknowledged) -> None:  # noqa: N802
+    def on_HandlesAcknowledged(self, event: events.HandlesAcknowledged) -> None:  # noqa: N802  (named after the event)
         assert () == event.lost
         self.handles_acknowledged = event.upto
 
-    def on_Monitored(self, event: events.Monitored) -> None:  # noqa: N802
+    def on_Monitored(self, event: events.Monitored) -> None:  # noqa: N802  (named after the event)
         assert event.number not in self.monitors
         self.monitors[event.number] = event.target
 
-    def on_Demonitored(self, event: events.Demonitored) -> None:  # noqa: N802
+    def on_Demonitored(self, event: events.Demonitored) -> None:  # noqa: N802  (named after the event)
         del self.monitors[event.number]
 
-    def on_Down(self, event: events.Down) -> None:  # noqa: N802
+    def on_Down(self, event: events.Down) -> None:  # noqa: N802  (named after the event)
         target, code = self.peer.downs.pop(event.number)
         assert {"code": code} == event.detail
         assert target == self.monitors.pop(event.number)
@@ -363,7 +363,7 @@ class Side:
         waits = self.connection.has_unsent() or self.connection.due()
         return waits or bool(self.mailbox or self.unanswered or self.monitors)
 
-    def on_Undeliverable(self, event: events.Undeliverable) -> None:  # noqa: N802
+    def on_Undeliverable(self, event: events.Undeliverable) -> None:  # noqa: N802  (named after the event)
         self.peer.bounced.remove(event.number)
 
     def dispose(self, *, bounces: bool = False) -> None:

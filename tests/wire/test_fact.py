@@ -26,6 +26,6 @@ def test_a_fact_is_not_hashable() -> None:
 
 def test_what_has_handles_is_equal_to_itself_alone() -> None:
     one, other = (events.ReplyReceived(2, "body", (), {}) for _ in range(2))
-    assert one == one  # noqa: PLR0124
+    assert one == one  # noqa: PLR0124  (that is the question)
     assert one != other
     assert len({one, other}) == 2

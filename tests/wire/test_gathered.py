@@ -187,7 +187,7 @@ def test_a_run_of_calls_with_one_that_opens_no_channel(odd: bytes) -> None:
 def test_answers_that_nobody_waits_for_among_others() -> None:
     connection = asking("primary", State.ACTIVE, gather=True)
     data = b"".join(answered(n, n) for n in (2, 4, 4, 99, 6))
-    got = [event.channel for event in connection.receive(data)]  # type: ignore[union-attr]
+    got = [event.channel for event in connection.receive(data)]  # type: ignore[union-attr]  # answers only
     assert [2, 4, 6] == got
 
 

@@ -150,7 +150,8 @@ def test_one_that_came_in_two_reads_is_of_the_run() -> None:
 
 def test_heads_are_forgotten_before_they_are_too_many() -> None:
     reader = PlainReader(Values())
-    for size in itertools.chain(range(2000), range(3)):
+    for size in itertools.chain(range(2000), range(LONGEST, LONGEST + 1100), range(3)):
         data = told(msgpack.packb("x" * size))
         assert (len(data), ["x" * size], [len(data) - 16]) == read(reader, data)
     assert len(reader._heads) <= 1024
+    assert len(reader._long_heads) <= 1024

@@ -78,7 +78,7 @@ SENDABLE = (
         pytest.param("body: dict key of type tuple", {("a",): 1}, id="tuple key"),
         pytest.param(
             "body[0]: datetime without a time zone",
-            [datetime.datetime(2024, 1, 1)],  # noqa: DTZ001
+            [datetime.datetime(2024, 1, 1)],  # noqa: DTZ001  (wrong on purpose)
             id="naive",
         ),
         pytest.param(
