@@ -220,7 +220,7 @@ class Channel(Answering):
             raise
         if type(size) is not int:
             self.raise_if_closed()
-            return size  # type: ignore[return-value]
+            return size  # type: ignore[return-value]  # encoded, not sent
         self._gathered += 1
         if size > _SMALL:
             self._hurry = True

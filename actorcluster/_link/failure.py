@@ -6,14 +6,13 @@ Runs in: both
 from __future__ import annotations
 
 import errno
-import functools
 import linecache
 import os
 import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 from ..errors import (
     HandleError,
@@ -25,10 +24,25 @@ from ..errors import (
 )
 from ..wire._generated import ErrorCode
 
-__all__ = ["failure_map", "os_error", "raise_failure", "remote_details", "stack_of", "text_of"]
+__all__ = [
+    "Noted",
+    "failure_map",
+    "frames_of",
+    "os_error",
+    "raise_failure",
+    "remote_details",
+    "text_of",
+    "written",
+]
+
+#: The code of a frame, which instruction it was at, on which line, and its globals.
+Noted: TypeAlias = tuple[types.CodeType, int, int, dict[str, Any]]
 
 #: A longer traceback is cut in the middle, so that a recursion error stays a small message.
 _TRACEBACK_LIMIT: Final = 16_384
+
+#: Of a deeper stack only both ends are noted: else the notes take more memory than the page.
+_MOST_NOTED: Final = 64
 
 #: Their tracebacks hold more than a stack and a text: other exceptions, lines, suggestions.
 _MORE_TO_SAY: Final = (BaseExceptionGroup, SyntaxError, NameError, AttributeError, ImportError)
@@ -41,7 +55,11 @@ _PEER_CLOSED: Final = frozenset({ErrorCode.REFUSED, ErrorCode.STOPPING, ErrorCod
 
 def type_name(exc: BaseException) -> str:
     """Name an exception's class: bare for builtins, dotted otherwise."""
-    kind = type(exc)
+    return name_of(type(exc))
+
+
+def name_of(kind: type[BaseException]) -> str:
+    """Name a class as `type_name` does."""
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
@@ -59,56 +77,78 @@ def _cut(text: str) -> str:
     return _clean(text)
 
 
-def stack_of(exc: BaseException, text: str) -> Callable[[], str] | None:
-    """Note where an exception was raised, to be written down when somebody wants to read it.
+def frames_of(exc: BaseException) -> list[Noted | None] | None:
+    """Note where an exception was raised, for `written` when somebody wants to read it.
 
     Neither the exception nor a frame, and what these hold, is kept; a note takes a hundredth of
     the time that the text takes.
 
     Args:
         exc: which.
-        text: what it says, see `text_of`.
 
     Returns:
-        Gives the traceback as text. None: there is more to say about this exception than where
-        and what, so it has to be written down now.
+        The innermost last, with None in the place of those that were left out. None: there is more
+        to say about this exception than where and what, so it has to be written down now.
     """
-    is_linked = exc.__cause__ or (exc.__context__ and not exc.__suppress_context__)
-    if is_linked or isinstance(exc, _MORE_TO_SAY) or "__notes__" in exc.__dict__:
+    if exc.__cause__ is not None or isinstance(exc, _MORE_TO_SAY) or "__notes__" in exc.__dict__:
         return None
-    frames = []
+    if exc.__context__ is not None and not exc.__suppress_context__:
+        return None
+    frames: list[Noted | None] = []
     link = exc.__traceback__
     while link is not None:
         code = link.tb_frame.f_code
         frames.append((code, link.tb_lasti, link.tb_lineno, link.tb_frame.f_globals))
         link = link.tb_next
-    return functools.partial(_written, frames, type(exc), text)
+    if len(frames) > _MOST_NOTED:
+        frames[_MOST_NOTED // 2 : -_MOST_NOTED // 2] = [None]
+    return frames
 
 
-def _written(
-    frames: Sequence[tuple[types.CodeType, int, int, dict[str, Any]]],
-    kind: type[BaseException],
-    text: str,
-) -> str:
-    """Write down what `stack_of` has noted."""
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    stack = []
-    for code, last, line, its_globals in frames:
-        linecache.lazycache(code.co_filename, its_globals)
-        _, end_line, column, end_column = next(islice(code.co_positions(), last // 2, None))
-        stack.append(
-            traceback.FrameSummary(
-                code.co_filename,
-                line,
-                code.co_name,
-                end_lineno=end_line,
-                colno=column,
-                end_colno=end_column,
-            )
-        )
-    lines = traceback.StackSummary.from_list(stack).format()
+def written(frames: Sequence[Noted | None], kind: type[BaseException], text: str) -> str:
+    """Write down as a traceback what `frames_of` has noted.
+
+    Args:
+        frames: that.
+        kind: the exception's class.
+        text: what it says, see `text_of`.
+    """
+    where, name = kind.__module__, kind.__qualname__
+    name = name if where in ("__main__", "builtins") else f"{where}.{name}"
+    for name_of_file in {frame[0].co_filename for frame in frames if frame is not None}:
+        linecache.checkcache(name_of_file)  # it may have been read before it was changed
+    lines = ["Traceback (most recent call last):\n"]
+    stack = traceback.StackSummary()
+    for frame in frames:
+        if frame is None:
+            lines += [*stack.format(), "  [...]\n"]
+            stack.clear()
+        else:
+            stack.append(_summary(*frame))
     last_line = f"{name}: {text}" if text else name
-    return _cut("".join(["Traceback (most recent call last):\n", *lines, last_line]))
+    return _cut("".join([*lines, *stack.format(), last_line]))
+
+
+def _summary(
+    code: types.CodeType, last: int, line: int, its_globals: dict[str, Any]
+) -> traceback.FrameSummary:
+    """Describe one frame as a traceback does."""
+    linecache.lazycache(code.co_filename, its_globals)
+    _, end_line, column, end_column = _position(code, last)
+    return traceback.FrameSummary(
+        code.co_filename,
+        line,
+        code.co_name,
+        end_lineno=end_line,
+        colno=column,
+        end_colno=end_column,
+    )
+
+
+def _position(code: types.CodeType, last: int) -> tuple[int | None, ...]:
+    """Where an instruction stands in the source; a traceback that somebody made may name none."""
+    positions = islice(code.co_positions(), last // 2, None) if last >= 0 else iter(())
+    return next(positions, (None,) * 4)
 
 
 def failure_map(exc: BaseException) -> dict[str, Any]:
@@ -187,7 +227,8 @@ def errno_from(error: Mapping[str, Any]) -> int | None:
 def text_of(exc: BaseException) -> str:
     """Return an exception's text, whatever its ``__str__`` does."""
     try:
-        return _clean(str(exc))
+        text = str(exc)
+        return text if text.isascii() else _clean(text)
     except Exception:  # noqa: BLE001  (it is the user's, and here nobody could handle it)
         return "(an exception without a text)"
 

@@ -9,12 +9,8 @@ A message may carry descriptors, and each has one owner at any moment. `Handle` 
 is turned into something useful (``into_...``, ``detach``), sent, or closed, and each of these ends
 it. One that is merely forgotten says so with a ``ResourceWarning`` and closes.
 
-*Sending* has two steps, because a send may wait, fail or be cancelled, and until it has happened
-the descriptor must stay with its giver. `stage` looks and changes nothing; `commit_all` then takes
-everything or, if one duplicate cannot be had (``EMFILE``), nothing. Sockets, numbers and handles
-are moved by taking the number out of the old object. A file object offers no way to do that: its
-number is duplicated and the object closed. A descriptor committed with ``keep_open`` is a
-duplicate too, marked ``shared`` for the receiver.
+*Sending* has two steps, see `staging`: what is staged has not changed yet, and `commit_all` takes
+all of it or, if one duplicate cannot be had, nothing.
 
 *Receiving* must be cheap (accepted connections arrive this way, many at a time), so a received
 handle believes what its giver declared until it is used. Then the kernel is asked, and a false
@@ -30,13 +26,13 @@ from __future__ import annotations
 
 import builtins
 import errno
+import io
 import os
 import socket
-import ssl
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, BinaryIO, Final, Protocol, TypeAlias, cast, final
+from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO, Final, cast, final
 
 import attrs
 import trio
@@ -44,28 +40,14 @@ import trio
 from ..errors import HandleError
 from ..wire._generated import HandleKind
 from . import kinds
+from .head import HeadSocket
+from .staging import Description, HandleLike, Owner, Sendable, Staged, stage, why_not, with_head
 
-__all__ = [
-    "HANDLES",
-    "Handle",
-    "HandleLike",
-    "Sendable",
-    "Staged",
-    "close_descriptors",
-    "commit_all",
-    "own",
-    "stage",
-]
-
-
-class _HasFileno(Protocol):
-    def fileno(self) -> int: ...
+__all__ = ["HANDLES", "Handle", "close_descriptors", "commit", "commit_all", "own"]
 
 
 # Ctrl-C halfway through a change of owner would leave a descriptor with two owners, or none.
 _whole = trio.lowlevel.enable_ki_protection
-
-HandleLike: TypeAlias = "Handle | int | trio.SocketStream | trio.SocketListener | _HasFileno"
 
 
 def close_descriptors(fds: Iterable[int]) -> None:
@@ -77,20 +59,9 @@ def close_descriptors(fds: Iterable[int]) -> None:
             pass
 
 
-# ---- the owner --------------------------------------------------------------------------------
-
-
-class Sendable:
-    """What a message can carry: a `Handle`, what was staged to become one, what is lent."""
-
-    __slots__ = ()
-
-    describe: Callable[[], tuple[HandleKind, dict[str, Any]]]
-
-
 @final
 @attrs.define(eq=False, repr=False)
-class Handle(Sendable):
+class Handle(Owner):
     """An open descriptor on its way to, or from, another process; it has one owner.
 
     Made by `of`, or received: anywhere in a message's body, or as ``message.handle``. Sending it,
@@ -107,7 +78,7 @@ class Handle(Sendable):
     _real: HandleKind | None = None
 
     @classmethod
-    def of(cls, x: HandleLike) -> Handle:
+    def of(cls, x: HandleLike, *, head: bytes = b"") -> Handle:
         """Take over a descriptor.
 
         The object given is closed by this; a number is no longer the caller's. A file object is
@@ -118,19 +89,23 @@ class Handle(Sendable):
         Args:
             x: an open stdlib or trio socket, ``trio.SocketStream``, ``trio.SocketListener``, file
                 object (of Python or trio, pipes included) or descriptor number. A `Handle` is
-                returned as it is.
+                returned as it is, unless there is a head to add.
+            head: what was read from that stream already. The receiver reads it first, and then
+                what is left of the head that the stream itself was received with.
 
         Raises:
-            TypeError: it has no descriptor.
-            HandleError: it has one that is of no use elsewhere (TLS).
+            TypeError: it has no descriptor, or is a TLS connection, whose state stays here.
+            HandleError: it is no stream and there is a head, or a handle that has one already.
             trio.ClosedResourceError: it is closed.
             OSError: it cannot be flushed or duplicated, or the number is not open; what was the
                 caller's still is.
         """
+        if head:
+            return commit(stage(with_head(x, head)))
         if isinstance(x, Handle):
             x.fileno()
             return x
-        return stage(x).commit()
+        return commit(stage(x))
 
     def fileno(self) -> int:
         """Return the number of the descriptor, which stays with this handle."""
@@ -176,9 +151,18 @@ class Handle(Sendable):
             peer = self._meta.get("peer")
             return kinds.simple_address(tuple(peer) if isinstance(peer, list) else peer)
 
+    @property
+    def head(self) -> bytes:
+        """What its giver had read from this stream; it goes with it, see `into_stream`."""
+        self.fileno()
+        return self._meta.get("head") or b""
+
     @_whole
     def into_stream(self) -> trio.SocketStream | trio.lowlevel.FdStream:
         """Turn it into a Trio stream: of a TCP or Unix stream socket, or of one end of a pipe.
+
+        The stream gives the handle's head first, and then what can be read from the socket. When
+        it is sent on, what is left of the head goes with it.
 
         Raises:
             HandleError: it is something else; it is still open then.
@@ -201,7 +185,7 @@ class Handle(Sendable):
         return trio.SocketListener(self._take_socket("into_listener", kinds.LISTENERS))
 
     def into_socket(self) -> trio.socket.SocketType:
-        """Turn any socket into a Trio socket.
+        """Turn any socket into a Trio socket; one with a head gives that first.
 
         Raises:
             HandleError: it is no socket; it is still open then.
@@ -232,7 +216,20 @@ class Handle(Sendable):
         return file
 
     def detach(self) -> int:
-        """Return the number of the descriptor, which is the caller's to close from now on."""
+        """Return the number of the descriptor, which is the caller's to close from now on.
+
+        Raises:
+            HandleError: it has a head, which a bare descriptor would lose. Receive that first, from
+                what `into_socket` gives; then detach that.
+        """
+        if self.head:
+            raise HandleError(
+                f"a bare descriptor would lose the {len(self.head)} bytes of the head; see"
+                " into_socket()"
+            )
+        return self._give_up()
+
+    def _give_up(self) -> int:
         fd, self._fd = self.fileno(), -1
         return fd
 
@@ -267,6 +264,9 @@ class Handle(Sendable):
             finally:
                 self.close()
 
+    def _described(self) -> Description:
+        return self._verified(), self._meta
+
     def _expected(self) -> int | None:
         return self._declared if self._real is None else self._real
 
@@ -295,11 +295,19 @@ class Handle(Sendable):
                 raise
             raise self._refusal(method) from None
         try:
-            if (self._real or self._verify(kinds.socket_kind(sock))) not in wanted:
+            real = self._real
+            if real is None:
+                real = kinds.socket_kind(sock)
+                if real != self._declared:
+                    self._verify(real)
+                self._real = real
+            if real not in wanted:
                 raise self._refusal(method)
             if self._meta.get("shared") and os.get_blocking(fd):
                 raise HandleError("[AWP-FD-9] the giver shares this socket in blocking mode")
             taken = trio.socket.from_stdlib_socket(sock)
+            if head := self._meta.get("head"):
+                taken = HeadSocket(taken, head)
         except BaseException:
             sock.detach()
             raise
@@ -324,113 +332,11 @@ def own(fd: int, kind: HandleKind, meta: dict[str, Any] | None = None) -> Handle
     return Handle(fd, kind, {} if meta is None else meta, kind)
 
 
-# ---- taking over, in two steps ----------------------------------------------------------------
-
-#: whose number can be taken out of them; all else is a file object
-_MOVABLE: Final = (int, Handle, socket.socket, trio.socket.SocketType)
-#: what is given most
-_COMMON: Final[frozenset[type]] = frozenset({socket.socket, Handle})
-
-
-@final
-@attrs.define(eq=False, repr=False)
-class Staged(Sendable):
-    """A descriptor about to be sent; until `commit` it stays, untouched, with its giver.
-
-    Attributes:
-        fd: its number at the giver.
-        keep_open: whether the giver keeps it, and a duplicate is sent.
-    """
-
-    fd: int
-    keep_open: bool
-    _holder: Any
-    _described: tuple[HandleKind, dict[str, Any]] | None = None
-    _position: int | None = None
-
-    def describe(self) -> tuple[HandleKind, dict[str, Any]]:
-        """Return kind and meta for the wire; what was said once is said again.
-
-        Raises:
-            HandleError: a received handle is not what its giver declared.
-            OSError: the number is not open.
-        """
-        if self._described is None:
-            holder = self._holder
-            if isinstance(holder, Handle):
-                kind, meta = HANDLES.describe(holder)
-            else:
-                is_socket = isinstance(holder, socket.socket)
-                kind = kinds.socket_kind(holder) if is_socket else kinds.real_kind(self.fd)
-                meta = {}
-            if self.keep_open:
-                meta = {**meta, "shared": True}
-            self._described = kind, meta
-        return self._described
-
-    @_whole
-    def commit(self) -> Handle:
-        """Take the descriptor, or a duplicate; see `commit_all`."""
-        return self.release(self.acquire())
-
-    def acquire(self) -> Handle | None:
-        """Do all that can fail; return the duplicate where one is needed."""
-        holder = self._holder
-        if _number(holder) != self.fd:
-            raise trio.ClosedResourceError("this object is closed already")
-        kind, meta = self.describe()
-        if not isinstance(holder, _MOVABLE):
-            if not self.keep_open:
-                self._position = kinds.file_position(holder)
-            if hasattr(holder, "flush"):  # after tell(), whose view it spoils
-                holder.flush()
-        elif not self.keep_open:
-            return None
-        return Handle(os.dup(self.fd), kind, meta, kind)
-
-    def release(self, duplicate: Handle | None) -> Handle:
-        """Do all that cannot fail: end the giver's object, unless it keeps it."""
-        kind, meta = self.describe()
-        handle = Handle(self.fd, kind, meta, kind) if duplicate is None else duplicate
-        if not self.keep_open:
-            self._end_holder()
-        if kind in kinds.SOCKETS:  # AWP-FD-9
-            os.set_blocking(handle._fd, False)
-        return handle
-
-    def _end_holder(self) -> None:
-        holder = self._holder
-        if isinstance(holder, Handle):
-            holder.detach()
-            return
-        if trio.lowlevel.in_trio_run():
-            trio.lowlevel.notify_closing(self.fd)  # wakes whoever waits for it here
-        if isinstance(holder, kinds.SomeSocket):
-            holder.detach()
-        elif not isinstance(holder, int):
-            if self._position is not None:
-                os.lseek(self.fd, self._position, os.SEEK_SET)
-            try:
-                holder.close()
-            except OSError:  # it was flushed before, and its descriptor is gone all the same
-                pass
-
-
-def stage(x: HandleLike, *, keep_open: bool = False) -> Staged:
-    """Look at a descriptor about to be sent; nothing changes. Arguments and errors: `Handle.of`.
-
-    Args:
-        x: what holds the descriptor.
-        keep_open: send a duplicate.
-    """
-    holder: Any = x
-    if type(x) in _COMMON:
-        return Staged(_number(x), keep_open, x)
-    if isinstance(x, trio.SocketStream | trio.SocketListener):
-        holder = x.socket
-    elif isinstance(x, trio.abc.AsyncResource) and hasattr(x, "wrapped"):  # trio's async files
-        holder = x.wrapped
-    return Staged(_number(holder), keep_open, holder)
+@_whole
+def commit(staged: Staged) -> Handle:
+    """Take the descriptor, or a duplicate; see `commit_all`."""
+    fd, kind, meta = staged.release(staged.acquire())
+    return Handle(fd, kind, meta, kind)
 
 
 @_whole
@@ -443,40 +349,19 @@ def commit_all(staged: Sequence[Staged]) -> tuple[Handle, ...]:
         trio.ClosedResourceError: one is closed by now.
         ValueError: two of them would move the same descriptor.
     """
-    if len(staged) == 1:
-        return (staged[0].commit(),)
+    if len(staged) == 1:  # as ever
+        return (commit(staged[0]),)
     moved = [item.fd for item in staged if not item.keep_open]
     if len(moved) > len(set(moved)):
         raise ValueError("one descriptor cannot be moved twice")
-    duplicates: list[Handle | None] = []
+    duplicates: list[int | None] = []
     try:
         for item in staged:
             duplicates.append(item.acquire())  # noqa: PERF401 (the handler needs what there is)
     except BaseException:
-        for duplicate in duplicates:
-            if duplicate is not None:
-                duplicate.close()
+        close_descriptors(duplicate for duplicate in duplicates if duplicate is not None)
         raise
-    return tuple(map(Staged.release, staged, duplicates))
-
-
-def _number(holder: Any) -> int:
-    if type(holder) in _COMMON and (fd := holder.fileno()) >= 0:
-        return int(fd)
-    is_number = isinstance(holder, int) and not isinstance(holder, bool)
-    if not is_number and not (hasattr(holder, "fileno") and hasattr(holder, "close")):
-        raise TypeError(f"{type(holder).__name__} has no descriptor to send")
-    if isinstance(holder, ssl.SSLSocket):
-        raise HandleError("a TLS connection cannot be sent: its keys would stay here")
-    try:
-        fd = holder if is_number else holder.fileno()
-    except OSError as exc:  # io.UnsupportedOperation: a file in memory
-        raise TypeError(f"{type(holder).__name__} has no descriptor to send") from exc
-    except ValueError:  # what closed file objects raise
-        fd = -1
-    if fd < 0:
-        raise trio.ClosedResourceError("this object is closed already")
-    return int(fd)
+    return tuple(own(*item.release(fd)) for item, fd in zip(staged, duplicates, strict=True))
 
 
 @final
@@ -485,16 +370,34 @@ class _Adapter:
 
     type: builtins.type[Any] = Sendable
 
-    def describe(self, handle: Any) -> tuple[HandleKind, dict[str, Any]]:
+    def describe(self, handle: Any) -> Description:
         """Return kind and meta of a handle, or of what was staged to become one."""
         if isinstance(handle, Handle):
-            return handle._verified(), handle._meta
-        described: tuple[HandleKind, dict[str, Any]] = handle.describe()
+            return handle._described()
+        described: Description = handle.describe()
         return described
+
+    def why_not(self, value: Any) -> str | None:
+        """Say what keeps a value that is no handle from being sent as one."""
+        if (why := why_not(value)) is None and isinstance(value, _OPEN):
+            why = f"{type(value).__name__} cannot be sent in a body as it is, but Handle.of() of it"
+        return why
 
     def build(self, fd: int, kind: int, meta: dict[str, Any]) -> Handle:
         """Make the owner of a received descriptor; it is verified when it is used."""
         return Handle(fd, kind, meta)
 
+
+#: Of what a handle can be made; which is said to who has forgotten it.
+_OPEN: Final = (
+    socket.socket,
+    trio.socket.SocketType,
+    trio.SocketStream,
+    trio.SocketListener,
+    io.FileIO,
+    io.BufferedReader,
+    io.BufferedWriter,
+    io.TextIOWrapper,
+)
 
 HANDLES: Final = _Adapter()

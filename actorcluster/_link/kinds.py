@@ -111,9 +111,12 @@ def real_kind(fd: int) -> HandleKind:
     return _ANONYMOUS.get(_proc_link(fd), HandleKind.OPAQUE)
 
 
-def socket_kind(sock: socket.socket) -> HandleKind:
+def socket_kind(sock: SomeSocket) -> HandleKind:
     """Return the kind of a socket; one system call where it may listen, else none."""
-    key = _family_of(sock), _type_of(sock)
+    if isinstance(sock, socket.socket):
+        key = _family_of(sock), _type_of(sock)
+    else:
+        key = int(sock.family), int(sock.type)
     plain, listening = _BY_TYPE.get(key, (HandleKind.OPAQUE, HandleKind.OPAQUE))
     if plain is not listening and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return listening

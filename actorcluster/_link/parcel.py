@@ -14,7 +14,8 @@ from typing import Any, Final, final
 
 from ..wire.connection import Connection
 from ..wire.values import Encoded
-from .handles import Handle, Staged, commit_all, stage
+from .handles import Handle, commit_all
+from .staging import Staged, stage
 
 __all__ = ["Parcel"]
 

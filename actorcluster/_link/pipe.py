@@ -33,7 +33,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -49,6 +49,8 @@ from .pace import EVERY_MESSAGES, EVERY_SECONDS
 from .writing import Writing, close_all
 
 __all__ = ["LINK_LIMITS", "Pipe"]
+
+_E = TypeVar("_E", bound=Event)
 
 log = logging.getLogger("actorcluster.link")
 
@@ -103,6 +105,8 @@ class Pipe(Writing):
         self._is_led_in_a_row = False
         #: it read handles, and the reader has yet to see that they are acknowledged.
         self._ack_waits = False
+        #: who acts on an event says: an urgent frame will be written, as soon as others had a turn.
+        self.reply_follows = False
         #: what that one met: a fault, or the end.
         self._met_by_leader: Exception | None = None
         self._over = False
@@ -117,6 +121,10 @@ class Pipe(Writing):
         #: message.
         self.most_owed_silently = 0
         self.light = 0
+
+    def pass_to(self, kind: type[_E], act: Callable[[_E], None]) -> None:
+        """Have events of a kind passed to this instead, without asking what they are."""
+        self._acts[kind] = act
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -359,6 +367,7 @@ class Pipe(Writing):
             fault = exc
             events = connection.take_events()
         self._taken = len(events)
+        self.reply_follows = False
         acts, on_event = self._acts, self._on_event
         for event in events:
             acts.get(type(event), on_event)(event)
@@ -374,6 +383,8 @@ class Pipe(Writing):
                 self.flush()
             elif self._leads:  # it is HANDLE_ACK, which an answer may take along
                 self._ack_waits = True
+            elif self.reply_follows:  # likewise; the timer sends it if not
+                self._set_timer()
             elif not self._writing:
                 self._wake_writer(is_patient=True)
         if not self.is_timed and connection.due():

@@ -44,6 +44,7 @@ __all__ = ["Writing", "close_all"]
 log = logging.getLogger("actorcluster.link")
 
 _STALLED_SECONDS: Final = 0.01
+_TROUBLE: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 #: A stream is dense when so many small messages came between two looks of the writer ...
 _DENSE: Final = EVERY_MESSAGES // 2
 #: ... and then it may grow to so many, which take the receiver longer than the wait.
@@ -167,16 +168,18 @@ class Writing:
             for batch in batches:
                 done = socket.send_now(batch.buffers, batch.handles)
             return done
-        except trio.BrokenResourceError:
-            # Whatever the peer said before it went away is still to be read; the reader ends us.
-            self._broken = True
-        except (OSError, trio.ClosedResourceError) as exc:
+        except _TROUBLE as exc:
+            self._cannot_write(exc)
+        return True
+
+    def _cannot_write(self, exc: Exception) -> None:
+        self._broken = True
+        # When the peer is gone, whatever it said before is still to be read; the reader ends us.
+        if not isinstance(exc, trio.BrokenResourceError):
             # A descriptor was closed behind our back, or the peer lets none through. Something is
             # missing in the stream now.
             log.error("a channel ends, it cannot be written: %s", exc)
-            self._broken = True
             self._reading.cancel()
-        return True
 
     @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
@@ -244,6 +247,24 @@ class Writing:
         while not self.is_flushed:
             await self._progress()
         await trio.lowlevel.checkpoint()
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether what is given to `write_at_once` would be written, as far as anybody knows."""
+        return self._writer is not None and not (self._socket.unsent or self._broken)
+
+    def write_at_once(self, frames: bytes) -> bool:
+        """Write urgent frames that were taken from the connection; see `write_out`.
+
+        Returns:
+            False when the socket keeps some of it for later.
+        """
+        self._given += len(frames)
+        try:
+            return self._socket.send_now((frames,))
+        except _TROUBLE as exc:
+            self._cannot_write(exc)
+        return True
 
     async def write_out(self) -> None:
         """Write the urgent frames queued so far, without waiting for the end of a burst.

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import errno
+import linecache
 import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, TracebackType
 from typing import Any
 
 import pytest
 
-from actorcluster._link.failure import failure_map, os_error, raise_failure, traceback_text
+from actorcluster._link.failure import (
+    failure_map,
+    frames_of,
+    os_error,
+    raise_failure,
+    text_of,
+    traceback_text,
+    written,
+)
 from actorcluster.errors import (
     HandleError,
     MessageTooLarge,
@@ -170,3 +183,113 @@ def test_no_reference_to_the_exception_is_kept() -> None:
     before = sys.getrefcount(exc)
     failure_map(exc)
     assert before == sys.getrefcount(exc)
+
+
+def noted(exc: BaseException) -> str:
+    """What is written of a note."""
+    frames = frames_of(exc)
+    assert frames is not None
+    return written(frames, type(exc), text_of(exc))
+
+
+def raised_by(act: Callable[[], object]) -> BaseException:
+    with pytest.raises(BaseException) as info:
+        act()
+    return info.value
+
+
+class OfAScript(Exception):
+    __module__ = "__main__"
+
+
+def nested() -> None:
+    def inner(depth: int) -> None:
+        if depth:
+            inner(depth - 1)
+        raise OfAScript("one\ntwo")
+
+    inner(5)
+
+
+def thrown() -> None:
+    async def main() -> None:
+        pass
+
+    main().throw(KeyError("x"))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        nested,
+        thrown,
+        lambda: [int("ä"), int("x")],
+        lambda: {"a": 1}["nothing"],
+        lambda: exec("1 / 0", {}),
+        "\udc80".encode,
+        lambda: open("/nonexistent"),
+        lambda: sys.exit(3),
+    ],
+)
+def test_a_note_says_what_a_traceback_says(act: Callable[[], object]) -> None:
+    exc = raised_by(act)
+    assert "".join(traceback.format_exception(exc)).removesuffix("\n") == noted(exc)
+
+
+class Empty(Exception):
+    def __len__(self) -> int:
+        return 0
+
+
+def test_what_is_more_than_a_note_is_not_noted() -> None:
+    """Who raised because of another says so, also where the other counts as false."""
+    for cause, context in ((Empty(), None), (None, Empty())):
+        exc = caught(ValueError("x"))
+        exc.__cause__, exc.__context__ = cause, context
+        exc.__suppress_context__ = cause is not None
+        assert frames_of(exc) is None
+    with_note = caught(ValueError("x"))
+    with_note.add_note("more")
+    assert frames_of(with_note) is None
+
+
+def test_both_ends_of_a_deep_stack_are_noted() -> None:
+    """Of each frame a note would take more than the page."""
+    exc = recursion()
+    assert 66 > len(frames_of(exc) or ())
+    lines = noted(exc).splitlines()
+    expected = "".join(traceback.format_exception(exc)).splitlines()
+    assert expected[:6] == lines[:6]
+    assert expected[-1] == lines[-1]
+    assert 1 == lines.count("  [...]")
+
+
+def a_module(path: Path, lines: int) -> CodeType:
+    filler = "\n" * lines
+    path.write_text(f"{filler}def f(x):\n    return (x /\n        (1 - 1)\n    )\nf(3)\n")
+    linecache.checkcache(str(path))
+    return compile(path.read_text(), path, "exec")
+
+
+@pytest.mark.parametrize("content", [None, "", "x\n", "\n" * 30 + "x\n" * 30, "ä" * 9 + "\n" * 40])
+def test_a_source_that_changes_before_it_is_read(content: str | None, tmp_path: Path) -> None:
+    """It was in the cache, too: who wrote a traceback of it left it there."""
+    path = tmp_path / "module.py"
+    code = a_module(path, 30)
+    exc = raised_by(lambda: exec(code, {}))
+    frames = frames_of(exc)
+    assert frames is not None
+    assert "return (x /" in written(frames, type(exc), "x")
+    path.unlink() if content is None else path.write_text(content)
+    later = written(frames, type(exc), "x")
+    assert "return (x /" not in later
+    assert f'File "{path}", line 32, in f' in later
+    assert later.endswith("ZeroDivisionError: x")
+
+
+def test_a_traceback_that_somebody_made() -> None:
+    """As template engines do, with instructions that are nowhere in the code."""
+    for last in (-1, 10**6):
+        exc = ValueError("x")
+        exc.__traceback__ = TracebackType(None, sys._getframe(), last, 1)
+        assert noted(exc).endswith("ValueError: x")

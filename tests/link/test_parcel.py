@@ -15,6 +15,7 @@ from actorcluster._link.parcel import Parcel
 from actorcluster.errors import HandleError, LocalProtocolError, MessageTooLarge
 from actorcluster.wire import events
 from actorcluster.wire._generated import BUILT_CAPABILITIES, Capability, HandleKind
+from tests.descriptors import is_open, memfd
 from tests.wire.pair import ConnectionPair
 
 
@@ -23,18 +24,6 @@ def joined(**worker: Any) -> ConnectionPair:
     pair = ConnectionPair(primary={"handles": HANDLES}, worker={"handles": HANDLES, **worker})
     pair.start()
     return pair
-
-
-def memfd() -> int:
-    return os.memfd_create("test")
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def collect(pair: ConnectionPair) -> events.Event:
@@ -166,7 +155,7 @@ def test_what_is_wrong_is_found_before_anything_is_taken() -> None:
         (TypeError, pair.primary, [handle], {"handle": object()}),
     ):
         with pytest.raises(error):
-            Parcel(connection, body, **{"handle": fd, **options})  # type: ignore[arg-type]
+            Parcel(connection, body, **{"handle": fd, **options})  # type: ignore[arg-type]  # wrong on purpose, one of them
     assert is_open(fd)
     assert not handle.closed
     handle.close()
