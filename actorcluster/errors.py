@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._worker.exit import ExitStatus
+    from ._worker.report import CrashReport
     from ._worker.worker import Worker
 
 __all__ = [
@@ -56,8 +57,11 @@ class ActorClusterError(Exception):
 class WorkerStartError(ActorClusterError):
     """A worker ended, or was silent for ``start_timeout``, before it was ready.
 
+    The text is one line; what the worker raised stands below it as a note where nobody catches it.
+
     Attributes:
         status: how it ended; None when no process came into being.
+        report: more about that, a page; None when there is no status.
         timeout: seconds waited, when that was the reason; else None.
         errno: when an ``OSError`` was the reason: no such program or directory, no right to
             change the user, an address in use; else None.
@@ -69,6 +73,11 @@ class WorkerStartError(ActorClusterError):
         super().__init__(text)
         self.status = status
         self.timeout = timeout
+
+    @property
+    def report(self) -> CrashReport | None:
+        """See the class."""
+        return None if self.status is None else self.status.report
 
     @property
     def errno(self) -> int | None:
@@ -103,6 +112,7 @@ class ReloadAborted(ActorClusterError):
     Attributes:
         worker: the new one; None if none could be started at all, then the cause says why.
         status: how it ended.
+        report: more about that, a page; None when there is no status.
     """
 
     def __init__(
@@ -111,6 +121,11 @@ class ReloadAborted(ActorClusterError):
         super().__init__(text)
         self.worker = worker
         self.status = status
+
+    @property
+    def report(self) -> CrashReport | None:
+        """See the class."""
+        return None if self.status is None else self.status.report
 
 
 class PeerClosed(ActorClusterError):

@@ -40,7 +40,8 @@ from .._link.handles import Handle
 from .._link.pace import Pace
 from ..errors import HandleError
 from ..wire import events
-from ..wire._generated import State
+from ..wire._generated import HandleKind, State
+from .lean import Streams
 from .opened import OpenConnections
 
 __all__ = [
@@ -56,6 +57,8 @@ __all__ = [
 #: Connections that may be on their way to a worker, or wait in it, for one listener.
 CREDIT: Final = 64
 
+_TCP: Final = HandleKind.TCP_SOCKET
+
 #: Connections that one worker accepts at once on a socket that others accept on.
 _SHARED_BURST: Final = 4
 
@@ -67,7 +70,7 @@ _FULL_POLL_SECONDS: Final = 0.02
 _REPORT_SECONDS: Final = 0.25
 
 #: Policies that do not ask how many connections are open.
-_BLIND: Final = frozenset({None, "round_robin", "weighted", "sticky_address"})
+_BLIND: Final = frozenset({None, "round_robin", "weighted", "sticky_address", "sticky_peek"})
 
 #: The client went away between connecting and our accept; accept(2) asks to treat it as a retry.
 CLIENT_GONE: Final = frozenset(
@@ -110,6 +113,7 @@ class ClusterListener(trio.abc.Listener[trio.SocketStream]):
         self._closed = False
         self._stopped = False
         self._open = OpenConnections()
+        self._streams = Streams()
 
     def is_idle(self) -> bool:
         """Whether no accepted connection is open."""
@@ -196,23 +200,37 @@ class HandoffListener(ClusterListener):
         self._queue.extend(enumerate(event.handles, event.first))
         if self._stopped or self._closed:
             self._refuse_queue()
+        if self._queue and self._parked:
+            self._owner.link.reply_follows = True
         self._wake(len(self._queue))
 
     def stop(self) -> None:
         super().stop()
         self._refuse_queue()
 
+    def is_idle(self) -> bool:
+        return not self._writing and super().is_idle()
+
     async def accept(self) -> trio.SocketStream:
-        await self._pace.step()
+        if self._pace.is_due():
+            await trio.lowlevel.checkpoint()
+            self._pace.restart()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if self._taken:
                 stream = self._taken.popleft()
+                await self._wait_written(stream)
                 break
             self._check_open()
             if not self._queue or self._owner.link.connection.state is not State.ACTIVE:
                 await self._wait()
-            elif (taken := await self._take()) is not None:
-                stream = taken
+                continue
+            number, handle = self._queue.popleft()
+            if (opened := self._open_up(number, handle)) is not None:
+                stream = opened
+                if not self._say_taken(number):
+                    await self._wait_written(stream)
                 break
         self._open.add(stream.socket)
         return stream
@@ -243,31 +261,39 @@ class HandoffListener(ClusterListener):
 
     # ---- taking ---------------------------------------------------------------------------
 
-    async def _take(self) -> trio.SocketStream | None:
-        """Take the oldest, and write CONN_REPLY before anybody touches it (AWP-LI-2).
+    def _open_up(self, number: int, handle: Handle) -> trio.SocketStream | None:
+        """Make the stream of a connection; None if it is not what the primary said: refused."""
+        try:
+            return self._into_stream(handle)
+        except HandleError:
+            handle.close()
+            link = self._owner.link
+            link.connection.send_conn_reply(self._number, number, [number])
+            link.flush()
+            return None
 
-        Returns:
-            None when it is not what the primary said; it is refused then.
+    def _say_taken(self, number: int) -> bool:
+        """Write CONN_REPLY, or else queue it; tells which."""
+        self._took += 1
+        self._writing += 1  # meanwhile it is nobody's
+        self._give_credit()
+        self._writing -= 1
+        link = self._owner.link
+        if link.is_clear:
+            return link.write_at_once(link.connection.take_connection(self._number, number))
+        link.connection.send_conn_reply(self._number, number)
+        return False
+
+    async def _wait_written(self, stream: trio.SocketStream) -> None:
+        """Wait until CONN_REPLY is written: before that nobody may touch it (AWP-LI-2).
 
         Cancellation:
             The reply is on its way and cannot be called back, so the connection stays ours: the
             next accept() returns it.
         """
-        number, handle = self._queue.popleft()
-        link = self._owner.link
-        try:
-            stream = _into_stream(handle)
-        except HandleError:
-            handle.close()
-            link.connection.send_conn_reply(self._number, number, [number])
-            link.flush()
-            return None
-        link.connection.send_conn_reply(self._number, number)
-        self._took += 1
         self._writing += 1
-        self._give_credit()
         try:
-            await link.write_out()
+            await self._owner.link.write_out()
         except trio.Cancelled:
             if self._closed:
                 stream.socket.close()
@@ -277,6 +303,29 @@ class HandoffListener(ClusterListener):
             raise
         finally:
             self._writing -= 1
+
+    def _into_stream(self, handle: Handle) -> trio.SocketStream:
+        """Make a stream of a connection: `Handle.into_stream` in half the time where all is well.
+
+        Raises:
+            HandleError: it is none, or not what the primary declared; it is still open then.
+        """
+        declared = handle._declared
+        if declared in kinds.STREAMS and not handle._meta:
+            if declared == _TCP and (opened := self._streams.open(handle.fileno())) is not None:
+                handle._fd = -1
+                return opened
+            try:
+                sock = socket.socket(-1, -1, 0, handle.fileno())
+            except OSError:
+                pass  # it is no socket
+            else:
+                if kinds.socket_kind(sock) == declared:
+                    handle.detach()
+                    return self._streams.make(sock)
+                sock.detach()
+        stream = handle.into_stream()
+        assert isinstance(stream, trio.SocketStream)
         return stream
 
     def _give_credit(self) -> None:
@@ -343,27 +392,6 @@ class HandoffListener(ClusterListener):
         self._wake(len(self._parked))
 
 
-def _into_stream(handle: Handle) -> trio.SocketStream:
-    """Make a stream of a connection: `Handle.into_stream` in half the time where all is well.
-
-    Raises:
-        HandleError: it is none, or not what the primary declared; it is still open then.
-    """
-    if handle._declared in kinds.STREAMS and not handle._meta:
-        try:
-            sock = socket.socket(-1, -1, 0, handle.fileno())
-        except OSError:
-            pass  # it is no socket
-        else:
-            if kinds.socket_kind(sock) == handle._declared:
-                handle.detach()
-                return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-            sock.detach()
-    stream = handle.into_stream()
-    assert isinstance(stream, trio.SocketStream)
-    return stream
-
-
 @final
 class SharedListener(ClusterListener):
     """A listener that accepts on the socket it shares with the other workers.
@@ -428,9 +456,9 @@ class SharedListener(ClusterListener):
             if exc.errno not in CLIENT_GONE:
                 raise
             return None
-        sock = trio.socket.from_stdlib_socket(socket.socket(-1, socket.SOCK_STREAM, 0, fd))
-        self._open.add(sock)
-        return trio.SocketStream(sock)
+        stream = self._streams.make(socket.socket(-1, socket.SOCK_STREAM, 0, fd))
+        self._open.add(stream.socket)
+        return stream
 
     async def _wait(self) -> None:
         """Wait until there may be a connection, or Stop was heard, or the listener is closed."""

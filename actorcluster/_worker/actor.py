@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from time import perf_counter
@@ -31,12 +30,13 @@ import trio
 from trio.lowlevel import checkpoint_if_cancelled
 
 from .._link.channel import Channel
+from .._link.staging import with_head
 from ..errors import PeerClosed
 from ..wire import events
 from ..wire._generated import ErrorCode
-from . import listening
 from .actorhome import ActorHome
-from .listeners import ClusterListener, Listeners
+from .listeners import Listeners
+from .listens import Listens
 from .mailbox import Mailbox, deliver, deliver_run
 from .message import Message, bounce, handle
 from .ref import PRIMARY, Ref, main_actor
@@ -73,13 +73,12 @@ def set_current_actor(actor: Actor | None) -> None:
     _current.set(actor)
 
 
-def set_own_actor(actor: Actor) -> None:
-    """Say whose main runs in this task from now on, and in those that it starts."""
-    _own.set(actor)
+#: Says whose main runs in this task from now on, and in those that it starts.
+set_own_actor: Final = _own.set
 
 
 @final
-class Actor:
+class Actor(Listens):
     """A worker's own view: its mailbox, its primary, its shared ports.
 
     Passed to main as the first argument; `current_actor` finds it as well.
@@ -166,13 +165,17 @@ class Actor:
         """
         return self._home.named(name)
 
-    async def send(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+    async def send(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> None:
         """Send a message to the primary; see `Worker.send`.
 
         Cancellation:
             Nothing was sent and the handles are still yours.
         """
         channel = self._home.channel
+        if head:
+            handle = with_head(handle, head)
         if handle is not None:
             await channel.send(body, handle, keep_open=keep_open)
             return
@@ -187,16 +190,24 @@ class Actor:
         if pace.left < 0 or perf_counter() > pace.until:
             await pace.rest()
 
-    def send_nowait(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+    def send_nowait(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> None:
         """Like `send`, but raises ``trio.WouldBlock`` where that would wait."""
+        if head:
+            handle = with_head(handle, head)
         self._home.channel.send_nowait(body, handle, keep_open=keep_open)
 
-    async def ask(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> Any:
+    async def ask(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> Any:
         """Ask the primary; see `Worker.ask`.
 
         Cancellation:
             The primary's handler is told to cancel; it may have run.
         """
+        if head:
+            handle = with_head(handle, head)
         return await self._home.channel.ask(body, handle, keep_open=keep_open)
 
     def ready(self) -> None:
@@ -273,123 +284,6 @@ class Actor:
             except Exception:
                 if not message.is_ask:
                     raise
-
-    # ---- shared ports ---------------------------------------------------------------------
-
-    async def listen_tcp(
-        self,
-        port: int,
-        *,
-        host: str | None = None,
-        backlog: int | None = None,
-        policy: str | None = None,
-        exclusive: bool = False,
-        reuse_port: bool = False,
-        ipv6_only: bool = False,
-        max_connections: int | None = None,
-    ) -> list[ClusterListener]:
-        """Listen on a TCP port that all workers share.
-
-        The first worker's choice of policy, backlog and flags wins. One that warms up, see
-        `Child`, gets less in turn, by weight and by fewest connections; sticky clients go where
-        they belong. Port 0 is one port for all
-        workers, chosen by the kernel; a worker's second port 0 is another one.
-
-        Args:
-            port: 0 to 65535.
-            host: name or numeric address; None: all, IPv6 and IPv4.
-            backlog: clients that the kernel lets wait; default 511.
-            policy: who gets a connection: ``"round_robin"`` (`SCHED_RR`) each worker in turn;
-                ``"least_connections"`` who has fewest open, of this port; ``"weighted"`` each in
-                turn, as often as its `Worker.weight` says; ``"sticky_address"`` the same worker
-                for the same client address; a name in the ``policies`` of `open_primary`.
-                ``"none"`` (`SCHED_NONE`): the workers share the socket. None: the primary's
-                ``scheduling_policy``.
-            exclusive: bind here, and share with nobody.
-            reuse_port: bind here with SO_REUSEPORT; the kernel spreads the clients.
-            ipv6_only: leave IPv4 out of an IPv6 socket.
-            max_connections: open at the same time in this worker; more are not accepted here.
-
-        Returns:
-            A listener for each address of the host, for ``trio.serve_listeners``.
-
-        Raises:
-            OSError: it could not be bound; EADDRINUSE also when this worker listens there.
-            TypeError, ValueError: an argument is wrong, or the primary has no such policy.
-            trio.ClosedResourceError: the worker was told to stop.
-
-        Cancellation:
-            Nothing is listened on.
-        """
-        return await listening.listen_tcp(
-            self._listeners,
-            port,
-            host=host,
-            backlog=backlog,
-            policy=policy,
-            exclusive=exclusive,
-            reuse_port=reuse_port,
-            ipv6_only=ipv6_only,
-            max_connections=max_connections,
-        )
-
-    async def listen_unix(
-        self, path: str | os.PathLike[str], *, mode: int | None = None
-    ) -> ClusterListener:
-        """Listen on a unix stream socket that all workers share.
-
-        The file belongs to the primary, outlives its workers, and is removed when all have left by
-        `Primary.disconnect`, or the primary closes. One that a killed primary of the same user left
-        behind is replaced; any other file stays.
-
-        Args:
-            path: of the socket file, from this worker's directory. At most 107 bytes, or so short
-                from the primary's directory.
-            mode: permission bits, set before the first client can connect; None: by the umask.
-
-        Raises:
-            OSError: see `listen_tcp`. EADDRINUSE: there is a file that is not replaced.
-                ENAMETOOLONG: the path.
-            ValueError: there is a NUL in the path, as in abstract names, which have no file.
-            trio.ClosedResourceError: the worker was told to stop.
-
-        Cancellation:
-            Nothing is listened on.
-        """
-        return await listening.listen_unix(self._listeners, path, mode=mode)
-
-    async def listen_fd(self, fd_or_name: int | str) -> ClusterListener:
-        """Listen on a descriptor of the primary.
-
-        Args:
-            fd_or_name: one that `Settings.listen_fds` names. With ``listen_fds="systemd"`` these
-                are the sockets that were passed to the primary, by socket activation: the name is
-                their ``FileDescriptorName=``; the second of a name is ``name.2``, and so on.
-
-        Raises:
-            OSError: EPERM when the settings do not name it.
-            trio.ClosedResourceError: the worker was told to stop.
-
-        Cancellation:
-            Nothing is listened on.
-        """
-        return await listening.listen_fd(self._listeners, fd_or_name)
-
-    async def bind_udp(self, port: int, *, host: str | None = None) -> trio.socket.SocketType:
-        """Bind a datagram socket that all workers share; the kernel decides who receives.
-
-        Args:
-            port: 0 to 65535; see `listen_tcp`.
-            host: name or numeric address; None: all.
-
-        Raises:
-            OSError: it could not be bound.
-            trio.ClosedResourceError: the worker was told to stop.
-
-        Cancellation:
-            Nothing is bound.
-        """
-        return await listening.bind_udp(self._listeners, port, host=host)
 
     # ---- idle, stop, lost -----------------------------------------------------------------
 

@@ -23,12 +23,13 @@ class Berth:
     """Of the Trio task that makes it, and to be left by that: `leave` comes last.
 
     Attributes:
+        task: that.
         is_clean: nobody has cancelled the scope, and the last main has left the task in no other.
         is_empty: the task is in no scope of it.
     """
 
     def __init__(self) -> None:
-        self._task = trio.lowlevel.current_task()
+        self.task = trio.lowlevel.current_task()
         self._scope: trio.CancelScope | None = None
         self._status: Any = None
 
@@ -38,7 +39,7 @@ class Berth:
             self._scope = trio.CancelScope()
             self._scope.__enter__()
             #: what Trio knows the innermost scope of a task by; None where it does not say.
-            self._status = getattr(self._task, "_cancel_status", None)
+            self._status = getattr(self.task, "_cancel_status", None)
         return self._scope
 
     @property
@@ -46,7 +47,7 @@ class Berth:
         status = self._status
         if status is None or getattr(status, "effectively_cancelled", True):
             return False
-        return status is self._task._cancel_status
+        return status is self.task._cancel_status
 
     @property
     def is_empty(self) -> bool:

@@ -71,5 +71,5 @@ def import_path() -> list[str]:
 def interpreter_flags() -> list[str]:
     """The command line flags that give another interpreter the settings of this one."""
     # Not documented, but what the standard library's own multiprocessing relies on.
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # see above
     return flags

@@ -39,6 +39,14 @@ class Deferred(Generic[T]):
         made: T = self._made
         return made
 
+    def __reduce__(self) -> tuple[Callable[[T], T], tuple[T]]:
+        """Who copies or pickles it gets the value: what makes it may be of this process alone."""
+        return _itself, (self.value(),)
+
+
+def _itself(value: T) -> T:
+    return value
+
 
 def settled(value: Any) -> Any:
     """Give the value itself, if this stands for one."""

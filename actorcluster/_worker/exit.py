@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, final
 
 import attrs
 
 from .._link.failure import (
+    Noted,
     errno_from,
+    frames_of,
+    name_of,
     remote_details,
-    stack_of,
     text_of,
     traceback_text,
     type_name,
+    written,
 )
 from .deferred import Deferred, settled
 from .report import CrashReport
@@ -100,7 +103,6 @@ class ExitStatus:
             ended but the process lived, or its status is unknown; ``oom`` killed by the kernel
             because no memory was left, and only if its own counts prove that.
         voluntary: the worker was told to leave, or asked to.
-        error: what main raised, or why no process came into being; else None.
         rusage: ``resource.struct_rusage`` of the process, or None.
     """
 
@@ -108,11 +110,19 @@ class ExitStatus:
     signal: str | None
     reason: Reason
     voluntary: bool = False
-    error: RemoteFailure | None = None
+    _error: RemoteFailure | Deferred[RemoteFailure] | None = attrs.field(
+        default=None, alias="error", eq=settled
+    )
     rusage: Any = attrs.field(default=None, repr=False)
     _report: CrashReport | Deferred[CrashReport] | None = attrs.field(
         default=None, repr=False, eq=settled
     )
+
+    @property
+    def error(self) -> RemoteFailure | None:
+        """What main raised, or why no process came into being; else None."""
+        error: RemoteFailure | None = settled(self._error)
+        return error
 
     @property
     def report(self) -> CrashReport | None:
@@ -124,14 +134,25 @@ class ExitStatus:
         """Say it in a few words on one line, e.g. ``SIGKILL``, ``killed SIGTERM``, ``exit 3``."""
         return in_words(self.code, self.signal, self.reason, self.error)
 
+    def __repr__(self) -> str:
+        names = ("code", "signal", "reason", "voluntary", "error")
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"ExitStatus({values})"
+
 
 def add_report(status: ExitStatus, report: Deferred[CrashReport]) -> None:
     """Give a status its report, before anybody else has seen it."""
     object.__setattr__(status, "_report", report)
 
 
-def in_words(code: int | None, signal: str | None, reason: str, error: RemoteFailure | None) -> str:
+def in_words(
+    code: int | None,
+    signal: str | None,
+    reason: str,
+    raised: RemoteFailure | Deferred[RemoteFailure] | None,
+) -> str:
     """Say it as an `ExitStatus` of these does."""
+    error: RemoteFailure | None = settled(raised)
     if reason == "error" and error is not None:
         return printable(f"error {error.type}: {error.text}")
     if signal is not None:
@@ -251,15 +272,41 @@ def _exit_code(code: object) -> int:
     return code & 0xFF if isinstance(code, int) else 1
 
 
-def failure_of(exc: BaseException) -> RemoteFailure:
-    """Describe what a main raised in this process."""
+def failure_of(exc: BaseException) -> RemoteFailure | Deferred[RemoteFailure]:
+    """Describe what a main raised in this process; most of it when somebody looks."""
     try:
         text = text_of(exc)
-        later = stack_of(exc, text)
-        stack = traceback_text(remote_details(exc)) if later is None else Deferred(later)
-        return RemoteFailure(type=type_name(exc), text=text, errno=_errno(exc), traceback=stack)
+        number = _errno(exc) if isinstance(exc, OSError) else None
+        frames = frames_of(exc)
+        if frames is not None:
+            return Deferred(_failure, type(exc), text, number, frames)
+        stack = traceback_text(remote_details(exc))
+        return RemoteFailure(type=type_name(exc), text=text, errno=number, traceback=stack)
     except BaseException:  # noqa: BLE001  (whatever its methods do, it is a failure of main's)
-        return RemoteFailure(type=type(exc).__qualname__, text="(it cannot be described)")
+        return RemoteFailure(type=_name(type(exc)), text="(it cannot be described)")
+
+
+def _failure(
+    kind: type[BaseException], text: str, number: int | None, frames: Sequence[Noted | None]
+) -> RemoteFailure:
+    """Make what `failure_of` has noted; the traceback is written when that is read, too."""
+    stack = Deferred(_traceback, frames, kind, text)
+    return RemoteFailure(type=_name(kind), text=text, errno=number, traceback=stack)
+
+
+def _name(kind: type[BaseException]) -> str:
+    try:
+        return name_of(kind)
+    except BaseException:  # noqa: BLE001  (it is main's class, and may be odd)
+        return "(it cannot be named)"
+
+
+def _traceback(frames: Sequence[Noted | None], kind: type[BaseException], text: str) -> str:
+    """Write what `frames_of` has noted, whatever main's class and who has its source do."""
+    try:
+        return written(frames, kind, text)
+    except BaseException as exc:  # noqa: BLE001  (it is theirs, and here nobody could handle it)
+        return f"(its traceback cannot be written: {text_of(exc)})\n{text}"
 
 
 def _errno(exc: BaseException) -> int | None:

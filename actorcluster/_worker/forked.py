@@ -279,5 +279,5 @@ def _stream(fd: int, name: str, old: object) -> io.TextIOWrapper:
         line_buffering=not unbuffered and (fd == _STDERR or os.isatty(fd)),
         write_through=unbuffered,
     )
-    text.mode = "w" if writing else "r"  # type: ignore[misc]
+    text.mode = "w" if writing else "r"  # type: ignore[misc]  # as the interpreter itself does
     return text

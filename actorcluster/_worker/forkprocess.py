@@ -102,11 +102,13 @@ class ServerProcess:
     Attributes:
         process: what the kernel knows of it.
         has_failed: it could not be prepared and never will be; it guards.
+        knows_files: it was told of files.
     """
 
     def __init__(self, process: Process, page: mmap.mmap) -> None:
         self.process = process
         self.has_failed = False
+        self.knows_files = False
         self._control = process.channel
         self._page = page
         self._sending = trio.Lock()

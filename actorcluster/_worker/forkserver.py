@@ -16,7 +16,7 @@ import os
 import sys
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 import trio
 
@@ -26,7 +26,10 @@ from .forkprocess import CannotFork, ServerProcess
 from .forkrequest import SLOT
 from .process import Launch, Process, above_stdio, channel_pair, without_identity
 
-__all__ = ["CannotFork", "ForkServer", "available"]
+__all__ = ["CannotFork", "Files", "ForkServer", "available"]
+
+Files: TypeAlias = Sequence[tuple[str, int, int]]
+"""Path, device and inode of each."""
 
 log = logging.getLogger("actorcluster.forkserver")
 
@@ -54,6 +57,10 @@ class ForkServer:
         preload: modules to import beside trio and actorcluster.
         entry: ``"module:function"``, what a worker without a script calls.
 
+    Attributes:
+        files: of unix sockets that are to be removed when this process dies without a word, by
+            path, device and inode; see `tell_files`.
+
     Raises:
         CannotFork: not on this machine.
     """
@@ -70,6 +77,7 @@ class ForkServer:
         self._forks = False
         self._obstacle: str | None = None
         self._user: tuple[object, ...] | None = None
+        self.files: Files = ()
         self._guarded: weakref.WeakSet[Process] = weakref.WeakSet()
         self._slots = list(range(_IN_FLIGHT))
         self._free_slots = trio.Semaphore(_IN_FLIGHT)
@@ -183,6 +191,22 @@ class ForkServer:
         await self._guard(server, other._guarded)
         await other.aclose()
 
+    async def tell_files(self, files: Files) -> None:
+        """Have these files removed, and no others, when this process dies.
+
+        Cancellation:
+            A server that is started later knows them.
+        """
+        self.files = files
+        server = self._server
+        if server is not None and server.process.poll() is None:
+            await self._tell_files(server)
+
+    async def _tell_files(self, server: ServerProcess) -> None:
+        if self.files or server.knows_files:
+            server.knows_files = True
+            await server.send({"do": "files", "files": self.files}, [])
+
     async def _guard(self, server: ServerProcess, processes: Iterable[Process]) -> None:
         remaining = list(processes)
         while remaining:
@@ -268,6 +292,7 @@ class ForkServer:
         self._server = server
         try:
             await self._guard(server, self._guarded)
+            await self._tell_files(server)
         except BaseException:
             await server.kill()  # one that does not know all workers would not kill them all
             raise

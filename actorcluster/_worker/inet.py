@@ -17,6 +17,11 @@ BACKLOG: Final = 511
 #: What the kernel says where an address family is missing or switched off.
 NO_FAMILY: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
+#: What a ``trio.SocketStream`` sets. A listening socket that has them hands them down on Linux.
+STREAM_OPTIONS: Final = [(socket.TCP_NODELAY, 1)]
+if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+    STREAM_OPTIONS.append((socket.TCP_NOTSENT_LOWAT, 2**14))
+
 
 def bind_inet(
     host: str | None,
@@ -72,6 +77,8 @@ def _bind(
         sock.bind((host, port))
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG if backlog is None else backlog)
+            for option, value in STREAM_OPTIONS:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
     except BaseException:
         sock.close()
         raise

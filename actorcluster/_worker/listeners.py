@@ -21,6 +21,7 @@ from ..errors import ActorClusterError, HandleError, PeerClosed
 from ..wire import events
 from ..wire._generated import ErrorCode, State
 from .accepting import CREDIT, Address, ClusterListener, HandoffListener, SharedListener
+from .stopped import ToldToStop
 
 __all__ = ["Address", "ClusterListener", "Listeners"]
 
@@ -50,19 +51,21 @@ class Listeners:
         #: those that this worker bound for itself, and closed ones with open connections.
         self._others: list[ClusterListener] = []
         self._stopped = False
+        link.pass_to(events.Connections, self._on_connections)
 
     # ---- what the primary says ------------------------------------------------------------
 
     def on_event(self, event: events.Event) -> None:
         """Act on what the primary says about listening."""
-        if isinstance(event, events.Connections):
-            listener = self._listeners.get(event.channel)
-            if isinstance(listener, HandoffListener):
-                listener.put(event)
-            else:
-                self._refuse(event)
-        elif isinstance(event, (events.Listening, events.ErrorReceived)):
+        if isinstance(event, (events.Listening, events.ErrorReceived)):
             self._on_answer(event)
+
+    def _on_connections(self, event: events.Connections) -> None:
+        listener = self._listeners.get(event.channel)
+        if isinstance(listener, HandoffListener):
+            listener.put(event)
+        else:
+            self._refuse(event)
 
     def _on_answer(self, event: events.Listening | events.ErrorReceived) -> None:
         pending = self._pending.pop(event.channel, None)
@@ -131,9 +134,9 @@ class Listeners:
         return all(one.is_idle() for one in [*self._listeners.values(), *self._others])
 
     def check_running(self) -> None:
-        """Raise ``trio.ClosedResourceError`` after Stop."""
+        """Raise `ToldToStop` after Stop."""
         if self._stopped or self.link.connection.state is not State.ACTIVE:
-            raise trio.ClosedResourceError("the worker was told to stop")
+            raise ToldToStop("the worker was told to stop")
 
     def add_own(self, sock: socket.socket, max_connections: int | None) -> ClusterListener:
         """Wrap a socket that this worker bound for itself; Stop treats it like the others.
@@ -195,8 +198,10 @@ class Listeners:
             raise OSError(errno.EMFILE, "this worker has too many listeners")
         if request.get("port") == 0:
             request = {**request, "key": self._free_key(request)}
-        credit = CREDIT if max_connections is None else min(CREDIT, max_connections)
-        channel = connection.send_listen({**request, "credit": credit})
+        credit: dict[str, Any] = {"credit": CREDIT}
+        if max_connections is not None:
+            credit = {"credit": min(CREDIT, max_connections), "limit": max_connections}
+        channel = connection.send_listen({**request, **credit})
         self._requests[channel] = request
         pending = self._pending[channel] = _Pending(request, max_connections)
         self.link.flush()
@@ -255,5 +260,5 @@ def _failure(error: Mapping[str, Any], request: Mapping[str, Any]) -> Exception:
     if error.get("code") == ErrorCode.BAD_PAYLOAD:
         return ValueError(f"cannot listen on {where}: {error.get('message')}")
     if error.get("code") in (ErrorCode.REFUSED, ErrorCode.STOPPING):
-        return trio.ClosedResourceError("the worker was told to stop")
+        return ToldToStop("the worker was told to stop")
     return ActorClusterError(f"cannot listen on {where}: {error.get('message')}")

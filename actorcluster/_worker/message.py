@@ -18,6 +18,7 @@ from trio.lowlevel import checkpoint_if_cancelled
 
 from .._link.channel import Channel
 from .._link.handles import Handle
+from .._link.staging import with_head
 from ..errors import LocalProtocolError
 from ..wire._generated import ErrorCode
 from ..wire.events import CallReceived, CallsReceived, TellReceived
@@ -102,12 +103,15 @@ class Message:
         """Whether the sender waits for `reply`."""
         return False
 
-    async def reply(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+    async def reply(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> None:
         """Answer an ask. Nothing happens when the asker is gone.
 
         Args:
             body: a body value; may hold `Handle` objects.
             handle: instead of a body: anything that `Handle.of` takes; the ask returns it.
+            head: what you have read from that stream already; see `Worker.send`.
             keep_open: keep your own copy of every handle of the answer.
 
         Raises:
@@ -176,7 +180,7 @@ class Plain(Message):
     def handle(self) -> None:
         return None
 
-    def __exit__(  # type: ignore[exit-return]
+    def __exit__(  # type: ignore[exit-return]  # an ask's block does absorb
         self, kind: Any, exc: BaseException | None, traceback: Any
     ) -> bool:
         self._channel.messages_open -= 1
@@ -231,11 +235,15 @@ class Ask(Message):
         """Whether it was answered, one way or another."""
         return not self._channel.is_unanswered(self._number)
 
-    async def reply(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+    async def reply(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> None:
         if handle is not None and body is not None:
             raise TypeError(
                 "an ask returns one value: put the handle into the body, or give None as the body"
             )
+        if head:
+            handle = with_head(handle, head)
         channel = self._channel
         pace = channel.pace
         # What `Pace.step` does, in one piece.
@@ -285,7 +293,9 @@ class Ask(Message):
         if self.answered:
             return
         if exc is None or _is_cancellation(exc):
-            self._channel.refuse(self._number, self._why_unanswered, "disposed of unanswered")
+            self._channel.refuse(
+                self._number, self._why_unanswered, "it disposed of that unanswered"
+            )
         else:
             self.fail(exc)
 
@@ -300,7 +310,7 @@ class Ask(Message):
     def _discard(self) -> None:
         if not self.answered:
             code = ErrorCode.CANCELLED if self.withdrawn else ErrorCode.STOPPING
-            self._channel.refuse(self._number, code, "never read")
+            self._channel.refuse(self._number, code, "it ended before it read that")
         super()._discard()
 
     def __del__(self) -> None:

@@ -46,7 +46,8 @@ class OpenConnections:
         self._sockets.add(ref)
         if self._tell is not None:
             kind: Any = type(sock)
-            sock.__class__ = _telling(kind)
+            if not hasattr(kind, "opened_by"):
+                sock.__class__ = _telling(kind)
             sock.opened_by = self  # type: ignore[attr-defined]  # which has it now
         elif len(self._sockets) >= self._prune_at:
             self._prune_at = 2 * self.count() + 64
@@ -72,7 +73,7 @@ class OpenConnections:
         """Tell the next time."""
         self._has_told = self._tell is None
 
-    def closed(self, sock: trio.socket.SocketType) -> None:
+    def closed(self, sock: Any) -> None:
         """A socket says that it is not open any more."""
         self._gone(weakref.ref(sock))
 
@@ -92,17 +93,24 @@ class OpenConnections:
 def _telling(kind: Any) -> Any:
     """Make a class of sockets that say when they are closed."""
 
-    class Telling(kind):  # type: ignore[misc]
-        opened_by: OpenConnections
+    class Telling(kind):  # type: ignore[misc]  # one for each kind
+        opened_by: OpenConnections | None = None
 
         def close(self) -> None:
             super().close()
-            self.opened_by.closed(self)
+            self._tell()
+
+        def __exit__(self, *args: object) -> None:
+            self.close()
 
         def detach(self) -> int:
             fd: int = super().detach()
-            self.opened_by.closed(self)
+            self._tell()
             return fd
+
+        def _tell(self) -> None:
+            if self.opened_by is not None:
+                self.opened_by.closed(self)
 
     Telling.__name__, Telling.__qualname__ = kind.__name__, kind.__qualname__
     Telling.__module__ = kind.__module__

@@ -180,15 +180,12 @@ class Peer:
         if self.channel is not None:
             self.channel.fail_all(self.closed)
         if not self._is_settled:
-            self._settle()
+            self._is_settled = True
+            if self._settled is not None:
+                self._settled.set()
         if self._dead is not None:
             self._dead.set()
         self._moments.exited(status)
-
-    def _settle(self) -> None:
-        self._is_settled = True
-        if self._settled is not None:
-            self._settled.set()
 
     def _shutdown_seconds(self) -> float:
         shutdown = self.options.shutdown
@@ -293,7 +290,9 @@ class Peer:
         if not self._is_settled:
             self.was_ready = True
             self.ready_at = self._moments.now()
-            self._settle()
+            self._is_settled = True
+            if self._settled is not None:
+                self._settled.set()
             self._moments.ready()
 
     def _on_leave(self, event: events.Leave) -> None:

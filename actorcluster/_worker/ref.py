@@ -8,6 +8,8 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Any, Final, final
 
+from .._link.staging import with_head
+
 if TYPE_CHECKING:
     from .monitor import Monitor
 
@@ -117,7 +119,9 @@ class Ref:
     def __hash__(self) -> int:
         return hash((self.aid, self.name))
 
-    async def send(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+    async def send(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> None:
         """Send a message; see `Worker.send`.
 
         While the target starts, this waits. Between workers the primary passes the message on; if
@@ -132,17 +136,25 @@ class Ref:
         Cancellation:
             Nothing was sent and the handles are still yours.
         """
+        if head:
+            handle = with_head(handle, head)
         await self.home.send(self, body, handle, keep_open=keep_open)
 
-    def send_nowait(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+    def send_nowait(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> None:
         """Like `send`, but raises ``trio.WouldBlock`` where that would wait.
 
         In a worker nobody asks the primary first whether there is such an actor: if there is not,
         that is logged.
         """
+        if head:
+            handle = with_head(handle, head)
         self.home.send_nowait(self, body, handle, keep_open=keep_open)
 
-    async def ask(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> Any:
+    async def ask(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> Any:
         """Send a message and wait for the answer; see `Worker.ask`.
 
         Raises:
@@ -152,6 +164,8 @@ class Ref:
         Cancellation:
             The other side's handler is told to cancel; it may have run.
         """
+        if head:
+            handle = with_head(handle, head)
         return await self.home.ask(self, body, handle, keep_open=keep_open)
 
     def monitor(self) -> Monitor:

@@ -5,6 +5,7 @@ Runs in: primary
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
@@ -90,14 +91,15 @@ class CrashReport:
             f"  life {past.incarnation} ended {past.ago:.3g} s before: {past.ended}"
             for past in self.history
         ]
-        if self.error is not None and self.error.traceback:
-            lines += ["  " + printable(line) for line in self.error.traceback.splitlines()]
+        page = None if self.error is None else self.error.traceback
+        trace = () if page is None else tuple(page.splitlines())
+        lines += ["  " + printable(line) for line in trace]
         if self.stack is not None:
             lines.append("  it was stuck:")
             lines += ["    " + printable(line) for line in self.stack.splitlines()]
-        return "\n".join(lines + self._stderr_lines())
+        return "\n".join(lines + self._stderr_lines(trace))
 
-    def _stderr_lines(self) -> list[str]:
+    def _stderr_lines(self, trace: Sequence[str]) -> list[str]:
         if self.stderr is None:
             return ["  stderr: not captured"]
         if not self.stderr:
@@ -105,4 +107,23 @@ class CrashReport:
         before = f", {self.stderr_dropped} lines before" if self.stderr_dropped else ""
         unshown = f", {self.stderr_unshown} bytes not passed on" if self.stderr_unshown else ""
         head = f"  stderr{before}{unshown}:"
-        return [head, *("    " + printable(line) for line in self.stderr)]
+        written = _without(trace, self.stderr)
+        return [head, *("    " + printable(line) for line in written)]
+
+
+def _without(trace: Sequence[str], lines: Sequence[str]) -> Sequence[str]:
+    """Leave a traceback out of what was written that stands above already.
+
+    Written, it begins with frames of ours, which the one above does not have.
+    """
+    head, tail = trace[:1], tuple(trace[1:])
+    for at in range(len(lines) - len(tail), 0, -1) if head else ():
+        if tuple(lines[at : at + len(tail)]) == tail:
+            first = at - 1
+            while first and lines[first].startswith("  "):
+                first -= 1
+            before, is_head, _ = lines[first].rpartition(head[0])
+            if is_head:
+                rest = [before] if before else []  # main wrote it without ending the line
+                return [*lines[:first], *rest, "(the traceback above)", *lines[at + len(tail) :]]
+    return lines

@@ -42,6 +42,7 @@ from .actorhome import ActorHome
 from .arguments import decode_arguments
 from .message import withdraw
 from .stackfile import offer_stack
+from .stopped import is_stop
 from .targets import Target, load_target
 
 __all__ = ["Runtime", "prepare", "run_worker"]
@@ -182,7 +183,7 @@ class Runtime:
             with actor.scope:
                 await main(actor, *args)
         except BaseException as exc:  # noqa: BLE001  (whatever it is, it is reported and re-raised)
-            return exc
+            return None if is_stop(exc) else exc
         finally:
             set_current_actor(None)
             actor._close_mailbox()

@@ -173,9 +173,9 @@ def _validate_bool(_: Settings, field: attrs.Attribute[Any], value: object) -> N
 
 def _validate_stdio(_: Settings, field: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, str):
-        raise _wrong_value(field.name, value, "'inherit', 'pipe', 'ignore' or a tuple")
+        raise _wrong_value(field.name, value, "'inherit', 'pipe', 'ignore' or a list")
     if not isinstance(value, tuple):
-        raise _wrong_type(field.name, value, "None or a tuple with entries for fds 0, 1, 2 ...")
+        raise _wrong_type(field.name, value, "None or a list with entries for fds 0, 1, 2 ...")
     if len(value) > STDIO_MOST:
         raise _wrong_value(field.name, value, f"at most {STDIO_MOST} entries")
     allowed = "'inherit', 'pipe', 'ignore', an fd number or an object with fileno()"
@@ -266,8 +266,8 @@ class Settings:
         gid: group id of the worker; None leaves it.
         start_method: ``"forkserver"``, ``"exec"``, or ``"auto"``: the first that is possible.
         preload: modules that the fork server imports before it forks.
-        mailbox_size: room of a mailbox, bytes; at least 64 KiB.
-        max_message: largest encoded message taken, bytes; at least 64 KiB.
+        mailbox_size: room of a mailbox, bytes; 4 MiB, at least 64 KiB.
+        max_message: largest encoded message taken, bytes; 16 MiB, at least 64 KiB.
         listen_fds: descriptors that workers may ask for by ``listen_fd``, by name or number;
             ``"systemd"``: those that were passed to the primary, see `Actor.listen_fd`.
     """

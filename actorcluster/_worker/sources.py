@@ -100,14 +100,14 @@ class _Bindings(ast.NodeVisitor):
     def _visit_scope(self, node: Any) -> None:
         self._bind(node, node.name)  # and not into it: what it binds is its own
 
-    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _visit_scope  # noqa: N815
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _visit_scope  # noqa: N815  (as `ast` calls them)
 
     def _visit_import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
             self.complete = self.complete and alias.name != "*"
             self._bind(node, alias.asname or alias.name.partition(".")[0])
 
-    visit_Import = visit_ImportFrom = _visit_import  # noqa: N815
+    visit_Import = visit_ImportFrom = _visit_import  # noqa: N815  (as `ast` calls them)
 
     def visit_Name(self, node: ast.Name) -> None:
         if not isinstance(node.ctx, ast.Load):

@@ -18,7 +18,7 @@ from ..wire.values import RefAdapter
 from .arguments import encode_arguments
 from .bootstrap import LIMITS
 from .commands import module_argv, script_argv, worker_argv
-from .forkserver import CannotFork, ForkServer, available
+from .forkserver import CannotFork, Files, ForkServer, available
 from .memorykills import MemoryKills
 from .placing import start_placed
 from .process import STDIO, Launch, Process, start_exec
@@ -73,6 +73,7 @@ class Starter:
         self._closed = False
         self._cannot_fork: dict[tuple[str, ...], str] = {}  # by preload: why not
         self._logged: set[str] = set()
+        self._files: Files = ()
         self._outlet = Outlet()
         self._kills = MemoryKills()
 
@@ -196,6 +197,17 @@ class Starter:
         except (OSError, RuntimeError) as exc:
             log.warning("worker process %d is not guarded: %s", process.pid, exc)
 
+    def files_are(self, files: Files) -> None:
+        """The primary has these unix sockets: their files go when it dies without a word."""
+        self._files = files
+        for server in (self._server, self._candidate):
+            if server is not None:
+                self._nursery.start_soon(self._tell_files, server)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _tell_files(self, server: ForkServer) -> None:
+        await server.tell_files(self._files)
+
     async def _fork_server(self, preload: tuple[str, ...] | None) -> ForkServer:
         """Give the fork server, a new one when other modules are to be preloaded.
 
@@ -209,6 +221,7 @@ class Starter:
             if old is None or preload not in (None, self._preload):
                 preload = preload or ()
                 server = ForkServer(preload)
+                server.files = self._files
                 try:
                     while old is not None:
                         await server.take_over(old)
@@ -218,6 +231,8 @@ class Starter:
                     await server.aclose()
                     raise
                 self._server, self._preload = server, preload
+                if server.files is not self._files:  # others, meanwhile
+                    self._nursery.start_soon(self._tell_files, server)
                 self._nursery.start_soon(server.run)
             assert self._server is not None
             return self._server
@@ -242,6 +257,7 @@ class Starter:
         if self._server is None:
             return
         candidate = self._candidate = ForkServer(self._preload)
+        candidate.files = self._files
         self._candidate_preload = self._preload
         try:
             await candidate.prepare()

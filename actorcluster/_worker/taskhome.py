@@ -34,16 +34,19 @@ class TaskHome(ActorHome):
         realm: the primary's home of refs.
     """
 
-    def __init__(self, life: Residence, realm: Home) -> None:
-        super().__init__()
+    def __init__(self, life: Residence, realm: Home) -> None:  # and no more, see `__getattr__`
         self._life = life
         self._realm = realm
 
     def __getattr__(self, name: str) -> Any:
-        if name != "channel":  # which is made when somebody wants it
-            raise AttributeError(name)
-        self.channel = self._life.connect().theirs
-        return self.channel
+        """What most tasks never need is made when somebody wants it."""
+        if name == "channel":
+            self.channel = self._life.connect().theirs
+            return self.channel
+        if name == "_known":
+            self._known = set()
+            return self._known
+        raise AttributeError(name)
 
     @property
     def realm(self) -> Home:

@@ -11,14 +11,9 @@ the link hangs up, and `conclude` tells how it ended. No exception leaves either
 The link to the primary comes into being with whatever needs it first: a message, a listener, a ref.
 Without one there is nothing to read or say, so Stop and the end need no words.
 
-Nothing but cancelling ends a task, and a task may refuse: it shields itself, or swallows
-``Cancelled`` and goes on. Who sees to that is the *overseer*, one small task that exists only while
-it has something to wait for: the start limit, the actor's becoming idle, the time to cancel. After
-cancelling it waits `GRACE_SECONDS`; then the life is given up. That is told, with the place where
-it hangs, as the status ``lost``; its link is cut, its name is free, and nobody waits for it any
-more. When it ends after all, that is logged.
-
-A task that never comes to a checkpoint holds the whole loop, and with it whoever could give it up.
+One that does not heed its cancellation is given up in the end, see `overseer`. That is told, with
+the place where it hangs, as the status ``lost``; its link is cut, its name is free, and nobody
+waits for it any more. When it ends after all, that is logged.
 """
 
 from __future__ import annotations
@@ -28,7 +23,7 @@ import math
 from collections.abc import Sequence
 from contextvars import Context, copy_context
 from signal import SIGINT
-from typing import Any, Final, Literal, Protocol, final
+from typing import Any, Literal, Protocol, final
 
 import trio
 
@@ -40,25 +35,20 @@ from .actor import Actor, set_own_actor
 from .berth import SPENT, Berth
 from .exit import ExitStatus, RemoteFailure, Verdict, signal_name, task_exit
 from .job import Job, Main
-from .ladder import RUNG_SECONDS
 from .mailbox import MergedMailbox
 from .message import withdraw
 from .moments import LifeOptions, Moments
+from .overseer import GRACE_SECONDS, Overseer
 from .peer import HEARD, Peer
 from .ref import Home
+from .stopped import is_only, is_stop
 from .taskhome import TaskHome
 from .tasklink import TaskLink
 from .whereabouts import whereabouts
 
-__all__ = ["GRACE_SECONDS", "TaskHost", "TaskLife"]
+__all__ = ["TaskHost", "TaskLife"]
 
 log = logging.getLogger("actorcluster.task")
-
-#: From cancelling a main to giving it up, as long as a process gets for the same.
-GRACE_SECONDS: Final = 2 * RUNG_SECONDS
-
-#: How often it is looked whether an actor that drains is idle by now, as in a worker process.
-_IDLE_POLL_SECONDS: Final = 0.02
 
 
 class TaskHost(Protocol):
@@ -101,6 +91,8 @@ class TaskLife(Peer):
     Attributes:
         is_over: main has ended, or never will begin.
         left_traces: whether main has left context variables changed.
+        deadline: when main is to be cancelled at the latest.
+        drains: whether main is to be cancelled once the actor is idle.
     """
 
     acts = HEARD
@@ -114,11 +106,9 @@ class TaskLife(Peer):
     #: why main was cancelled, when it was not told to stop before.
     _verdict: Verdict | None = None
     _signal: int | None = None
-    #: when main is to be cancelled at the latest.
-    _deadline = math.inf
-    _drains = False
-    _oversight: trio.CancelScope | None = None
-    _patience: trio.CancelScope | None = None
+    deadline = math.inf
+    drains = False
+    _overseer: Overseer | None = None
 
     def __init__(
         self,
@@ -149,17 +139,21 @@ class TaskLife(Peer):
 
     # ---- the whole life -------------------------------------------------------------------
 
-    async def live(self, berth: Berth) -> None:
+    async def live(self, berth: Berth) -> bool:
         """Run main to its end, and do not wait for anything after it.
 
         Args:
             berth: to run it in.
 
+        Returns:
+            Whether all that is left is to `conclude`: there is no link, and nothing of main's is
+            left in the task.
+
         Cancellation:
             That is main's end.
         """
         error: BaseException | None = None
-        self._task = trio.lowlevel.current_task()
+        self._task = berth.task
         was_cancelled = is_condemned = self._verdict is not None or self._signal is not None
         if not self.told_to_stop and not is_condemned:
             error = await self._run_main(berth)
@@ -168,7 +162,7 @@ class TaskLife(Peer):
         self._task = None
         if self.status is not None:
             self._came_back(error)
-            return
+            return False
         self._result = self._judge(error, was_cancelled=was_cancelled)
         del error  # and with it the frames of main
         actor = self._actor
@@ -176,6 +170,7 @@ class TaskLife(Peer):
             actor._is_draining = True  # for who looks at it from now on
             if self._link is not None or actor._mailbox is not None:
                 actor._close_mailbox()
+        return self._link is None and not self.left_traces and not berth.is_empty
 
     @property
     def link(self) -> TaskLink | None:
@@ -185,8 +180,8 @@ class TaskLife(Peer):
     @trio.lowlevel.enable_ki_protection
     def conclude(self) -> None:
         """Tell how it ended."""
-        if self._oversight is not None:
-            self._oversight.cancel()
+        if self._overseer is not None:
+            self._overseer.dismiss()
         if self._result is not None:
             self._finish(self._result)
             # What holds each other is left to the collector, which takes longer than a whole life.
@@ -213,7 +208,7 @@ class TaskLife(Peer):
             await _call(main, actor, args)
         except BaseException as exc:  # noqa: BLE001  (it must not reach anybody else)
             error = exc
-        is_quiet = self._link is None and self._oversight is None  # else somebody may cancel it yet
+        is_quiet = self._link is None and self._overseer is None  # else somebody may cancel it yet
         if is_quiet and berth.is_clean:
             actor.scope = SPENT
         else:
@@ -221,27 +216,33 @@ class TaskLife(Peer):
             self._was_cancelled = scope.cancelled_caught
         self.left_traces = _differ(context, copy_context())
         try:
-            return None if error is None else _without_ours(error)
+            if error is None or (actor._is_draining and is_stop(error)):
+                return None
+            return _without_ours(error)
         finally:
             del error
 
     def _come_online(self, actor: Actor) -> None:
         self.state = "online"
-        self._set_sendable()
+        if self._held is None and self._sendable is None:
+            self.is_sendable = True
+        else:
+            self._set_sendable()
         self._moments.online()
         if self.options.ready == "online":
-            self.set_ready()
+            if self._verdict is None:
+                super().set_ready()
         elif self.options.start_timeout < math.inf:
-            self._deadline = trio.current_time() + self.options.start_timeout
+            self.deadline = trio.current_time() + self.options.start_timeout
             self._oversee(actor)
 
     def _judge(self, error: BaseException | None, *, was_cancelled: bool) -> ExitStatus:
         signum = self._signal
         if error is not None and not isinstance(error, Exception):
-            if _is_only(error, trio.Cancelled):  # of all that runs here
+            if is_only(error, trio.Cancelled):  # of all that runs here
                 error, was_cancelled = None, True
                 self._verdict = self._verdict or "killed"
-            elif _is_only(error, KeyboardInterrupt):
+            elif is_only(error, KeyboardInterrupt):
                 error, was_cancelled, signum = None, True, SIGINT
                 self._host.interrupted()
             elif isinstance(error, SystemExit) and not isinstance(error.code, int | None):
@@ -338,7 +339,7 @@ class TaskLife(Peer):
         """It is what its ``ready`` option waits for, unless that came too late."""
         if self._verdict is None and not self.is_over:
             if not self.told_to_stop:
-                self._deadline = math.inf
+                self.deadline = math.inf
             super().set_ready()
 
     # ---- stopping -------------------------------------------------------------------------
@@ -349,12 +350,12 @@ class TaskLife(Peer):
         if self.status is not None or self.is_over:
             return
         deadline = trio.current_time() + seconds
-        is_first, is_news = not self.told_to_stop, deadline < self._deadline
+        is_first, is_news = not self.told_to_stop, deadline < self.deadline
         if is_first:
-            self._deadline = deadline  # from now on the start limit does not count
+            self.deadline = deadline  # from now on the start limit does not count
             self._leave()
         elif is_news:
-            self._deadline = deadline
+            self.deadline = deadline
             self._look_again()
         actor = self._actor
         if actor is None:
@@ -376,8 +377,8 @@ class TaskLife(Peer):
         return actor._mailbox is None and actor._draining is None and actor._listening is None
 
     def _begin_drain(self, actor: Actor) -> None:
-        if not self._drains:
-            self._drains = True
+        if not self.drains:
+            self.drains = True
             actor._begin_drain()
             self._look_again()
 
@@ -412,36 +413,24 @@ class TaskLife(Peer):
 
     def _oversee(self, actor: Actor) -> None:
         """Have the overseer there."""
-        if self._oversight is None:
-            self._oversight = trio.CancelScope()
-            self._host.nursery.start_soon(self._see_it_end, actor, self._oversight)
+        if self._overseer is None:
+            self._overseer = Overseer(self, actor, self._host.nursery)
 
     def _look_again(self) -> None:
         """Something has changed that the overseer should know."""
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._overseer is not None:
+            self._overseer.look_again()
 
-    @trio.lowlevel.enable_ki_protection
-    async def _see_it_end(self, actor: Actor, oversight: trio.CancelScope) -> None:
-        with oversight:
-            while not actor.scope.cancel_called:
-                self._patience = trio.CancelScope(deadline=self._deadline)
-                with self._patience:
-                    await trio.sleep(_IDLE_POLL_SECONDS if self._drains else math.inf)
-                if self._is_due(actor):
-                    actor.scope.cancel()
-            await trio.sleep(GRACE_SECONDS)
-            self._give_up()
-
-    def _is_due(self, actor: Actor) -> bool:
-        """Whether it is time to cancel main."""
-        if trio.current_time() >= self._deadline:
+    def is_due(self) -> bool:
+        """Whether it is time to cancel main, see `Ward`."""
+        if trio.current_time() >= self.deadline:
             if not self.told_to_stop:
                 self._verdict = self._verdict or "start_timeout"
             return True
-        return self._drains and actor._is_idle()
+        actor = self._actor
+        return self.drains and actor is not None and actor._is_idle()
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """It was cancelled long ago and goes on: nobody waits for it any more."""
         if self.is_over or self.status is not None:
             return
@@ -477,12 +466,15 @@ async def _call(main: Main, actor: Actor, args: Sequence[Any]) -> None:
 
 def _without_ours(exc: BaseException) -> BaseException:
     """Leave our own frames out of a traceback: nobody looks for a fault in them."""
-    trace = exc.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        if trace.tb_frame.f_code.co_filename != __file__:
-            break
-        trace = trace.tb_next
-    return exc.with_traceback(trace)
+    try:
+        trace = exc.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            if trace.tb_frame.f_code.co_filename != __file__:
+                break
+            trace = trace.tb_next
+        return exc.with_traceback(trace)
+    except BaseException:  # noqa: BLE001  (main's class may say what it likes of itself)
+        return exc
 
 
 def _differ(before: Context, after: Context) -> bool:
@@ -491,10 +483,3 @@ def _differ(before: Context, after: Context) -> bool:
         return before != after
     except BaseException:  # noqa: BLE001  (two values that nobody has told apart before)
         return True
-
-
-def _is_only(error: BaseException, kind: type[BaseException]) -> bool:
-    """Whether it is of this kind and nothing else, however wrapped."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(kind)[1] is None
-    return isinstance(error, kind)

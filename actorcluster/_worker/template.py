@@ -21,8 +21,9 @@ is inside or outside as the next request demands.
 
 When the primary ends without a word, the server is the one who stays behind for a moment: workers
 that have not ended after `ORPHAN_SECONDS`, be they stopped or caught in C code, it kills. It knows
-them by pidfd. Where all workers are started by exec, it does nothing else: so this file imports no
-Trio and nothing of the application before the first worker is to be forked.
+them by pidfd. Then it removes the files of the primary's unix sockets, which nobody has any more.
+Where all workers are started by exec, it does nothing else: so this file imports no Trio and
+nothing of the application before the first worker is to be forked.
 
 A worker inherits what its interpreter decided at start: hash seed, encoding and whatever else comes
 from PYTHON* variables or flags are the server's. So are the resource limits, and what else is in
@@ -82,6 +83,8 @@ _STDIO: Final = 3
 _STDIO_MOST: Final = 16  # as in `settings`
 _LONGEST_TEXT: Final = 10_000
 _EXIT_SECONDS: Final = 2
+_DEATH_SECONDS: Final = 2
+"""More than anybody takes to die of SIGKILL, unless the kernel does not let him."""
 
 
 def main(control_fd: int, page_fd: int, entry: str) -> str | int | None:
@@ -167,6 +170,7 @@ class _Server:
         self._has_loop = entry == _RUNTIME
         self._pending: tuple[dict[str, Any], list[int]] | None = None  # a request
         self._guarded: set[int] = set()  # pidfds of workers
+        self._files: list[tuple[str, int, int]] = []  # of unix sockets: path, device, inode
         self._primary = os.pidfd_open(os.getppid())
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -242,6 +246,8 @@ class _Server:
             case "guard":
                 for pidfd in fds:
                     self._guard(pidfd)
+            case "files":
+                self._files = request["files"]
         return None
 
     # ---- requests -------------------------------------------------------------------------
@@ -401,12 +407,22 @@ class _Server:
         """The primary is gone: kill the workers that do not see it themselves."""
         for fd in (self._control, self._primary):
             self._poll.unregister(fd)
-        deadline = time.monotonic() + ORPHAN_SECONDS
-        while self._guarded and (left := deadline - time.monotonic()) > 0:
-            self._forget(dict(self._poll.poll(left * 1000)))
+        self._outlast(ORPHAN_SECONDS)
         for pidfd in self._guarded:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        if self._files:
+            self._outlast(_DEATH_SECONDS)  # a socket lives as long as anybody has it
+            from .unixpath import remove_orphan  # noqa: PLC0415  (few need it)
+
+            for path, device, inode in self._files:
+                remove_orphan(path, (device, inode))
+
+    def _outlast(self, seconds: float) -> None:
+        """Wait until all workers are gone, but not for longer."""
+        deadline = time.monotonic() + seconds
+        while self._guarded and (left := deadline - time.monotonic()) > 0:
+            self._forget(dict(self._poll.poll(left * 1000)))
 
 
 def _load(name: str) -> Callable[[], Any]:

@@ -16,6 +16,7 @@ import trio
 from trio.lowlevel import checkpoint_if_cancelled
 
 from .._link.channel import Channel
+from .._link.staging import with_head
 from .._link.waits import ChannelStatistics
 from ..errors import PeerClosed
 from .exit import ExitStatus
@@ -209,7 +210,9 @@ class Worker:
 
     # ---- mail -----------------------------------------------------------------------------
 
-    async def send(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+    async def send(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> None:
         """Send a message.
 
         Waits until the worker is online and its mailbox has room. Returned means: queued, in
@@ -217,19 +220,25 @@ class Worker:
 
         Args:
             body: None, bool, int, float, str, bytes, list, dict with str keys, aware datetime,
-                `Handle`; nested to a depth of 64.
+                `Ref`, `Handle`; nested to a depth of 64. A tuple arrives as a list.
             handle: anything `Handle.of` takes, delivered as ``message.handle``.
+            head: what you have read from that stream already; it arrives as
+                ``message.handle.head``, and is what its stream gives first. It counts as part of
+                the body.
             keep_open: keep your own copy of every handle of the message.
 
         Raises:
             PeerClosed: the worker is gone, or was told to stop.
             TypeError: the body cannot be sent; the text names the place.
-            MessageTooLarge: it exceeds ``max_message``.
+            MessageTooLarge: it exceeds ``max_message``, heads of handles included; of these no more
+                than 255 KiB go with one message.
 
         Cancellation:
             Nothing was sent and the handles are still yours.
         """
         life = self._life
+        if head:
+            handle = with_head(handle, head)
         if handle is not None or not life.is_sendable:
             online = life.channel_or_raise() if life.is_sendable else await self._online()
             await online.send(body, handle, keep_open=keep_open)
@@ -247,17 +256,23 @@ class Worker:
         if pace.left < 0 or perf_counter() > pace.until:
             await pace.rest()
 
-    def send_nowait(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
+    def send_nowait(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> None:
         """Like `send`, but never waits.
 
         Raises:
             trio.WouldBlock: `send` would wait.
         """
+        if head:
+            handle = with_head(handle, head)
         if not self._life.sendable.is_set():
             raise trio.WouldBlock
         self._life.channel_or_raise().send_nowait(body, handle, keep_open=keep_open)
 
-    async def ask(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> Any:
+    async def ask(
+        self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
+    ) -> Any:
         """Send a message and wait for the answer.
 
         The time left of the deadline in force travels along.
@@ -265,6 +280,7 @@ class Worker:
         Args:
             body: see `send`.
             handle: see `send`.
+            head: see `send`.
             keep_open: see `send`.
 
         Returns:
@@ -279,6 +295,8 @@ class Worker:
         Cancellation:
             The worker is told to cancel the work; it may have run, and is not waited for.
         """
+        if head:
+            handle = with_head(handle, head)
         life = self._life
         try:
             if life.primary_closed:

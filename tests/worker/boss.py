@@ -14,7 +14,7 @@ from actorcluster._link.channel import Channel
 from actorcluster._link.fdsocket import FdSocket
 from actorcluster._link.handles import HANDLES, Handle, close_descriptors
 from actorcluster._link.pipe import LINK_LIMITS
-from actorcluster._worker.accepting import HandoffListener
+from actorcluster._worker.accepting import HandoffListener, SharedListener
 from actorcluster._worker.listeners import Listeners
 from actorcluster._worker.listening import listen_tcp
 from actorcluster.wire import events
@@ -142,6 +142,18 @@ class Boss:
             self.grant(request.channel)
         return result[0]
 
+    async def fill(self) -> None:
+        """Fill the kernel's part of that side: nobody knows yet that nothing more goes in."""
+        await trio.testing.wait_all_tasks_blocked()
+        connection, sock = self.link.connection, self.link._socket
+        assert isinstance(sock, FdSocket)
+        with contextlib.suppress(BlockingIOError):
+            while True:  # each goes in as a whole, or not at all
+                connection.send_log(10, 0.0, "filler", "x" * 500)
+                (batch,) = connection.data_to_send()
+                sock._sock.sendmsg(batch.buffers)
+        assert self.link.is_clear
+
     async def block(self) -> None:
         """Fill the worker's side of the channel, so that nothing it says is written."""
         await trio.testing.wait_all_tasks_blocked()  # until HANDLE_ACK has left
@@ -223,3 +235,20 @@ class Background:
         with trio.fail_after(PATIENCE):
             await self.done.wait()
         assert self.scope.cancelled_caught
+
+
+async def own(boss: Boss, **options: Any) -> SharedListener:
+    """A listener on a socket of the worker's own, which accepts as those on shared ones do."""
+    (listener,) = await listen_tcp(boss.listeners, 0, host="127.0.0.1", exclusive=True, **options)
+    assert isinstance(listener, SharedListener)
+    return listener
+
+
+def connect(listener: SharedListener) -> socket.socket:
+    assert isinstance(listener.address, tuple)
+    return socket.create_connection(listener.address)
+
+
+def close(*sockets: socket.socket) -> None:
+    for one in sockets:
+        one.close()

@@ -1,4 +1,4 @@
-"""What the tests of this room do with processes."""
+"""What the tests of workers do with processes and targets."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 
 import trio
 
+from actorcluster import Primary
 from actorcluster._worker.commands import python_argv
+from actorcluster._worker.forkserver import ForkServer
 from actorcluster._worker.process import Launch, Process, start_exec
+from actorcluster._worker.targets import Target
 
 
 def entry_argv(entry: str, *args: str) -> tuple[str, ...]:
@@ -63,3 +66,23 @@ async def killable_primary(
         yield process, [int(pid) for pid in (await receive_line(process)).split()]
     finally:
         await process.destroy()
+
+
+def server_for(entry: str, **options: Any) -> ForkServer:
+    return ForkServer(entry=f"tests.worker.entries:{entry}", **options)
+
+
+def config_of(main: dict[str, str]) -> dict[str, Any]:
+    target = Target(form="function", module="__main__", qualname="web", main=main)
+    return target.to_config()
+
+
+async def cancel_a_start(primary: Primary, target: Any, passes: int) -> None:
+    """Cancel a fork after so many passes of the scheduler."""
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(primary.fork, target)
+            for _ in range(passes):
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+    assert scope.cancelled_caught

@@ -99,3 +99,7 @@ async def hosted(
             assert runtime._lifeline is not None
             runtime._lifeline.disarm()  # else it would end this very process
             wait_for_thread(runtime._lifeline._thread, to_run=False)
+
+
+async def idle(actor: Actor) -> None:
+    await trio.sleep_forever()

@@ -52,9 +52,9 @@ def _leave_things(here: Path) -> None:
     """Leave one in a module of our own, and one in a module that is spared."""
     watchers: list[weakref.ref[Thing]] = []
     sys.modules["mine"] = types.ModuleType("mine")
-    json.watchers = watchers  # type: ignore[attr-defined]
+    json.watchers = watchers  # type: ignore[attr-defined]  # where it is found at exit
     for module in (sys.modules["mine"], json):
-        module.thing = thing = Thing()  # type: ignore[attr-defined]
+        module.thing = thing = Thing()  # type: ignore[attr-defined]  # where it is found at exit
         write = functools.partial((here / module.__name__).write_text, "freed")
         watchers.append(weakref.ref(thing, functools.partial(_call, write)))
 
@@ -74,7 +74,7 @@ def without_an_end(here: Path) -> None:
     logging.getLogger("leaver").warning("logged")
     memory = logging.handlers.MemoryHandler(100, target=logging.FileHandler(here / "memory"))
     memory.handle(logging.makeLogRecord({"msg": "held back", "levelno": logging.INFO}))
-    json.memory = memory  # type: ignore[attr-defined]
+    json.memory = memory  # type: ignore[attr-defined]  # where it is found at exit
     pool = concurrent.futures.ThreadPoolExecutor()
     pool.submit((here / "pool").write_text, "done")
     threading.Thread(target=(here / "thread").write_text, args=("done",)).start()
@@ -105,10 +105,10 @@ def _leave_archive(path: Path, where: Any) -> None:
 def objects(here: Path) -> None:
     """Leave objects that write when they are freed, where one can."""
     kept.append(Last(here / "of its own"))
-    json.last = Last(here / "in a spared module")  # type: ignore[attr-defined]
+    json.last = Last(here / "in a spared module")  # type: ignore[attr-defined]  # where it is found at exit
     cycle: list[Any] = [Last(here / "in a cycle")]
     cycle.append(cycle)
-    json.cycle = cycle  # type: ignore[attr-defined]
+    json.cycle = cycle  # type: ignore[attr-defined]  # where it is found at exit
     local = threading.local()
     local.last = Last(here / "of a thread")
     context = contextvars.ContextVar[Last]("context")

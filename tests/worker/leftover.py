@@ -7,4 +7,4 @@ import json
 import os
 
 archive = gzip.open(os.environ["LEFTOVER"], "at")
-json.leftover = archive  # type: ignore[attr-defined]
+json.leftover = archive  # type: ignore[attr-defined]  # where it is found at exit

@@ -21,6 +21,8 @@ from actorcluster.wire import events
 from actorcluster.wire.connection import Connection
 from actorcluster.wire.events import Event
 
+Outcome = Any
+
 
 @attrs.define(eq=False)
 class End:
@@ -106,5 +108,20 @@ async def settle() -> None:
 async def until(condition: Callable[[], object]) -> None:
     """Wait until it is so, for what is told to nobody: timers, other processes."""
     with trio.fail_after(60):
-        while not condition():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110  (nobody tells)
             await trio.sleep(0.005)
+
+
+async def ask(end: End, body: Any, outcomes: list[Outcome], **options: Any) -> None:
+    """Ask, and note the reply or the error (an `Outcome`)."""
+    try:
+        outcomes.append(await end.channel.ask(body, **options))
+    except Exception as exc:  # noqa: BLE001  (the outcome)
+        outcomes.append(exc)
+
+
+async def everybody_has_closed(reader: int) -> None:
+    """Wait for the end of file of a pipe, and close our end of it."""
+    with open(reader, "rb", buffering=0) as pipe, trio.fail_after(60):
+        await trio.lowlevel.wait_readable(pipe)
+        assert b"" == pipe.read(1)

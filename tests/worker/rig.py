@@ -10,7 +10,6 @@ from typing import Any
 
 import attrs
 import msgpack
-import pytest
 import trio
 import trio.testing
 
@@ -20,7 +19,7 @@ from actorcluster._worker.mailbox import Mailbox, MergedMailbox
 from actorcluster._worker.moments import LifeOptions
 from actorcluster._worker.process import Process, spawn
 from actorcluster.wire import events
-from actorcluster.wire._generated import Kind
+from actorcluster.wire._generated import Kind, Reason
 from actorcluster.wire.frames import encode_frame
 from actorcluster.wire.values import RefAdapter
 from tests.worker.lines import End, make_end, settle
@@ -33,12 +32,6 @@ FINE = ("cat",)
 DEAF = ("sh", "-c", 'trap "" TERM; exec cat')
 
 Start = Callable[[], Awaitable[Process]]
-
-
-@pytest.fixture
-def fast_clock() -> trio.testing.MockClock:
-    """Ten seconds are one; real processes have to keep up with it."""
-    return trio.testing.MockClock(rate=10)
 
 
 class Moments:
@@ -232,4 +225,17 @@ async def _listen(worker: End) -> None:
         await worker.channel.run()
 
 
-__all__ = ["DEAF", "FINE", "OBEDIENT", "Moments", "Rig", "fast_clock", "rig", "settle"]
+__all__ = ["DEAF", "FINE", "OBEDIENT", "Moments", "Rig", "rig", "settle"]
+
+
+def shape(status: ExitStatus) -> tuple[int | None, str | None, str, bool]:
+    return status.code, status.signal, status.reason, status.voluntary
+
+
+async def leaves(one: Rig) -> ExitStatus:
+    """The worker says good-bye, and its process ends."""
+    one.worker.connection.send_goodbye(Reason.NORMAL)
+    one.worker.channel.flush()
+    await one.worker.channel.wait_flushed()
+    one.process_ends()
+    return await one.ends()

@@ -65,10 +65,10 @@ async def hidden(actor: object) -> None: ...
 hides = hidden
 
 
-async def hidden(actor: object) -> None: ...  # type: ignore[no-redef]
+async def hidden(actor: object) -> None: ...  # type: ignore[no-redef]  # hidden on purpose
 
 
-lambda_ = lambda actor: None  # noqa: E731
+lambda_ = lambda actor: None  # noqa: E731  (has to have that name)
 
 
 class Server:

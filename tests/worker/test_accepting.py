@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import itertools
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import trio
 
 from actorcluster._link.handles import Handle
-from actorcluster._worker.accepting import CREDIT, SharedListener
-from actorcluster._worker.listening import listen_tcp
+from actorcluster._worker.accepting import CREDIT
 from actorcluster.wire import events
 from actorcluster.wire._generated import HandleKind, State
 from tests.cluster.inproc import no_more_descriptors, served_by
-from tests.worker.boss import Background, Boss, open_boss, until
+from tests.worker.boss import Background, Boss, close, connect, open_boss, own, until
 
 Replies = (events.ConnReply, events.ConnCredit, events.ListenClosed)
-
-
-def close(*sockets: socket.socket) -> None:
-    for one in sockets:
-        one.close()
 
 
 async def replies(boss: Boss, upto: int) -> list[tuple[int, tuple[int, ...]]]:
@@ -172,6 +163,37 @@ async def test_a_connection_is_not_returned_before_its_reply_is_written() -> Non
         close(client)
 
 
+@pytest.mark.parametrize("end", ["read", "cancel", "close", "lost"])
+async def test_the_kernel_does_not_take_a_reply(end: str) -> None:
+    """Nobody knew that the channel is full: what was to be written at once waits like all else."""
+    async with open_boss() as boss:
+        listener = await boss.listen()
+        (client,) = boss.hand(1, 1)
+        await until(lambda: listener._queue)
+        await boss.fill()
+        async with trio.open_nursery() as nursery:
+            accepting = Background(nursery, listener.accept)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not accepting.done.is_set()
+            assert not listener._queue
+            if end == "cancel":
+                await accepting.cancel()
+                accepting = Background(nursery, listener.accept)
+            elif end == "close":
+                await accepting.cancel()
+                listener.close()
+            if end == "lost":
+                boss.close()
+            else:
+                boss.read()
+                assert [(1, ())] == await replies(boss, 1)
+            if end != "close":
+                async with await accepting.wait() as stream:
+                    assert served_by(stream, client)
+        assert listener.is_idle()
+        close(client)
+
+
 async def test_other_traffic_does_not_hold_a_reply_up() -> None:
     """The channel never runs empty, and yet accept() returns: its reply goes first."""
     async with open_boss() as boss:
@@ -196,7 +218,7 @@ async def test_other_traffic_does_not_hold_a_reply_up() -> None:
 
 @pytest.mark.parametrize("waiting", [False, True], ids=["later", "waiting"])
 async def test_an_accept_cancelled_with_its_reply_under_way(waiting: bool) -> None:
-    """The reply cannot be called back, so the connection is the next accept()'s."""
+    """The reply cannot be called back, so the connection is the next accept()'s, once written."""
     async with open_boss() as boss:
         listener = await boss.listen()
         async with trio.open_nursery() as nursery:
@@ -210,9 +232,11 @@ async def test_an_accept_cancelled_with_its_reply_under_way(waiting: bool) -> No
             if waiting:
                 await trio.testing.wait_all_tasks_blocked()
             await one.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            assert not two.done.is_set()
+            boss.read()
             async with await two.wait() as stream:
                 assert served_by(stream, clients[0])
-                boss.read()
                 assert [(1, ())] == await replies(boss, 1)
         close(*clients)
 
@@ -250,6 +274,7 @@ async def test_an_accept_that_is_not_cancelled_survives_the_close() -> None:
             accepting = Background(nursery, listener.accept)
             await trio.testing.wait_all_tasks_blocked()
             await listener.aclose()
+            assert not boss.listeners.is_idle()
             boss.read()
             async with await accepting.wait() as stream:
                 assert served_by(stream, client)
@@ -539,135 +564,3 @@ async def test_the_count_forgets_what_is_closed() -> None:
                 client.close()
             boss.read()
         assert len(listener._open._sockets) < 70
-
-
-# ---- shared sockets ----------------------------------------------------------------------------
-
-
-async def own(boss: Boss, **options: Any) -> SharedListener:
-    """A listener on a socket of the worker's own, which accepts as those on shared ones do."""
-    (listener,) = await listen_tcp(boss.listeners, 0, host="127.0.0.1", exclusive=True, **options)
-    assert isinstance(listener, SharedListener)
-    return listener
-
-
-def connect(listener: SharedListener) -> socket.socket:
-    assert isinstance(listener.address, tuple)
-    return socket.create_connection(listener.address)
-
-
-async def test_accepting_by_oneself() -> None:
-    async with open_boss() as boss:
-        listener = await own(boss)
-        with connect(listener) as client:
-            async with await listener.accept() as stream:
-                assert served_by(stream, client)
-                assert not listener.is_idle()
-            assert listener.is_idle()
-        await listener.aclose()
-        with pytest.raises(trio.ClosedResourceError):
-            await listener.accept()
-
-
-async def test_a_burst_leaves_something_to_the_others() -> None:
-    """Several are accepted in one pass of the loop, but only so many: the socket is shared."""
-    async with open_boss() as boss:
-        listener = await own(boss)
-        clients = [connect(listener) for _ in range(12)]
-        passes: list[int] = []
-
-        class Count(trio.abc.Instrument):
-            def before_io_wait(self, timeout: float) -> None:
-                passes.append(len(streams))
-
-        streams: list[trio.SocketStream] = []
-        count = Count()
-        await trio.lowlevel.checkpoint()
-        trio.lowlevel.add_instrument(count)
-        for _ in clients:
-            streams.append(await listener.accept())  # noqa: PERF401 (counted meanwhile)
-        trio.lowlevel.remove_instrument(count)
-        bursts = [after - before for before, after in itertools.pairwise([0, *passes])]
-        assert 1 < max(bursts) <= 4
-        for stream in streams:
-            await stream.aclose()
-        await listener.aclose()
-        close(*clients)
-
-
-async def test_accepting_by_oneself_is_a_cancellation_point_every_time() -> None:
-    async with open_boss() as boss:
-        listener = await own(boss)
-        with connect(listener) as client:
-            for _ in range(10):
-                with trio.CancelScope() as scope:
-                    scope.cancel()
-                    await listener.accept()
-                assert scope.cancelled_caught
-            async with await listener.accept() as stream:
-                assert served_by(stream, client)
-        await listener.aclose()
-
-
-async def test_stop_and_close_of_one_who_accepts_by_himself() -> None:
-    async with open_boss() as boss:
-        listener = await own(boss)
-        async with trio.open_nursery() as nursery:
-            one = Background(nursery, listener.accept)
-            await trio.testing.wait_all_tasks_blocked()
-            boss.stop()
-            await until(lambda: listener._stopped)
-            with connect(listener):
-                two = Background(nursery, listener.accept)
-                await trio.testing.wait_all_tasks_blocked()
-                assert not one.done.is_set()
-                assert not two.done.is_set()
-            await one.cancel()
-            listener.close()
-            with pytest.raises(trio.ClosedResourceError):
-                await two.wait()
-
-
-async def test_close_wakes_who_accepts_by_himself() -> None:
-    async with open_boss() as boss:
-        listener = await own(boss)
-        async with trio.open_nursery() as nursery:
-            accepting = Background(nursery, listener.accept)
-            await trio.testing.wait_all_tasks_blocked()
-            listener.close()
-            with pytest.raises(trio.ClosedResourceError):
-                await accepting.wait()
-
-
-async def test_max_connections_of_one_who_accepts_by_himself() -> None:
-    """Not more than that are open, however many tasks accept; a close lets the next one in."""
-    async with open_boss() as boss:
-        listener = await own(boss, max_connections=2)
-        clients = [connect(listener) for _ in range(4)]
-        async with trio.open_nursery() as nursery:
-            tasks = [Background(nursery, listener.accept) for _ in range(4)]
-            await until(lambda: 2 == sum(task.done.is_set() for task in tasks))
-            await trio.sleep(0.05)
-            done = [task for task in tasks if task.done.is_set()]
-            assert 2 == len(done)
-            done[0].result.socket.close()
-            await until(lambda: 3 == sum(task.done.is_set() for task in tasks))
-            listener.close()
-            await until(lambda: all(task.done.is_set() for task in tasks))
-        assert 1 == sum(isinstance(task.error, trio.ClosedResourceError) for task in tasks)
-        for task in tasks:
-            if task.result is not None:
-                task.result.socket.close()
-        close(*clients)
-
-
-async def test_errors_of_accept_are_the_callers() -> None:
-    """As of any listener; ``trio.serve_listeners`` knows what to do about them."""
-    async with open_boss() as boss:
-        listener = await own(boss)
-        with connect(listener):
-            with no_more_descriptors(), pytest.raises(OSError) as caught:
-                await listener.accept()
-            assert errno.EMFILE == caught.value.errno
-            (await listener.accept()).socket.close()
-        listener.close()

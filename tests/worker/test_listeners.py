@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import trio
 
-from actorcluster._link.handles import Handle, stage
+from actorcluster._link.handles import Handle, commit
+from actorcluster._link.staging import stage
 from actorcluster._worker.accepting import HandoffListener, SharedListener
 from actorcluster._worker.listening import bind_udp, listen_fd, listen_tcp, listen_unix
 from actorcluster.errors import ActorClusterError, HandleError, PeerClosed
@@ -20,7 +21,7 @@ from tests.worker.boss import Background, Boss, open_boss, until
 
 
 def shared(sock: socket.socket) -> Handle:
-    return stage(sock, keep_open=True).commit()
+    return commit(stage(sock, keep_open=True))
 
 
 async def tcp(boss: Boss, port: int = 0, **options: Any) -> Any:
@@ -127,7 +128,7 @@ async def test_an_answer_that_is_of_no_use(what: str) -> None:
         if what == "file":
             handle = Handle.of(reading)
         elif what == "pretender":
-            handle = Handle(reading, 2, {}, 2)  # type: ignore[arg-type]
+            handle = Handle(reading, 2, {}, 2)  # type: ignore[arg-type]  # wrong on purpose
         boss.grant(listen.channel, mode="shared", handle=handle)
         with pytest.raises(HandleError):
             await listening.wait()
@@ -201,7 +202,7 @@ async def test_cancelled_with_the_answer_there(answer: str) -> None:
             async def wait(self) -> None:
                 await was_answered.wait()
 
-        pending.answered = Both()  # type: ignore[assignment]
+        pending.answered = Both()  # type: ignore[assignment]  # in place of an event
         with socket.create_server(("127.0.0.1", 0)) as server:
             if answer == "handoff":
                 boss.grant(listen.channel)

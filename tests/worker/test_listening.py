@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from actorcluster._worker.listening import bind_udp, listen_fd, listen_tcp, list
 from actorcluster.wire import events
 from tests.require import require
 from tests.worker.boss import Background, Boss, open_boss
+
+DROPS = {"when_full": "drop", "max_connections": 1}
 
 
 class Names(trio.abc.HostnameResolver):
@@ -72,10 +75,23 @@ async def said(boss: Boss, answers: Sequence[str | int], **options: Any) -> Any:
         ({"backlog": 0}, ValueError, "backlog must be 1 to"),
         ({"backlog": 2**31}, ValueError, "backlog must be 1 to"),
         ({"backlog": 1.5}, TypeError, "backlog must be an int"),
-        ({"max_connections": 0}, ValueError, "max_connections must be 1 or more"),
+        ({"max_connections": -1}, ValueError, "max_connections must be 0 to 92233720"),
+        ({"max_connections": 2**63}, ValueError, "max_connections must be 0 to 92233720"),
         ({"max_connections": "9"}, TypeError, "max_connections must be an int"),
         ({"policy": 5}, TypeError, "policy must be the name of one, or None"),
         ({"policy": ""}, ValueError, "policy must not be empty"),
+        ({"policy": "\udcff"}, ValueError, "policy must have a form in UTF-8, which '.udcff' has"),
+        ({"when_full": "close"}, ValueError, "when_full must be 'wait' or 'drop', not 'close'"),
+        ({"when_full": None}, ValueError, "when_full must be"),
+        ({"when_full": "drop"}, ValueError, "when_full='drop' needs max_connections"),
+        ({**DROPS, "policy": "none"}, ValueError, "when_full needs .* not with policy='none'"),
+        ({**DROPS, "exclusive": True}, ValueError, "when_full needs .* not with exclusive"),
+        ({"wait_timeout": "1"}, TypeError, "wait_timeout must be a number of seconds, not '1'"),
+        ({"wait_timeout": True}, TypeError, "wait_timeout must be a number"),
+        ({"wait_timeout": 0}, ValueError, "wait_timeout must be more than 0"),
+        ({"wait_timeout": math.nan}, ValueError, "wait_timeout must be more than 0"),
+        ({"wait_timeout": 1, "policy": "none"}, ValueError, "wait_timeout needs"),
+        ({"wait_timeout": 1, "reuse_port": True}, ValueError, "wait_timeout needs"),
     ],
 )
 async def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
@@ -90,11 +106,15 @@ async def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], 
         (bind_udp, {"port": -1}, ValueError),
         (bind_udp, {"port": "53"}, TypeError),
         (listen_unix, {"path": "a\0b"}, ValueError),
+        (listen_unix, {"path": b"/\xff"}, ValueError),
+        (listen_fd, {"fd_or_name": "\ud800"}, ValueError),
         (listen_unix, {"path": 5}, TypeError),
         (listen_unix, {"path": "s", "mode": 0o10000}, ValueError),
         (listen_unix, {"path": "s", "mode": "rw"}, TypeError),
         (listen_fd, {"fd_or_name": True}, TypeError),
         (listen_fd, {"fd_or_name": 1.5}, TypeError),
+        (listen_fd, {"fd_or_name": 3, "wait_timeout": -1}, ValueError),
+        (listen_unix, {"path": "s", "max_connections": -1}, ValueError),
     ],
 )
 async def test_bad_arguments_of_the_others(
@@ -103,6 +123,36 @@ async def test_bad_arguments_of_the_others(
     async with open_boss() as boss:
         with pytest.raises(error):
             await call(boss.listeners, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        ({}, {"modes": None}),
+        ({"wait_timeout": 1.5}, {"modes": ["handoff", "shared"], "wait": 1500}),
+        ({"wait_timeout": math.inf}, {"modes": None}),
+        ({"max_connections": 0}, {"modes": None, "credit": 0, "limit": 0}),
+        (
+            {**DROPS, "wait_timeout": 2, "policy": "fair", "backlog": 3},
+            {
+                "modes": ["handoff", "shared"],
+                "policy": "fair",
+                "backlog": 3,
+                "credit": 1,
+                "limit": 1,
+                "full": "drop",
+                "wait": 2000,
+            },
+        ),
+    ],
+)
+async def test_what_is_to_be_closed(wishes: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Only a primary that deals can close it, so it is asked to deal."""
+    async with open_boss() as boss, trio.open_nursery() as nursery:
+        listening = Background(nursery, lambda: listen_unix(boss.listeners, "/s", **wishes))
+        request = {"transport": "unix", "path": "/s", "mode": None, "backlog": None, "credit": 64}
+        assert {**request, **expected} == (await boss.hear(events.Listen)).request
+        await listening.cancel()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +180,7 @@ async def test_a_request(policy: str | None, expected: dict[str, Any]) -> None:
             "backlog": 7,
             "v6only": True,
             "credit": 3,
+            "limit": 3,
             **expected,
         } == (await boss.hear(events.Listen)).request
         await listening.cancel()
@@ -154,7 +205,8 @@ async def test_a_descriptor_by_name_or_number(name: int | str) -> None:
     async with open_boss() as boss, trio.open_nursery() as nursery:
         listening = Background(nursery, listen_fd, boss.listeners, name)
         request = (await boss.hear(events.Listen)).request
-        assert {"transport": "fd", "name": name, "credit": 64} == request
+        expected = {"transport": "fd", "name": name, "credit": 64, "backlog": None, "modes": None}
+        assert expected == request
         await listening.cancel()
 
 

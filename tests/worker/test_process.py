@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -24,8 +25,8 @@ from .helpers import entry_argv, finish, receive_facts, receive_line, started
 SHELL = "/bin/sh"
 
 
-def shell(code: str, **options: object) -> Launch:
-    return Launch(worker_id=1, argv=(SHELL, "-c", code), **options)  # type: ignore[arg-type]
+def shell(code: str, **options: Any) -> Launch:
+    return Launch(worker_id=1, argv=(SHELL, "-c", code), **options)
 
 
 # ---- reaping -------------------------------------------------------------------------------

@@ -91,8 +91,8 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("env", {"A": 1}, TypeError, "env['A'] must be a str, not 1"),
     ("env", {"A": "\0"}, ValueError, "env['A'] must be without NUL"),
     ("silent", 1, TypeError, "silent must be a bool, not 1"),
-    ("stdio", 2, TypeError, "stdio must be None or a tuple with entries for fds 0, 1, 2 ..., not"),
-    ("stdio", "pope", ValueError, "stdio must be 'inherit', 'pipe', 'ignore' or a tuple, not 'po"),
+    ("stdio", 2, TypeError, "stdio must be None or a list with entries for fds 0, 1, 2 ..., not"),
+    ("stdio", "pope", ValueError, "stdio must be 'inherit', 'pipe', 'ignore' or a list, not 'po"),
     ("stdio", ["pipe"] * 17, ValueError, "stdio must be at most 16 entries"),
     ("stdio", [*["pipe"] * 3, "ipc"], ValueError, "stdio[3] must be 'inherit', 'pipe', 'ignore'"),
     ("stdio", ["pope"], ValueError, "stdio[0] must be 'inherit', 'pipe', 'ignore', an fd number"),
@@ -140,9 +140,9 @@ def test_is_frozen_and_keeps_no_reference_to_what_it_was_given() -> None:
     args.append("b")
     assert Settings(env={"A": "1"}, args=("a",)) == settings
     with pytest.raises(TypeError):
-        settings.env["C"] = "3"  # type: ignore[index]
+        settings.env["C"] = "3"  # type: ignore[index]  # wrong on purpose
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        settings.args = ()  # type: ignore[misc]
+        settings.args = ()  # type: ignore[misc]  # wrong on purpose
 
 
 def test_merged_is_cumulative() -> None:

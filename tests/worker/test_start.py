@@ -17,6 +17,8 @@ import trio.testing
 
 from actorcluster import Primary, Worker, WorkerStartError, events, open_primary
 from tests.e2e import actors
+from tests.program import read_all
+from tests.worker.helpers import cancel_a_start
 from tests.worker.lines import until
 
 METHODS = ["forkserver", "exec"]
@@ -36,15 +38,6 @@ def descriptors() -> dict[int, str]:
 async def body_of(worker: Worker) -> Any:
     with trio.fail_after(60):
         return (await worker.mailbox.receive()).body
-
-
-async def read_all(stream: trio.abc.ReceiveStream | None) -> str:
-    assert stream is not None
-    data = b""
-    async with stream:
-        async for chunk in stream:
-            data += chunk
-    return data.decode()
 
 
 # ---- standard streams ---------------------------------------------------------------------
@@ -165,13 +158,8 @@ async def test_cancelled_at_any_moment_of_a_start(method: str) -> None:
         await primary.wait()
         for passes in range(1, 16, 2):
             before = descriptors()
-            with primary.events(events.Fork) as forks, trio.CancelScope() as scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(primary.fork, actors.idle)
-                    for _ in range(passes):
-                        await trio.lowlevel.checkpoint()
-                    scope.cancel()
-            assert scope.cancelled_caught
+            with primary.events(events.Fork) as forks:
+                await cancel_a_start(primary, actors.idle, passes)
             for event in forks._unread:
                 close_streams(event.worker)
             assert before == descriptors()

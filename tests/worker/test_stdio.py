@@ -21,6 +21,7 @@ from actorcluster._worker.process import Launch
 from actorcluster._worker.streams import PATIENCE, RING, Duplex, Output
 from tests.e2e import actors
 from tests.e2e.supervised import AT_ONCE
+from tests.worker.helpers import cancel_a_start
 
 from . import stdio_actors
 
@@ -473,12 +474,6 @@ async def test_cancelled_at_any_moment_of_a_start_with_streams() -> None:
         await primary.wait()
         before = open_files()
         for passes in (1, 3, 5, 7, 9, 50):
-            with trio.CancelScope() as scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(primary.fork, actors.idle)
-                    for _ in range(passes):
-                        await trio.lowlevel.checkpoint()
-                    scope.cancel()
-            assert scope.cancelled_caught
+            await cancel_a_start(primary, actors.idle, passes)
             assert {} == dict(primary.workers)
             assert before >= open_files()

@@ -11,8 +11,7 @@ import trio
 from actorcluster import PeerClosed, Settings, Worker
 from actorcluster._worker.worker import WorkerStatistics, patience
 from actorcluster.wire import events
-from tests.worker.rig import Rig, rig, settle
-from tests.worker.test_life import leaves
+from tests.worker.rig import Rig, leaves, rig, settle
 
 
 def worker_of(one: Rig) -> Worker:
