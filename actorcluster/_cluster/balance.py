@@ -5,6 +5,7 @@ Runs in: primary
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -19,11 +20,13 @@ __all__ = [
     "NewConnection",
     "Policy",
     "RoundRobin",
+    "address_key",
     "fewest_open",
     "rendezvous",
     "smooth_weighted",
     "sticky",
     "warmth",
+    "weighs",
 ]
 
 T = TypeVar("T", bound=Hashable)
@@ -34,10 +37,15 @@ POLICIES: Final = (
     "least_connections",
     "weighted",
     "sticky_address",
+    "sticky_peek",
 )
 
 #: The least share of a worker that has just begun to warm up.
 _COLDEST: Final = 0.01
+
+#: Between these sums and quotients of weights are exact enough, and none is 0 or infinite.
+_LEAST_WEIGHT: Final = 1e-100
+_MOST_WEIGHT: Final = 1e100
 
 
 @final
@@ -48,10 +56,12 @@ class NewConnection:
     Attributes:
         peer: ``(host, port)`` of the client; a path or None on unix sockets.
         address: of the port, as bound.
+        head: what the client said first, for a `Peek`; else empty.
     """
 
     peer: tuple[str, int] | str | bytes | None
     address: tuple[str, int] | str
+    head: bytes = b""
 
 
 @final
@@ -122,6 +132,17 @@ def smooth_weighted(candidates: Sequence[W]) -> W:
     return chosen
 
 
+def address_key(host: str) -> bytes:
+    """Give what stands for a numeric address in `rendezvous`; the same for IPv4 within IPv6.
+
+    Raises:
+        ValueError: it is none.
+    """
+    address = ipaddress.ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).packed
+
+
 def rendezvous(key: bytes, candidates: Sequence[N]) -> N:
     """Choose the same candidate for the same key, each for a share of keys by its weight.
 
@@ -165,6 +186,16 @@ def warmth(ready_at: float | None, warm_up: float, now: float) -> float:
         return 1.0
     since = 0.0 if ready_at is None else now - ready_at
     return min(1.0, max(_COLDEST, since / warm_up))
+
+
+def weighs(weight: float, warmth: float) -> float:
+    """Give what a worker counts beside others: more than nothing, and all together are a number.
+
+    Args:
+        weight: its own.
+        warmth: see there.
+    """
+    return min(_MOST_WEIGHT, max(_LEAST_WEIGHT, weight)) * warmth
 
 
 @final

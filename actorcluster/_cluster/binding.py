@@ -20,8 +20,9 @@ import attrs
 
 from .._worker.inet import BACKLOG, bind_inet
 from .._worker.settings import ListenFds
+from .._worker.unixpath import bind_unix, remove_socket
 from .activation import passed
-from .unixpath import bind_unix, remove_socket
+from .bounds import WHEN_FULL
 
 __all__ = ["Address", "Bound", "ListenFds", "PortRequest", "bind"]
 
@@ -30,6 +31,8 @@ Address = tuple[str, int] | str
 
 _LONGEST_KEY: Final = 255
 _MOST_BACKLOG: Final = 2**31 - 1
+#: In milliseconds; who means for ever says nothing.
+_LONGEST_WAIT: Final = 2**63
 
 
 @final
@@ -51,6 +54,9 @@ class PortRequest:
         key: tells ports apart that are otherwise asked for alike, e.g. two times port 0.
         data: given to all workers that use the port.
         policy: how to deal; None: the primary's.
+        limit: connections that the worker may have open; None: as many as come.
+        wait: milliseconds that a connection waits for a worker; None: no limit.
+        full: what becomes of one that finds all workers at their limit; None: it waits.
     """
 
     transport: str
@@ -66,6 +72,9 @@ class PortRequest:
     key: str = ""
     data: Any = None
     policy: str | None = None
+    limit: int | None = None
+    wait: float | None = None
+    full: str | None = None
 
     @classmethod
     def read(cls, request: Mapping[str, Any]) -> PortRequest:
@@ -140,6 +149,9 @@ _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "key": _is(str, lambda value: len(value) <= _LONGEST_KEY),
     "data": lambda _: True,
     "policy": _is(str, lambda value: 0 < len(value) <= _LONGEST_KEY),
+    "limit": _is(int, lambda value: value >= 0),
+    "wait": lambda value: type(value) in (int, float) and 0 <= value <= _LONGEST_WAIT,
+    "full": lambda value: value in WHEN_FULL,
 }
 
 #: What a request of these transports must have.

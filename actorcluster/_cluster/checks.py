@@ -24,6 +24,7 @@ __all__ = [
     "positive_or_inf",
     "seconds",
     "seconds_or",
+    "whole",
 ]
 
 Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -110,6 +111,19 @@ def count(least: int, unit: str = "") -> Validator:
         if isinstance(value, bool) or not isinstance(value, int):
             _fail(TypeError, field, allowed, value)
         elif value < least:
+            _fail(ValueError, field, allowed, value)
+
+    return check
+
+
+def whole(least: int, most: int) -> Validator:
+    """A whole number, both ends included."""
+    allowed = f"an int from {least} to {most}"
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            _fail(TypeError, field, allowed, value)
+        elif not least <= value <= most:
             _fail(ValueError, field, allowed, value)
 
     return check

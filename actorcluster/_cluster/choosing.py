@@ -10,17 +10,19 @@ worker, it may be chosen all the same, and the connection waits for it.
 from __future__ import annotations
 
 import inspect
-import ipaddress
 import logging
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from resource import getrusage, struct_rusage
 from time import perf_counter
-from typing import Any, Final, Protocol, TypeVar, final
+from typing import Any, Final, Protocol, TypeVar, cast, final
 
+from .._link.failure import text_of
 from .._worker.listening import SCHED_NONE, SCHED_RR
 from . import balance
-from .balance import POLICIES, Candidate, NewConnection, Policy
+from .balance import POLICIES, Candidate, NewConnection, Policy, address_key
+from .bounds import Tally
+from .peeking import FORWARDED, Peek, Policies, forwarded_for, head_of
 
 __all__ = ["Chooser", "check_policies", "known_policies"]
 
@@ -28,6 +30,9 @@ log = logging.getLogger("actorcluster.ports")
 
 #: A policy of the primary's own holds up everything else in it.
 _MOST_SECONDS: Final = 0.01
+
+#: Of so many kinds of faults it is known when they were told of last.
+_MOST_KINDS: Final = 100
 
 #: Of this thread alone, where the kernel can tell.
 _THREAD: Final[int] = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
@@ -50,6 +55,9 @@ class _Share(Protocol):
 
 S = TypeVar("S", bound=_Share)
 
+#: What the application did not answer.
+_FAILED: Final = object()
+
 Address = tuple[str, int] | str
 
 
@@ -59,7 +67,7 @@ class Chooser:
 
     Args:
         name: of the policy.
-        function: if it is the primary's own.
+        own: what it is, if it is the primary's own.
         address: of the port.
 
     Attributes:
@@ -67,17 +75,19 @@ class Chooser:
         has_wishes: whether it may choose one that is not free.
         by_weight: whether weights count.
         is_plain: whether it is strictly in turn, unless somebody warms up.
+        peek: how it looks at what a client says first; None: it does not.
     """
 
-    def __init__(self, name: str, function: Policy | None, address: Address) -> None:
+    def __init__(self, name: str, own: Policy | Peek | None, address: Address) -> None:
         self.name = name
         self.faults = 0
         self.is_plain = name == SCHED_RR
         self.by_weight = not self.is_plain
-        self.has_wishes = function is not None or name.startswith("sticky")
-        self._function = function
+        self.has_wishes = own is not None or name.startswith("sticky")
+        self.peek = own if isinstance(own, Peek) else FORWARDED if name == "sticky_peek" else None
+        self._function = own.function if isinstance(own, Peek) else own
         self._address = address
-        self._last_fault = ""
+        self._told: dict[str, Tally] = {}  # by kind of fault
 
     def describe(self, peer: Any) -> NewConnection:
         """Say what a policy may know of a connection.
@@ -88,6 +98,19 @@ class Chooser:
         if isinstance(peer, tuple):
             peer = (peer[0], peer[1])
         return NewConnection(peer or None, self._address)
+
+    def head_of(self, there: bytes, ended: bool) -> bytes | None:
+        """Give the head of a connection that is looked at, see `peeking.head_of`.
+
+        Returns:
+            What the policy goes by; empty: nothing, so the next in turn; None: look again.
+        """
+        peek = self.peek
+        assert peek is not None
+        if self._function is None or isinstance(peek.until, bytes):
+            return head_of(peek, there, ended=ended)
+        head: bytes | object = self._call(lambda: head_of(peek, there, ended=ended))
+        return b"" if head is _FAILED else cast("bytes | None", head)
 
     def choose(
         self, connection: NewConnection | None, candidates: Sequence[S], free: Sequence[S]
@@ -105,11 +128,10 @@ class Chooser:
             return self._ask(self._function, connection, candidates) or free[0]
         if self.name == "least_connections":
             return balance.fewest_open(free)
-        if self.name == "sticky_address":
-            host = _host(connection.peer)
-            if host is not None:
-                return balance.rendezvous(host, candidates)
-            return free[0]
+        if self.has_wishes:
+            host = forwarded_for(connection.head) if connection.head else None
+            host = host or _host(connection.peer)
+            return free[0] if host is None else balance.rendezvous(host, candidates)
         return balance.smooth_weighted(free)
 
     def _ask(
@@ -117,31 +139,56 @@ class Chooser:
     ) -> S | None:
         """Call a function of the application; None: the next in turn will do."""
         shown = [Candidate(one.id, one.name, one.open, one.weight) for one in candidates]
+        found = self._call(lambda: _found(function(connection, shown), candidates))
+        return None if found is _FAILED else cast("S | None", found)
+
+    def _call(self, function: Callable[[], object]) -> object:
+        """Call something of the application's, which must be quick; `_FAILED`: that is told."""
         began, before = perf_counter(), getrusage(_THREAD)
         try:
-            chosen: Any = function(connection, shown)
+            result = function()
+        except _NoChoiceError as exc:
+            self._fault(*exc.args)
+            return _FAILED
         except Exception as exc:  # noqa: BLE001  (whatever it is, the client must be served)
-            self._fault(f"raised {type(exc).__name__}: {exc}", exc)
-            return None
+            self._fault(f"raised {type(exc).__name__}", f": {text_of(exc)}", exc)
+            return _FAILED
         if perf_counter() - began > _MOST_SECONDS and _was_slow(before):
-            self._fault(f"took more than {_MOST_SECONDS * 1000:.0f} ms, for which all had to wait")
-            return None
-        if chosen is None:
-            return None
-        if not isinstance(chosen, Candidate):
-            self._fault(f"returned {chosen!r:.100}, which is no Candidate")
-            return None
-        found = next((one for one in candidates if one.id == chosen.id), None)
-        if found is None:
-            self._fault(f"chose worker {chosen.id}, which is not among the candidates")
-        return found
+            text = f" more than {_MOST_SECONDS * 1000:.0f} ms, for which all had to wait"
+            self._fault("took", text)
+            return _FAILED
+        return result
 
-    def _fault(self, text: str, exc: BaseException | None = None) -> None:
-        """Count it, and tell; not again what was told last."""
+    def _fault(self, kind: str, text: str, exc: BaseException | None = None) -> None:
+        """Count it, and tell now and then: what is in the text may come from a client."""
         self.faults += 1
-        if text != self._last_fault:
-            self._last_fault = text
-            log.error("policy %r of %s %s", self.name, self._address, text, exc_info=exc)
+        if len(self._told) >= _MOST_KINDS:
+            self._told.clear()
+        if count := self._told.setdefault(kind, Tally()).add(1, perf_counter()):
+            if count > 1:
+                text += f" (the latest of {count} times)"
+            log.error("policy %r of %s %s%s", self.name, self._address, kind, text, exc_info=exc)
+
+
+class _NoChoiceError(Exception):
+    """What a policy returned chooses nobody; its arguments are what `Chooser._fault` is told."""
+
+
+def _found(chosen: object, candidates: Sequence[S]) -> S | None:
+    """Find whom a policy chose, whatever it returned; None: the next in turn.
+
+    Raises:
+        _NoChoiceError: nobody.
+        Exception: what it returned raised, asked what it is.
+    """
+    if chosen is None:
+        return None
+    if not isinstance(chosen, Candidate):
+        raise _NoChoiceError("returned", f" {chosen!r:.100}, which is no Candidate")
+    for one in candidates:
+        if one.id == chosen.id:
+            return one
+    raise _NoChoiceError("chose", f" worker {chosen.id!r:.100}, which is not among the candidates")
 
 
 def _was_slow(before: struct_rusage) -> bool:
@@ -155,9 +202,7 @@ def _host(peer: object) -> bytes | None:
     """What is the same for all connections of one client, if anything is."""
     if not isinstance(peer, tuple):
         return None
-    address = ipaddress.ip_address(peer[0])
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).packed
+    return address_key(peer[0])
 
 
 def known_policies(own: Mapping[str, Any]) -> tuple[str, ...]:
@@ -165,7 +210,7 @@ def known_policies(own: Mapping[str, Any]) -> tuple[str, ...]:
     return (*POLICIES, *own)
 
 
-def check_policies(given: object) -> Mapping[str, Policy]:
+def check_policies(given: object) -> Policies:
     """Check the policies of a primary's own.
 
     Raises:
@@ -175,14 +220,15 @@ def check_policies(given: object) -> Mapping[str, Policy]:
         return {}
     if not isinstance(given, Mapping):
         raise TypeError(f"policies must be a mapping of names to functions, not {given!r}")
-    policies: dict[str, Callable[..., Any]] = {}
+    policies: dict[str, Policy | Peek] = {}
     for name, function in given.items():
         if not isinstance(name, str):
             raise TypeError(f"policies: a name must be a str, not {name!r}")
         if not name or not name.isprintable() or name in (*POLICIES, SCHED_NONE):
             taken = ", ".join((*POLICIES, SCHED_NONE))
             raise ValueError(f"policies: {name!r} cannot be a name; taken are {taken}")
-        if not callable(function) or inspect.iscoroutinefunction(function):
+        is_plain = callable(function) and not inspect.iscoroutinefunction(function)
+        if not is_plain and not isinstance(function, Peek):
             raise TypeError(f"policies[{name!r}] must be a plain function, not {function!r}")
         policies[name] = function
     return policies

@@ -7,7 +7,7 @@ Theory of operation
 
 *Accepting.* The loop waits until somebody is free, then accepts what is there, at most `_BURST`
 or what is taken, and deals. With nobody free or alive nothing is accepted, and the kernel's
-backlog holds the clients.
+backlog holds the clients; unless they wait here for a while, or are dropped, see `bounds`.
 
 *Dealing* is strictly in turn among those who are free, unless the port has another policy, see
 `choosing`. A worker is free while its credit lasts, as long as it takes what it is given: one that
@@ -21,8 +21,11 @@ another worker. A reply that was already in the channel is heard first, because 
 read to its end before `Port.forget` is called.
 
 *Wishes.* A policy may want one worker and no other. As long as that is only busy, with connections
-on their way to it, what is meant for it is kept for it, so many as the backlog holds; others are
-dealt meanwhile. When it gets stuck, refuses or ends, the policy is asked again.
+on their way to it, what is meant for it is kept for it, in all as many as the backlog; others
+are dealt meanwhile. When it gets stuck, refuses or ends, the policy is asked again.
+
+*Looking.* A policy may go by what the client says first. Until that is there, see `peeks`, the
+connection is accepted and not waiting: others are accepted and dealt.
 
 *Refusals.* A worker that refuses while it goes on listening has no descriptors left, or no wish. It
 is left alone for `_PAUSE_SECONDS` and then tried with one connection at a time until it takes one.
@@ -36,20 +39,23 @@ import math
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, final
 
 import attrs
 import trio
 
 from .._worker.accepting import CLIENT_GONE
-from .._worker.inet import BACKLOG
 from ..errors import ActorClusterError, HandleError
 from ..wire import events
 from ..wire._generated import HandleKind
-from .balance import RoundRobin
+from .balance import RoundRobin, weighs
 from .binding import Bound
+from .bounds import Bounds, all_full
 from .choosing import Chooser
-from .shares import Accepted, PortClient, Share
+from .overflow import Overflow
+from .peeks import Peeks
+from .shares import Accepted, ConnectionCounts, PortClient, Share
 
 __all__ = ["ConnectionCounts", "Dealer", "PortClient"]
 
@@ -63,26 +69,6 @@ _whole = trio.lowlevel.enable_ki_protection
 
 #: How long to leave alone a worker that refused, or a backlog that cannot be accepted from.
 _PAUSE_SECONDS: Final = 0.1
-
-
-@final
-@attrs.frozen(kw_only=True)
-class ConnectionCounts:
-    """What became of the connections that one worker was given on one port.
-
-    Attributes:
-        open: it took them and has not closed them; as it says, within a quarter of a second.
-        accepted: its ``accept()`` returned them.
-        declined: it refused them; others got them.
-        dropped: it closed them at once, for it had as many as it may have.
-        waiting: dealt to it, and not taken so far.
-    """
-
-    open: int = 0
-    accepted: int = 0
-    declined: int = 0
-    dropped: int = 0
-    waiting: int = 0
 
 
 @final
@@ -116,16 +102,23 @@ class Dealer:
     Args:
         bound: a listening socket; closed by its owner, after `close`.
         chooser: the policy.
-        backlog: connections that are kept for one worker, at most.
+        bounds: how many connections may wait, are kept for workers, and are looked at.
+        spare: tells how many more those may be, all ports taken together.
+
+    Raises:
+        OSError: there is no descriptor left for looking.
 
     Attributes:
+        overflow: connections that were closed because no worker took them.
         dealt: connections dealt by worker id, those dealt again not counted; of the workers that
             listen here.
         dealt_before: to those that do not any more.
         dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
     """
 
-    def __init__(self, bound: Bound, chooser: Chooser, backlog: int = BACKLOG) -> None:
+    def __init__(
+        self, bound: Bound, chooser: Chooser, bounds: Bounds, spare: Callable[[], int]
+    ) -> None:
         self.dealt: dict[int, int] = {}
         self.dealt_before = 0
         self.dealt_again = 0
@@ -137,8 +130,15 @@ class Dealer:
         self._shares: dict[tuple[int, int], Share] = {}
         self._waiting: deque[Accepted] = deque()
         self._chooser = chooser
+        self._peeks: Peeks | None = None
+        self._arrived: Callable[[Accepted], None] = self._waiting.append
+        if chooser.peek is not None:
+            self._peeks = Peeks(chooser, bounds.backlog, spare, self._waiting, self._deal)
+            self._arrived = self._peeks.add
         self._has_cold = False
-        self._most_kept = backlog
+        self._bounds = bounds
+        self._spare = spare
+        self.overflow = Overflow(bounds, bound.address)
         self._kept = 0
         self._keeps = trio.Event()
         self._somebody_free = trio.Event()
@@ -150,7 +150,17 @@ class Dealer:
     @property
     def waiting(self) -> int:
         """Accepted connections without a worker."""
-        return len(self._waiting) + self._kept
+        return len(self._waiting) + self._kept + self.peeking
+
+    @property
+    def peeking(self) -> int:
+        """Those of them that are being looked at."""
+        return 0 if self._peeks is None else len(self._peeks)
+
+    @property
+    def peek_fallbacks(self) -> int:
+        """Those that were looked at and did not say enough in time."""
+        return 0 if self._peeks is None else self._peeks.fallbacks
 
     @property
     def policy_faults(self) -> int:
@@ -161,14 +171,7 @@ class Dealer:
         """What became of the connections of each worker that listens here, by id."""
         counts: dict[int, ConnectionCounts] = {}
         for share in self._shares.values():
-            before = counts.get(share.id, ConnectionCounts())
-            counts[share.id] = ConnectionCounts(
-                open=before.open + share.taken - share.closed,
-                accepted=before.accepted + share.taken,
-                declined=before.declined + share.declined,
-                dropped=before.dropped + share.dropped,
-                waiting=before.waiting + len(share.untaken) + len(share.kept),
-            )
+            counts[share.id] = share.counts(counts.get(share.id, ConnectionCounts()))
         return counts
 
     @property
@@ -183,22 +186,24 @@ class Dealer:
 
     # ---- workers come and go --------------------------------------------------------------
 
-    def join(self, client: PortClient, channel: int, credit: int) -> None:
+    def join(self, client: PortClient, channel: int, credit: int, limit: int | None = None) -> None:
         """A worker listens here from now on."""
-        share = self._shares[client.id, channel] = Share(client, channel, credit)
+        share = self._shares[client.id, channel] = Share(client, channel, credit, limit)
         self._turn.add(share)
         self._has_cold = True  # maybe; it is looked at when something is dealt
         self._deal()
 
     def look_again(self) -> None:
-        """Something has changed: somebody is paused, or is not any more."""
-        self._deal()
+        """Somebody is paused, or is not any more; it may be a policy, just asked, that did it."""
+        trio.lowlevel.current_trio_token().run_sync_soon(self._deal, idempotent=True)
 
     def retire(self, client: PortClient) -> None:
         """Deal nothing more to a worker; what it has is still its."""
         for (worker, _), share in self._shares.items():
             if worker == client.id:
                 self._leave(share)
+        if self._bounds.drops:
+            self._deal()  # those that are left may all be full
 
     def leave(self, client: PortClient, channel: int) -> None:
         """The worker closed its listener, or is gone: what it had not taken goes to others."""
@@ -218,7 +223,7 @@ class Dealer:
         """Nothing is kept for it any more."""
         if share.kept:
             self._kept -= len(share.kept)
-            self._waiting.extendleft(reversed(share.kept))
+            self._put_back(share.kept)
             share.kept.clear()
 
     # ---- what workers say -----------------------------------------------------------------
@@ -259,7 +264,11 @@ class Dealer:
         """Put them first in the queue, in their order of arrival."""
         self.dealt[share.client.id] = self.dealt.get(share.client.id, 0) - len(connections)
         self.dealt_again += len(connections)
+        self._put_back(connections)
+
+    def _put_back(self, connections: deque[Accepted]) -> None:
         self._waiting.extendleft(reversed(connections))
+        self._bounds.in_order(self._waiting)
 
     @_whole
     async def _forgive(self) -> None:
@@ -286,11 +295,17 @@ class Dealer:
 
     def _deal(self) -> None:
         """Give what waits to whom takes it, many connections in one frame."""
+        if self._peeks is not None:
+            self._bounds.in_order(self._waiting)
         while hands := self._choose():
             for share, count in hands.items():
                 self._hand_over(share, count)
+        if self._waiting and self._drops_now():
+            self.overflow.drop(self._waiting, trio.current_time())
         if self._is_waiting_for_takers and self._room() > 0:
             self._somebody_free.set()
+        if self._bounds.room and (self._waiting or self._kept):
+            self.overflow.look_at(self._queues())
 
     def _choose(self) -> dict[Share, int]:
         """Put what waits into the shares of those who take it; returns how many into each."""
@@ -328,14 +343,14 @@ class Dealer:
         self._has_cold = False
         for share in turn:
             warmth = share.client.warmth(now)
-            share.weight = share.client.weight * warmth if chooser.by_weight else warmth
+            share.weight = weighs(share.client.weight, warmth) if chooser.by_weight else warmth
             self._has_cold |= warmth < 1
         while waiting:
             free = candidates = [share for share in turn if rooms[share] > 0]
             if not free:
                 break
             if chooser.has_wishes:
-                most = self._most_kept
+                most = self._bounds.most_kept(self._kept, self._spare())
                 candidates = [s for s in turn if rooms[s] > 0 or s.may_keep(now, most)]
             share = chooser.choose(waiting[0].facts, candidates, free)
             turn.had(share)
@@ -348,9 +363,13 @@ class Dealer:
                 self._keeps.set()
 
     def _room(self) -> int:
-        """How many more connections are taken just now."""
+        """How many more connections are to be accepted just now."""
         now = trio.current_time()
-        return sum(share.room(now) for share in self._shares.values()) - len(self._waiting)
+        free = sum(share.room(now) for share in self._shares.values()) - len(self._waiting)
+        if self._bounds.room:
+            room = self._bounds.room - self._kept - self.peeking
+            free += max(0, min(room, self._spare() + len(self._waiting)))
+        return _BURST if free <= 0 and self._drops_now() else free
 
     def _hand_over(self, share: Share, count: int) -> None:
         """Send the last ``count`` connections of a share's ``untaken``."""
@@ -378,6 +397,21 @@ class Dealer:
             log.error("worker %s cannot be given connections: %s", share.client.id, exc)
         self._leave(share)
         self._waiting.extendleft(share.untaken.pop() for _ in range(count))
+        self._bounds.in_order(self._waiting)
+
+    # ---- closing what nobody takes --------------------------------------------------------
+
+    def _drops_now(self) -> bool:
+        """Whether what comes now is closed: all who listen are at their limit."""
+        return self._bounds.drops and all_full(share for share in self._turn if share.is_there)
+
+    def _queues(self) -> list[deque[Accepted]]:
+        """Those that wait; `_some_timed_out` follows when some were taken out."""
+        return [self._waiting, *(share.kept for share in self._shares.values())]
+
+    def _some_timed_out(self) -> None:
+        self._kept = sum(len(share.kept) for share in self._shares.values())
+        self._deal()
 
     # ---- accepting ------------------------------------------------------------------------
 
@@ -389,6 +423,10 @@ class Dealer:
                 nursery.start_soon(self._forgive)
                 if self._chooser.has_wishes:
                     nursery.start_soon(self._look_after_kept)
+                if self._peeks is not None:
+                    nursery.start_soon(self._peeks.run)
+                if self._bounds.room:
+                    nursery.start_soon(self.overflow.run, self._queues, self._some_timed_out)
                 while True:
                     await self._wait_for_takers()
                     await self._accept()
@@ -397,7 +435,9 @@ class Dealer:
         self._is_waiting_for_takers = True
         while self._room() <= 0:
             self._somebody_free = trio.Event()
-            await self._somebody_free.wait()
+            is_short = self._bounds.room and self._spare() <= 0  # until another port has fewer
+            with trio.move_on_after(_PAUSE_SECONDS if is_short else math.inf):
+                await self._somebody_free.wait()
         self._is_waiting_for_takers = False
 
     async def _accept(self) -> None:
@@ -405,10 +445,13 @@ class Dealer:
         try:
             more = self._accept_burst()
         except OSError as exc:
+            await trio.lowlevel.checkpoint_if_cancelled()  # it was closed meanwhile
             # The clients wait in the backlog; there may be room a moment later.
             if exc.errno != self._trouble:
                 log.error("cannot accept on %s: %s", self._bound.address, exc)
                 self._trouble = exc.errno
+            if self._peeks is not None:
+                self._peeks.give_up()
             await trio.sleep(_PAUSE_SECONDS)
             return
         self._trouble = None
@@ -420,7 +463,7 @@ class Dealer:
     def _accept_burst(self) -> bool:
         """Accept what is there and deal it; False when the backlog is empty."""
         accept = self._bound.socket._accept  # type: ignore[attr-defined]  # what accept() wraps
-        chooser, facts = self._chooser, None
+        chooser, facts, waits = self._chooser, None, self._bounds.room
         try:
             for _ in range(min(_BURST, self._room())):
                 try:
@@ -434,7 +477,10 @@ class Dealer:
                     os.set_blocking(fd, False)  # AWP-FD-9
                     if not chooser.is_plain:
                         facts = chooser.describe(peer)
-                    self._waiting.append(Accepted(fd, self._entry, facts))
+                    accepted = Accepted(fd, self._entry, facts)
+                    if waits:
+                        accepted.since = trio.current_time()
+                    self._arrived(accepted)
         finally:
             self._deal()
         return True
@@ -442,6 +488,8 @@ class Dealer:
     def close(self) -> None:
         """Stop accepting; close every connection that nobody has taken."""
         self._scope.cancel()
+        if self._peeks is not None:
+            self._peeks.close()
         for share in self._shares.values():
             self._leave(share)
             self._waiting.extend(share.untaken)

@@ -4,6 +4,8 @@ Runs in: primary
 
 A port belongs to the primary and outlives the workers that use it, so a respawn refuses nobody: a
 worker that closes its listener because it ends cannot be told from one that is done with the port.
+The file of a unix socket, which would be in the way of others, is removed when nobody is left who
+will come back to it.
 Workers that ask for the same address share one port, in one of two ways: *handoff*, the primary
 accepts and deals (see `dealing`); *shared*, each worker gets a duplicate of the socket and accepts
 by itself. Nothing that a worker says raises here; what cannot be done is answered with an ERROR.
@@ -13,7 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Mapping
+import itertools
+import resource
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, final
 
@@ -21,16 +26,18 @@ import attrs
 import trio
 
 from .._link.failure import failure_map
-from .._link.handles import stage
+from .._link.handles import commit
+from .._link.staging import stage
 from .._worker.inet import BACKLOG
 from .._worker.listening import MODES, SCHED_NONE, SCHED_RR
 from ..errors import ActorClusterError
 from ..wire import events
 from ..wire._generated import Capability, ErrorCode, State
-from .balance import Policy
-from .binding import Address, Bound, PortRequest, bind
+from .binding import Address, Bound, ListenFds, PortRequest, bind
+from .bounds import DROP, Bounds
 from .choosing import Chooser, known_policies
 from .dealing import ConnectionCounts, Dealer, PortClient
+from .peeking import Policies
 
 __all__ = ["ConnectionCounts", "PortClient", "PortStatistics", "Ports"]
 
@@ -43,6 +50,9 @@ _CAPABILITIES: Final = {
 #: Ports without a worker that stay bound; beyond that, those unused for longest are closed. Only a
 #: worker that asks for ever other ports gets that far.
 _MOST_UNUSED: Final = 256
+
+#: So many names of those who have gone may be remembered for a port that has users.
+_FEW_NAMES: Final = 16
 
 
 @final
@@ -59,8 +69,13 @@ class PortStatistics:
         waiting: accepted but with no worker at present.
         unacknowledged: dealt, but not taken by a worker's ``accept()`` so far.
         dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
+        timed_out: closed, for it had waited for longer than ``wait_timeout``; so many.
+        dropped: closed, for it came while all workers were at their ``max_connections``; so many.
         policy_faults: times a policy of the primary's own failed, and the next in turn was chosen.
         workers: what became of the connections, by worker id; of the workers that listen here.
+        peeking: those waiting that have not said enough for a `Peek`, or ``"sticky_peek"``.
+        peek_fallbacks: those that did not say enough in time, and went to the next in turn.
+        held_by: the supervisors that hold it, see `Listen`.
     """
 
     address: Address
@@ -70,8 +85,13 @@ class PortStatistics:
     waiting: int
     unacknowledged: int
     dealt_again: int
+    timed_out: int
+    dropped: int
     policy_faults: int
     workers: Mapping[int, ConnectionCounts]
+    peeking: int = 0
+    peek_fallbacks: int = 0
+    held_by: tuple[str, ...] = ()
 
 
 @final
@@ -84,6 +104,8 @@ class _Port:
         request: the first worker's.
         identities: what workers ask for to share it.
         users: what each asked for, by worker id and channel of its listener.
+        names: of those who have used it, and may come back to it.
+        holders: names of supervisors that hold it, whoever uses it.
         dealer: None: the workers accept for themselves.
     """
 
@@ -92,12 +114,19 @@ class _Port:
     request: PortRequest
     identities: set[tuple[Any, ...]] = attrs.Factory(set)
     users: dict[tuple[int, int], tuple[Any, ...]] = attrs.Factory(dict)
+    names: set[str] = attrs.Factory(set)
+    holders: list[str] = attrs.Factory(list)
     dealer: Dealer | None = None
 
     @property
     def mode(self) -> str:
         """What the policy is on the wire."""
         return MODES[SCHED_NONE if self.dealer is None else SCHED_RR]
+
+    def deals_as(self, request: PortRequest, mode: str) -> bool:
+        """Whether connections wait and are dealt as if that had been asked for first."""
+        alike = self.policy == _policy(request, mode)
+        return alike and _bounds(self.request) == _bounds(request)
 
     def close(self) -> None:
         if self.dealer is not None:
@@ -112,10 +141,15 @@ class _Port:
             dealt={} if dealer is None else dict(dealer.dealt),
             dealt_before=0 if dealer is None else dealer.dealt_before,
             waiting=0 if dealer is None else dealer.waiting,
+            peeking=0 if dealer is None else dealer.peeking,
+            peek_fallbacks=0 if dealer is None else dealer.peek_fallbacks,
             unacknowledged=0 if dealer is None else dealer.untaken,
             dealt_again=0 if dealer is None else dealer.dealt_again,
+            timed_out=0 if dealer is None else dealer.overflow.timed_out.count,
+            dropped=0 if dealer is None else dealer.overflow.dropped.count,
             policy_faults=0 if dealer is None else dealer.policy_faults,
             workers={} if dealer is None else dealer.counts(),
+            held_by=tuple(self.holders),
         )
 
 
@@ -134,7 +168,7 @@ class Ports:
         nursery: trio.Nursery,
         *,
         policy: str,
-        policies: Mapping[str, Policy] = MappingProxyType({}),
+        policies: Policies = MappingProxyType({}),
     ) -> None:
         self._nursery = nursery
         self._policies = policies
@@ -142,6 +176,9 @@ class Ports:
         self._ports: dict[tuple[Any, ...], _Port] = {}
         self._channels: dict[tuple[int, int], _Port] = {}
         self._unused: dict[_Port, None] = {}  # in order of their last use
+        self.files: dict[_Port, None] = {}  # those that are files
+        #: told of them whenever they are others.
+        self.on_files: Callable[[Sequence[tuple[str, int, int]]], None] | None = None
 
     # ---- what workers say -----------------------------------------------------------------
 
@@ -175,7 +212,7 @@ class Ports:
             self._refuse(client, event.channel, failure_map(exc)["code"], str(exc))
         else:
             port.users[client.id, event.channel] = identity
-            self._join(client, event.channel, port, request.credit)
+            self._join(client, event.channel, port, request)
 
     def _refuse(self, client: PortClient, channel: int, code: str, text: str) -> None:
         """Answer with an error, unless the worker is gone, or does not want an answer any more."""
@@ -196,22 +233,30 @@ class Ports:
 
     def _find(self, client: PortClient, request: PortRequest, identity: tuple[Any, ...]) -> _Port:
         """Find the port, or bind it."""
-        known = known_policies(self._policies)
-        if request.policy is not None and request.policy not in known:
-            raise ValueError(f"policy is {request.policy!r}; there are {', '.join(known)}")
+        self._check_policy(request)
         usable = self._usable_modes(client, request)
-        port = self._ports.get(identity)
-        if port in self._unused and not request.is_met_by(port.request):
-            self._close(port)  # nobody is left for whom it should stay as it is
-            port = None
+        port = self._known(request, identity)
         if port is None:
             if not usable:
                 raise OSError(errno.ENOTSUP, f"no way to listen: {request.modes}")
-            return self._open(client, identity, request, usable[0])
+            return self._open(client.listen_fds, identity, request, usable[0])
         if port.mode not in usable:
             raise OSError(errno.ENOTSUP, f"this port is in mode {port.mode}")
         if any(worker == client.id for worker, _ in port.users):
             raise OSError(errno.EADDRINUSE, "this worker listens there already")
+        return port
+
+    def _check_policy(self, request: PortRequest) -> None:
+        known = known_policies(self._policies)
+        if request.policy is not None and request.policy not in known:
+            raise ValueError(f"policy is {request.policy!r}; there are {', '.join(known)}, none")
+
+    def _known(self, request: PortRequest, identity: tuple[Any, ...]) -> _Port | None:
+        """The port, if it is bound already."""
+        port = self._ports.get(identity)
+        if port in self._unused and not request.is_met_by(port.request):
+            self._close(port)  # nobody is left for whom it should stay as it is
+            return None
         return port
 
     def _usable_modes(self, client: PortClient, request: PortRequest) -> list[str]:
@@ -226,24 +271,37 @@ class Ports:
         return [mode for mode in modes if _CAPABILITIES.get(mode) in in_force]
 
     def _open(
-        self, client: PortClient, identity: tuple[Any, ...], request: PortRequest, mode: str
+        self, listen_fds: ListenFds, identity: tuple[Any, ...], request: PortRequest, mode: str
     ) -> _Port:
-        bound = bind(request, client.listen_fds)
-        is_dealt = mode == MODES[SCHED_RR]
-        policy = request.policy or SCHED_RR if is_dealt else SCHED_NONE
-        port = _Port(bound, policy, request, {identity})
+        bound = bind(request, listen_fds)
+        policy = _policy(request, mode)
+        dealer = None
+        if policy != SCHED_NONE:
+            chooser = Chooser(policy, self._policies.get(policy), bound.address)
+            try:
+                dealer = Dealer(bound, chooser, _bounds(request), self._spare)
+            except OSError:
+                bound.close()
+                raise
+        port = _Port(bound, policy, request, {identity}, dealer=dealer)
         if request.transport in ("tcp", "udp") and request.port == 0:
             # A worker that asks for the port by its number means this one.
             port.identities.add(request.identity_of(int(bound.address[1])))
         for one in port.identities:
             self._ports.setdefault(one, port)
         self._unused[port] = None
+        if bound.file is not None:
+            self.files[port] = None
+            self._tell_files()
         self._close_unused(_MOST_UNUSED)
-        if is_dealt:
-            chooser = Chooser(policy, self._policies.get(policy), bound.address)
-            port.dealer = Dealer(bound, chooser, request.backlog or BACKLOG)
-            self._nursery.start_soon(port.dealer.run)
+        if dealer is not None:
+            self._nursery.start_soon(dealer.run)
         return port
+
+    def _spare(self) -> int:
+        """How many more clients without a worker may be held, so that others have descriptors."""
+        dealers = {port.dealer for port in self._ports.values() if port.dealer is not None}
+        return _half_of_descriptors() - sum(dealer.waiting for dealer in dealers)
 
     def _answer(self, client: PortClient, channel: int, port: _Port) -> None:
         """Say LISTENING.
@@ -254,7 +312,7 @@ class Ports:
         """
         handle = None
         if port.dealer is None:
-            handle = stage(port.bound.socket, keep_open=True).commit()
+            handle = commit(stage(port.bound.socket, keep_open=True))
         address = port.bound.address
         try:
             client.connection.send_listening(
@@ -270,13 +328,14 @@ class Ports:
                 handle.close()
             raise
 
-    def _join(self, client: PortClient, channel: int, port: _Port, credit: int) -> None:
+    def _join(self, client: PortClient, channel: int, port: _Port, request: PortRequest) -> None:
         self._channels[client.id, channel] = port
         self._unused.pop(port, None)
+        port.names.add(client.name)
         client.flush()
         client.listening(port.bound.address)
         if port.dealer is not None:
-            port.dealer.join(client, channel, credit)
+            port.dealer.join(client, channel, request.credit, request.limit)
 
     # ---- workers leave --------------------------------------------------------------------
 
@@ -304,11 +363,65 @@ class Ports:
         if port is None:
             return
         port.users.pop((client.id, channel), None)
-        if not port.users:
+        if not port.users and not port.holders:
             self._unused[port] = None
             self._close_unused(_MOST_UNUSED)
         if port.dealer is not None:
             port.dealer.leave(client, channel)
+
+    def settle(self, may_return: Callable[[str], bool]) -> None:
+        """Something has changed in the tree: remove the files of those who will not come back.
+
+        Args:
+            may_return: whether who has that name runs, or will again by itself.
+        """
+        for port in list(self.files):
+            if port.users and len(port.names) <= _FEW_NAMES + 2 * len(port.users):
+                continue  # it is looked at when that is not for nothing
+            port.names = set(filter(may_return, port.names))
+            if port in self._unused and not port.names:
+                self._close(port)
+
+    # ---- supervisors hold -----------------------------------------------------------------
+
+    def pin(self, holder: str, request: PortRequest, listen_fds: ListenFds) -> object:
+        """Keep a port open, whoever uses it; bind it unless somebody has.
+
+        Args:
+            holder: name of the supervisor.
+            request: what it is to be.
+            listen_fds: of the primary's settings.
+
+        Returns:
+            What `unpin` takes.
+
+        Raises:
+            OSError: see `bind`.
+            ValueError: there is no such policy.
+        """
+        self._check_policy(request)
+        if request.transport == "tcp" and request.port == 0:  # nobody else's
+            requests = (attrs.evolve(request, key=str(n)) for n in itertools.count(1))
+            request = next(one for one in requests if one.identity(()) not in self._ports)
+        identity = request.identity(listen_fds)
+        mode = MODES[self._policy] if request.modes is None else request.modes[0]
+        port = self._known(request, identity)
+        if port in self._unused and not port.deals_as(request, mode):
+            self._close(port)  # those who listened there before have no say in it any more
+            port = None
+        if port is None:
+            port = self._open(listen_fds, identity, request, mode)
+        self._unused.pop(port, None)
+        port.holders.append(holder)
+        return port
+
+    def unpin(self, holder: str, port: object) -> None:
+        """A supervisor holds a port no longer."""
+        assert isinstance(port, _Port)
+        port.holders.remove(holder)
+        if not port.users and not port.holders and port in self._ports.values():
+            self._unused[port] = None
+            self._close(port)
 
     def close_unused(self) -> None:
         """Close the ports without a worker: all have left, and nobody will come back."""
@@ -321,10 +434,19 @@ class Ports:
     def _close(self, port: _Port) -> None:
         """Close a port without a worker."""
         del self._unused[port]
+        is_file = port in self.files
+        self.files.pop(port, None)
         for identity in port.identities:
             if self._ports.get(identity) is port:
                 del self._ports[identity]
         port.close()
+        if is_file:
+            self._tell_files()
+
+    def _tell_files(self) -> None:
+        if self.on_files is not None:
+            bounds = [port.bound for port in self.files]
+            self.on_files([(str(one.address), *one.file) for one in bounds if one.file])
 
     def taken(self, client: PortClient) -> int:
         """How many connections a worker has taken from the ports that are dealt out."""
@@ -340,6 +462,24 @@ class Ports:
         self._ports.clear()
         self._channels.clear()
         self._unused.clear()
+        self.files.clear()
 
     def statistics(self) -> tuple[PortStatistics, ...]:
         return tuple(port.statistics() for port in dict.fromkeys(self._ports.values()))
+
+
+def _policy(request: PortRequest, mode: str) -> str:
+    """How connections are dealt in this mode."""
+    return request.policy or SCHED_RR if mode == MODES[SCHED_RR] else SCHED_NONE
+
+
+def _bounds(request: PortRequest) -> Bounds:
+    """How many connections may wait, and for how long; not more than half of what may be open."""
+    timeout = None if request.wait is None else request.wait / 1000
+    backlog = min(request.backlog or BACKLOG, _half_of_descriptors())
+    return Bounds(backlog, timeout, request.full == DROP)
+
+
+def _half_of_descriptors() -> int:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if most == resource.RLIM_INFINITY else most // 2

@@ -12,13 +12,13 @@ from typing import Any, Final, Protocol, final
 
 import attrs
 
-from .._link.handles import Sendable
+from .._link.staging import Sendable
 from ..wire._generated import HandleKind, State
 from ..wire.connection import Connection
 from .balance import NewConnection
 from .binding import Address, ListenFds
 
-__all__ = ["STUCK_SECONDS", "Accepted", "PortClient", "Share"]
+__all__ = ["STUCK_SECONDS", "Accepted", "ConnectionCounts", "PortClient", "Share"]
 
 #: Connections that one worker may have and not have taken, however much credit it gives: each of
 #: them costs a descriptor here. More than any one burst of clients brings, so that turns are kept.
@@ -49,6 +49,26 @@ class PortClient(Protocol):
 
 
 @final
+@attrs.frozen(kw_only=True)
+class ConnectionCounts:
+    """What became of the connections that one worker was given on one port.
+
+    Attributes:
+        open: it took them and has not closed them; as it says, within a quarter of a second.
+        accepted: its ``accept()`` returned them.
+        declined: it refused them; others got them.
+        dropped: it closed them at once, for it had as many as it may have.
+        waiting: dealt to it, and not taken so far.
+    """
+
+    open: int = 0
+    accepted: int = 0
+    declined: int = 0
+    dropped: int = 0
+    waiting: int = 0
+
+
+@final
 class Accepted(Sendable):
     """An accepted connection: open until the port and the links that it was lent to are done.
 
@@ -59,9 +79,14 @@ class Accepted(Sendable):
         fd: owned from now on; no socket object, whose making costs as much as the accepting.
         entry: kind and meta for the wire.
         facts: what a policy may know of it; None: nothing asks.
+
+    Attributes:
+        since: when it was accepted, where it waits only so long.
     """
 
-    __slots__ = ("_entry", "_fd", "_lent", "facts")
+    since: float
+
+    __slots__ = ("_entry", "_fd", "_lent", "facts", "since")
 
     def __init__(
         self,
@@ -99,6 +124,7 @@ class Share:
 
     Attributes:
         credit: connections that it is ready to be given.
+        limit: connections that it may have open; None: as many as come.
         handed: number of the latest connection that it was given.
         taken: connections that it took.
         closed: how many of those are closed, as it says.
@@ -117,6 +143,7 @@ class Share:
     client: PortClient
     channel: int
     credit: int
+    limit: int | None = None
     handed: int = 0
     taken: int = 0
     closed: int = 0
@@ -144,13 +171,27 @@ class Share:
         """How many connections it has, those on their way to it included."""
         return self.taken - self.closed + len(self.untaken)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it is neither gone nor told to stop."""
+        return self.active and self.client.connection.state is State.ACTIVE
+
+    def counts(self, before: ConnectionCounts) -> ConnectionCounts:
+        """What became of its connections, added to those of another share of the same worker."""
+        return ConnectionCounts(
+            open=before.open + self.taken - self.closed,
+            accepted=before.accepted + self.taken,
+            declined=before.declined + self.declined,
+            dropped=before.dropped + self.dropped,
+            waiting=before.waiting + len(self.untaken) + len(self.kept),
+        )
+
     def may_keep(self, now: float, most: float) -> bool:
         """Whether connections may wait for it: it has just so many that it takes no more now."""
         if not self.untaken or self.doubtful or self.paused or len(self.kept) >= most:
             return False
-        client = self.client
-        is_there = self.active and client.connection.state is State.ACTIVE
-        return is_there and not client.is_paused and now - self.moved_at <= STUCK_SECONDS
+        is_stuck = now - self.moved_at > STUCK_SECONDS
+        return self.is_there and not self.client.is_paused and not is_stuck
 
     def room(self, now: float) -> int:
         """How many connections it takes now."""

@@ -57,6 +57,14 @@ def test_the_least_that_can_be_asked_for() -> None:
         ({"transport": "tcp", "v6only": 1}, "v6only is"),
         ({"transport": "tcp", "modes": "handoff"}, "modes is"),
         ({"transport": "tcp", "key": "k" * 256}, "key is"),
+        ({"transport": "tcp", "limit": -1}, "limit is"),
+        ({"transport": "tcp", "limit": 1.0}, "limit is"),
+        ({"transport": "tcp", "wait": -0.1}, "wait is"),
+        ({"transport": "tcp", "wait": float("nan")}, "wait is 'nan'"),
+        ({"transport": "tcp", "wait": float("inf")}, "wait is 'inf'"),
+        ({"transport": "tcp", "wait": True}, "wait is 'True'"),
+        ({"transport": "tcp", "full": "close"}, "full is 'close'"),
+        ({"transport": "tcp", "full": ["drop"]}, "full is"),
         ({"transport": "unix"}, "path is missing"),
         ({"transport": "unix", "path": "s"}, "path is 's'"),
         ({"transport": "unix", "path": "/s\0"}, "path is"),
@@ -71,7 +79,8 @@ def test_what_cannot_be_asked_for(request_: dict[str, Any], text: str) -> None:
     assert text in str(caught.value)
 
 
-NAMES = "transport host port path mode name backlog v6only modes credit key data".split()
+NAMES = """transport host port path mode name backlog v6only modes credit key data
+    limit wait full""".split()
 VALUES = st.sampled_from(
     [
         None,
@@ -182,7 +191,7 @@ def test_all_addresses_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_port_can_be_bound_again_at_once() -> None:
     """SO_REUSEADDR: connections in TIME_WAIT are no obstacle to a restart."""
     bound = opened({"transport": "tcp", "host": "127.0.0.1"})
-    with bound.socket as sock, socket.create_connection(bound.address):  # type: ignore[arg-type]
+    with bound.socket as sock, socket.create_connection(bound.address):  # type: ignore[arg-type]  # TCP: host and port
         sock.setblocking(True)
         sock.accept()[0].close()
     with opened({"transport": "tcp", "host": "127.0.0.1", "port": bound.address[1]}).socket:

@@ -37,7 +37,7 @@ async def answer(puppet: Puppet, request: dict[str, Any]) -> events.Listening | 
     puppet.say()
     while True:
         with trio.fail_after(60):
-            event = await puppet.hear(events.Event)  # type: ignore[arg-type]
+            event = await puppet.hear(events.Event)  # type: ignore[arg-type]  # any event at all
         if isinstance(event, events.Listening) and event.channel == channel:
             if event.handle is not None:
                 event.handle.close()
@@ -338,6 +338,8 @@ async def test_inherited_sockets_are_for_those_whose_settings_name_them() -> Non
         {"transport": "tcp", "backlog": -1},
         {"transport": "tcp", "backlog": 2**31},
         {"transport": "tcp", "key": "k" * 1000},
+        {"transport": "tcp", "limit": -1},
+        {"transport": "tcp", "full": "close"},
         {"transport": "unix"},
         {"transport": "unix", "path": ""},
         {"transport": "unix", "path": "relative"},
@@ -382,6 +384,9 @@ async def test_what_the_kernel_refuses(request_: dict[str, Any], code: str) -> N
         {"transport": "tcp", "credit": 2**32},
         {"transport": "tcp", "v6only": "yes"},
         {"transport": "tcp", "modes": [1]},
+        {"transport": "tcp", "wait": -1},
+        {"transport": "tcp", "limit": "10"},
+        {"transport": "tcp", "full": True},
     ],
 )
 async def test_a_request_against_the_protocol_ends_its_worker(request_: dict[str, Any]) -> None:
@@ -513,6 +518,8 @@ async def test_statistics() -> None:
                 waiting=0,
                 unacknowledged=1,
                 dealt_again=0,
+                timed_out=0,
+                dropped=0,
                 policy_faults=0,
                 workers={1: ConnectionCounts(open=1, accepted=1, waiting=1)},
             )
