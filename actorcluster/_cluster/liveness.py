@@ -36,7 +36,8 @@ _ASKED: Final = (State.ACTIVE, State.STOPPING)
 class Owner(Protocol):
     """Whose worker it is."""
 
-    worker: Worker
+    @property
+    def worker(self) -> Worker: ...
 
     def emit(self, kind: type[events.Event], **more: Any) -> None: ...
 

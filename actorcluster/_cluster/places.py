@@ -66,6 +66,11 @@ class Absence(enum.Enum):
 _DOWN: Final = Phase.DOWN
 _ALIVE: Final = (0, 0, 1, 1, 1)
 _UNSETTLED: Final = (0, 1, 1, 0, 0)
+#: What a change of phase, from one to another, adds to ``alive`` and ``unsettled`` above.
+_CHANGES: Final = [
+    [(_ALIVE[new] - _ALIVE[old], _UNSETTLED[new] - _UNSETTLED[old]) for new in range(5)]
+    for old in range(5)
+]
 
 
 @attrs.define(eq=False, repr=False)
@@ -101,6 +106,8 @@ class Place:
         ending: how the present life ended, while others of its still do.
         patience: seconds for the start of a life in a rollout.
         weight: how large its share of connections is, beside others'.
+        restart: its restart type. A supervisor comes back unless it ended well.
+        is_temporary: it is forgotten once it has ended.
     """
 
     name: str
@@ -129,21 +136,18 @@ class Place:
     ending: Any = None
     patience: float = math.inf
     weight: float = 1.0
+    restart: str = attrs.field(init=False)
+    is_temporary: bool = attrs.field(init=False)
 
     is_group: ClassVar[bool] = False
 
+    def __attrs_post_init__(self) -> None:
+        spec = self.spec
+        self.restart = "transient" if isinstance(spec, Supervisor) else spec.restart
+        self.is_temporary = self.restart == "temporary"
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.phase.name}>"
-
-    @property
-    def restart(self) -> str:
-        """Its restart type. A supervisor comes back unless it ended well."""
-        return "transient" if isinstance(self.spec, Supervisor) else self.spec.restart
-
-    @property
-    def is_temporary(self) -> bool:
-        """Whether it is forgotten once it has ended."""
-        return self.restart == "temporary"
 
     @property
     def is_forgotten(self) -> bool:
@@ -162,8 +166,9 @@ class Place:
         self.due = None
         if above is None:
             return
-        above.alive += _ALIVE[phase] - _ALIVE[was]
-        above.unsettled += _UNSETTLED[phase] - _UNSETTLED[was]
+        alive, unsettled = _CHANGES[was][phase]
+        above.alive += alive
+        above.unsettled += unsettled
         if not self.is_group and (was is _DOWN) is not (phase is _DOWN):
             change = 1 if was is _DOWN else -1
             group: Group | None = above

@@ -9,19 +9,12 @@ Every child has a `Place` with a phase; a supervisor or pool is a `Group`, a pla
 Whoever carries the plan out tells it what happened (`up`, `ended`, `tick` ...), then does what
 `take` gives: start this, stop that, tell so. All decisions are here and in `restarts`.
 
-A group does one thing at a time, and `_proceed` finds out which, from what stands in the group, so
-it can be called whenever anything has changed:
-
-1. There are *victims*: stop the last of them, and wait until it is down.
-2. The group itself is to end, and nothing of it runs: it is down; its parent is told.
-3. There is an *agenda*: start the first of it, and wait until it is up.
-4. Nothing is left to do: if the group was starting, it is up; its parent is told.
-
-So a failure only has to say whom it concerns. In rest_for_one those are the one that failed and
-all behind it, in one_for_all all children: what runs of them becomes victims, and all of them the
-agenda, whatever was going on before. In one_for_one nobody else is concerned: who failed waits
-for its own delay, beside whatever else the group does. The slots of a pool, and what was forked by
-hand, are started and stopped at once.
+A group has *victims*, which are to be stopped, and an *agenda*, what is to be started; `progress`
+works through them one after the other. So a failure only has to say whom it concerns. In
+rest_for_one those are the one that failed and all behind it, in one_for_all all children: what
+runs of them becomes victims, and all of them the agenda, whatever was going on before. In
+one_for_one nobody else is concerned: who failed waits for its own delay, beside whatever else the
+group does. The slots of a pool, and what was forked by hand, are started and stopped at once.
 
 Whose end is a failure? Not of one that was told to stop or stands in the queue for it. Of the
 others `restarts.after_exit` decides. One whose start fails before it was ever up ends its whole
@@ -36,32 +29,23 @@ well. See docs/explanation/supervision.md for each difference and its reason.
 from __future__ import annotations
 
 import heapq
-import itertools
-import math
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, final
+from typing import Final, final
 
 from .places import (
     Absence,
     Action,
-    Adopt,
-    Down,
-    Drop,
-    Finished,
     GaveUp,
     Group,
     Outcome,
     Phase,
     Place,
     Restarting,
-    Start,
-    Stop,
-    Up,
 )
+from .progress import End, Progress
 from .restarts import Backoff, after_exit
-from .roster import Roster
 from .ties import (
+    below,
     check_startable,
     comes_back,
     condemn,
@@ -69,7 +53,6 @@ from .ties import (
     lose,
     take_out,
     tied_to,
-    waits_for,
 )
 from .tree import RetryAfter, Supervisor
 
@@ -78,63 +61,12 @@ __all__ = ["Plan"]
 DOWN, WAITING, STARTING, UP, STOPPING = Phase
 
 _GROUP_BACKOFF: Final = Backoff()
-_TOLD: Final = Outcome("told")
 _WELL: Final = Outcome("well")
-#: How the end of a group reads as the reason of a child's end.
-_REASONS: Final = {
-    "told": "shutdown",
-    "well": "normal",
-    "exhausted": "error",
-    "start_failed": "error",
-}
-
-
-class _End(NamedTuple):
-    """How something ended: whether it had been up, why, whose life that was, its status."""
-
-    was_up: bool
-    reason: str
-    cause: Place
-    status: Any
 
 
 @final
-class Plan(Roster):
-    """The state of a whole tree.
-
-    Args:
-        spec: the root.
-        chance: gives random numbers, 0 <= x < 1, for the jitter of delays.
-
-    Attributes:
-        actions: what `take` will give.
-        timers: what `deadline` looks at.
-        generation: of the code that lives run which start now.
-        besides: how many lives there are beside the present ones of their places.
-    """
-
-    def __init__(self, spec: Supervisor, chance: Callable[[], float]) -> None:
-        super().__init__(spec)
-        self._chance = chance
-        self.actions: list[Action] = []
-        self.timers: list[tuple[float, int, Place]] = []
-        self._ticket = itertools.count()
-        self.generation = 0
-        self.besides = 0
-
-    # ---- out ------------------------------------------------------------------------------
-
-    def take(self) -> list[Action]:
-        """Give what is to be done since the last call, in order."""
-        actions, self.actions = self.actions, []
-        return actions
-
-    def deadline(self) -> float:
-        """When `tick` is due; ``inf`` while it is not."""
-        timers = self.timers
-        while timers and not waits_for(timers[0][2], timers[0][0]):
-            heapq.heappop(timers)
-        return timers[0][0] if timers else math.inf
+class Plan(Progress):
+    """The state of a whole tree; see `Progress` for what comes out."""
 
     # ---- in: what happened ----------------------------------------------------------------
 
@@ -154,9 +86,10 @@ class Plan(Roster):
 
     def ended(self, place: Place, reason: str, status: object, now: float) -> None:
         """A child that was started has ended, whatever it was doing; ``status`` is handed on."""
-        end = _End(place.phase is not STARTING, reason, place, status)
+        was_up = place.phase is not STARTING
+        end = (was_up, reason, place, status)
         place.status = status
-        if not end.was_up:
+        if not was_up:
             place.flop = place.generation
         if place.besides and (place.is_told or place.is_condemned):
             self._drop(place)
@@ -193,12 +126,18 @@ class Plan(Roster):
     def begin(self, place: Place, now: float) -> None:
         """Start a child that is down. If that fails it is not retried, and nobody else ends.
 
+        Failures from before do not count any more: of itself, of what is below it, and, if it was
+        parked, of its supervisor.
+
         Raises:
             ValueError: it is not down, or its supervisor does not run.
         """
         check_startable(place)
+        if place.absence is Absence.PARKED and place.parent is not None:
+            place.parent.budget.clear()
         place.is_fresh = True
-        place.streak = 0
+        for one in below(place):
+            one.streak = 0
         self._start(place, now)
         place.is_by_hand = True
 
@@ -238,85 +177,9 @@ class Plan(Roster):
         place.is_by_hand = True
         place.generation = generation
 
-    # ---- starting -------------------------------------------------------------------------
-
-    def _start(self, place: Place, now: float) -> None:
-        place.is_told = place.is_condemned = place.is_wanted = place.is_by_hand = False
-        place.absence = Absence.NEVER
-        place.up_at = None
-        place.enter(STARTING)
-        if not isinstance(place, Group):
-            self._start_child(place)
-            return
-        place.outcome = None
-        place.budget.clear()
-        place.not_before = now
-        for child in list(place.children.values()):
-            if child.is_added and child.is_temporary:
-                self._remove(child)
-            elif child.absence is not Absence.BY_HAND:
-                child.is_fresh = True
-                child.enter(WAITING)
-                place.agenda.append(child)
-        self._proceed(place, now)
-
-    def _start_child(self, place: Place) -> None:
-        place.serial += 1
-        place.generation = self.generation
-        if place.successor is None:
-            self.actions.append(Start(place))
-            return
-        place.generation, place.successor = place.successor, None
-        place.besides -= 1
-        self.besides -= 1
-        self.actions.append(Adopt(place))
-
-    def _is_up(self, place: Place, now: float) -> None:
-        place.is_fresh = place.is_new = False
-        place.up_at = now
-        self._proceed_above(place, now)
-
-    # ---- stopping -------------------------------------------------------------------------
-
-    def _stop(self, place: Place, now: float) -> None:
-        """Begin to stop a place, whatever it does; it may be down at once."""
-        if place.phase is WAITING:
-            place.enter(DOWN)
-        elif place.phase is not DOWN and not place.is_told:
-            place.is_told = True
-            if isinstance(place, Group):
-                self._end_group(place, _TOLD, now)
-            else:
-                self._drop(place)
-                place.enter(STOPPING)
-                self.actions.append(Stop(place))
-
-    def _drop(self, place: Place) -> None:
-        if place.successor is not None:
-            place.successor = None
-            self.actions.append(Drop(place))
-
-    def _end_group(self, group: Group, outcome: Outcome, now: float) -> None:
-        """Begin to stop a group's children, all of them. The first outcome counts."""
-        if group.phase is not STOPPING:
-            group.outcome = outcome
-            group.enter(STOPPING)
-            group.agenda.clear()
-            for child in group.children.values():
-                child.is_wanted = False
-                if child.phase is not DOWN and child.absence is not Absence.BY_HAND:
-                    child.absence = Absence.WITH_GROUP
-                if child.phase is WAITING:
-                    child.enter(DOWN)
-            condemn(group, group.children.values())
-            if group.at_once:
-                for child in reversed(list(group.victims)):
-                    self._stop(child, now)
-        self._proceed(group, now)
-
     # ---- what follows from an end ---------------------------------------------------------
 
-    def _is_down(self, place: Place, end: _End, now: float) -> None:
+    def _is_down(self, place: Place, end: End, now: float) -> None:
         """A child is down; whether it failed is decided here."""
         group = place.parent
         assert group is not None
@@ -327,27 +190,29 @@ class Plan(Roster):
             else:
                 self._forget(place)
             self._proceed(group, now)
-        elif place.is_fresh and not end.was_up:
+        elif place.is_fresh and not end[0]:
             self._first_start_failed(place, group, end, now)
         else:
             self._by_itself(place, group, end, now)
 
-    def _first_start_failed(self, place: Place, group: Group, end: _End, now: float) -> None:
+    def _first_start_failed(self, place: Place, group: Group, end: End, now: float) -> None:
         is_groups = group.phase is STARTING and not place.is_by_hand
         place.absence = Absence.WITH_GROUP if is_groups else Absence.FAILED
         if is_groups:
-            self._end_group(group, Outcome("start_failed", end.cause, end.status), now)
+            _, _, cause, status = end
+            self._end_group(group, Outcome("start_failed", cause, status), now)
             return
         if place.is_added and place.is_new:
             self._remove(place)
         self._proceed(group, now)
 
-    def _by_itself(self, place: Place, group: Group, end: _End, now: float) -> None:
-        fate = after_exit(place.restart, end.reason, was_ready=end.was_up)
+    def _by_itself(self, place: Place, group: Group, end: End, now: float) -> None:
+        was_up, reason, _, status = end
+        fate = after_exit(place.restart, reason, was_ready=was_up)
         if fate == "restart":
-            self._restart(place, group, end.status, now)
+            self._restart(place, group, status, now)
         elif fate == "park":
-            self._park(place, group, end.status, now)
+            self._park(place, group, status, now)
         else:
             place.absence = Absence.FINISHED
             self._forget(place)
@@ -363,7 +228,8 @@ class Plan(Roster):
         backoff = _GROUP_BACKOFF if isinstance(place.spec, Supervisor) else place.spec.backoff
         if place.up_at is not None and now - place.up_at >= backoff.reset_after:
             place.streak = 0
-        self._again(place, group, status, backoff.delay(place.streak, self._chance()), now)
+        delay = backoff.delay(place.streak, self._chance()) if backoff.min else 0.0
+        self._again(place, group, status, delay, now)
 
     def _exhausted(self, place: Place, group: Group, status: object, now: float) -> None:
         rule = group.on_exhausted
@@ -429,71 +295,3 @@ class Plan(Roster):
                 lose(other)
         condemn(group, tied)
         self._proceed(group, now)
-
-    # ---- one thing after another ----------------------------------------------------------
-
-    def _proceed_above(self, place: Place, now: float) -> None:
-        if place.parent is not None:
-            self._proceed(place.parent, now)
-
-    def _proceed(self, group: Group, now: float) -> None:
-        """Do what comes next in a group, as far as that is possible now."""
-        if group.phase is UP and not group.victims and not group.agenda:
-            return
-        # Each step may lead back here, for this group or another, so it looks at everything anew.
-        while self._step(group, now):
-            pass
-
-    def _step(self, group: Group, now: float) -> bool:
-        """Do one thing; False when there is none, or something has to happen first."""
-        victims = group.victims
-        if victims:
-            last = victims[-1]
-            if not last.is_condemned:  # it is down, or was, and somebody started it again
-                victims.pop()
-                return True
-            if last.is_told:
-                return False
-            self._stop(last, now)
-            return True
-        if group.phase is STOPPING:
-            if not group.alive:
-                self._group_down(group, now)
-            return False
-        if group.agenda:
-            return now >= group.not_before and self._start_next(group, now)
-        if group.phase is STARTING and not group.unsettled:
-            group.enter(UP)
-            self.actions.append(Up(group))
-            self._is_up(group, now)
-        return False
-
-    def _start_next(self, group: Group, now: float) -> bool:
-        first = group.agenda[0]
-        if first.phase is STARTING:
-            return False
-        if first.phase is WAITING:
-            if group.at_once:
-                group.agenda.popleft()
-            self._start(first, now)
-        else:
-            group.agenda.popleft()
-        return True
-
-    def _group_down(self, group: Group, now: float) -> None:
-        outcome = group.outcome
-        assert outcome is not None
-        group.enter(DOWN)
-        group.status = outcome.status
-        self.actions.append(Down(group))
-        if group.parent is None:
-            self.actions.append(Finished(outcome))
-            return
-        was_up = outcome.kind != "start_failed"
-        cause = outcome.place or group
-        self._is_down(group, _End(was_up, _REASONS[outcome.kind], cause, outcome.status), now)
-
-    # ---- small ----------------------------------------------------------------------------
-
-    def _set_timer(self, place: Place, due: float) -> None:
-        heapq.heappush(self.timers, (due, next(self._ticket), place))

@@ -14,7 +14,7 @@ from .._worker.exit import ExitStatus
 from .._worker.worker import Worker
 from ..errors import ReloadAborted
 from .jobs import Failure, Reload, Scale, units_of, why_no_new_code
-from .operations import TreeOperations, start_error
+from .operations import TreeOperations, note_traceback, start_error
 from .places import Group
 from .tree import Pool
 
@@ -131,8 +131,10 @@ def _aborted(failure: Failure) -> ReloadAborted:
     worker: Worker
     status: ExitStatus
     worker, status = failure.status
-    error = start_error(worker, status, worker._life.options.start_timeout)
-    return ReloadAborted(f"aborted: {error}", worker=worker, status=status)
+    cause = start_error(worker, status, worker._life.options.start_timeout)
+    error = ReloadAborted(f"aborted: {cause}", worker=worker, status=status)
+    note_traceback(error, status)
+    return error
 
 
 def _count(name: str, value: Any) -> int:

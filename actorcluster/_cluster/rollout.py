@@ -109,6 +109,8 @@ class Rollouts:
         self._job: Job | None = None
         self._due: dict[Place, _Due] = {}
         self._ages: list[tuple[float, int, Place, int]] = []
+        #: somebody has wanted something, or lives have an age: else there is nothing to do here.
+        self.is_used = False
         self._ticket = itertools.count()
         #: what a reload that failed has left behind is old for the next one
         self._generations = itertools.count(plan.generation + 1)
@@ -127,6 +129,7 @@ class Rollouts:
 
     def add(self, job: Job) -> None:
         """Have something done, after what was asked for before."""
+        self.is_used = True
         self._queue.append(job)
 
     def cancel(self, job: Job) -> None:
@@ -139,6 +142,7 @@ class Rollouts:
         """Its present life has reached a limit."""
         due = self._due.get(place)
         if place.phase is UP and (due is None or due.serial != place.serial):
+            self.is_used = True
             self._due[place] = _Due(place.serial, why, now)
 
     # ---- in: what happens -----------------------------------------------------------------
@@ -146,11 +150,13 @@ class Rollouts:
     def up(self, place: Place, now: float) -> None:
         """A child that was started is ready; see `Plan.up`."""
         self._plan.up(place, now)
-        self._watch_age(place, now)
+        if isinstance(place.spec, Child) and place.spec.limits is not None:
+            self._watch_age(place, now)
 
     def _watch_age(self, place: Place, now: float) -> None:
         limits = place.spec.limits if isinstance(place.spec, Child) else None
         if limits is not None and limits.max_age is not None:
+            self.is_used = True
             due = now + limits.max_age
             heapq.heappush(self._ages, (due, next(self._ticket), place, place.serial))
 
@@ -184,11 +190,6 @@ class Rollouts:
             place.successor = None
             job.failure = job.failure or Failure(place, status)
         self._plan.gone(place, now)
-
-    @property
-    def has_timers(self) -> bool:
-        """Whether `deadline` may find anything."""
-        return bool(self._ages or self._due)
 
     def deadline(self) -> float:
         """When `tick` is due; ``inf`` while it is not."""

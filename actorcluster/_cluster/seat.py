@@ -5,18 +5,20 @@ Runs in: primary
 
 from __future__ import annotations
 
+import logging
 import weakref
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final
 
 import trio
 
-from .._worker.deferred import Deferred
+from .._worker.deferred import Deferred, settled
 from .._worker.exit import ExitStatus, RemoteFailure, add_report, in_words
 from .._worker.life import Life
 from .._worker.peer import Peer
 from .._worker.ref import Ref
 from .._worker.report import CrashReport, PastLife
 from .._worker.settings import ListenFds
+from .._worker.words import printable
 from .._worker.worker import Worker
 from ..wire import events as wire_events
 from ..wire.connection import Connection
@@ -24,20 +26,27 @@ from . import events
 from .balance import warmth
 from .events import EventHub
 from .liveness import Liveness
+from .passage import Directory
 from .places import Phase, Place
 from .ports import Ports
-from .relay import Directory, Relay
+from .relay import Relay
 from .supervision import Supervision
 from .tree import Child
 from .watching import Watching, WorkerWatches
 
 __all__ = ["Role", "Seat"]
 
+log = logging.getLogger("actorcluster.task")
+
 E = TypeVar("E", bound=events.Event)
 
 Role: TypeAlias = Literal["present", "successor", "past"]
 #: Code, signal, reason and error of an `ExitStatus`.
-Ended: TypeAlias = tuple[int | None, str | None, str, RemoteFailure | None]
+Ended: TypeAlias = tuple[
+    int | None, str | None, str, RemoteFailure | Deferred[RemoteFailure] | None
+]
+#: Name, id, incarnation and pid of a worker, when it was ready, asks in flight, when it ended.
+Facts: TypeAlias = tuple[str, int, int, int | None, float | None, int, float]
 #: The incarnation of an earlier life, how it ended, and when.
 Past: TypeAlias = tuple[int, Ended, float]
 
@@ -81,6 +90,7 @@ class Seat:
     is_paused = False
     _worker: Worker | None = None
     _past: weakref.ref[Worker] | None = None
+    _ended_at = 0.0
 
     def __init__(
         self,
@@ -97,6 +107,7 @@ class Seat:
         self._ports = ports
         self._directory = directory
         self._tree = tree
+        self.now = tree.now
         self.place = place
         self.role: Role = "present"
         self.life: Peer
@@ -116,10 +127,6 @@ class Seat:
             worker = self._past()
         assert worker is not None
         return worker
-
-    @worker.setter
-    def worker(self, worker: Worker) -> None:
-        self._worker = worker
 
     @property
     def relay(self) -> Relay:
@@ -144,8 +151,7 @@ class Seat:
         wanted = self._hub.wanted.get(kind)
         if wanted is None:
             wanted = self._hub.who_wants(kind)
-        if kind not in self._history:
-            self._history[kind] = more
+        self._history.setdefault(kind, more)
         if wanted:
             event = kind(worker=self._worker or self.worker, **more)
             for subscription in wanted:
@@ -197,8 +203,9 @@ class Seat:
     def weight(self, weight: float) -> None:
         self.place.weight = weight
 
-    def forked(self) -> None:
+    def forked(self, worker: Worker) -> None:
         """Its life begins."""
+        self._worker = worker
         self.tell(events.Fork, _NOTHING)
 
     def leaving(self) -> None:
@@ -218,9 +225,6 @@ class Seat:
             self._tree.ready(self.place, self.life.ready_at)
         elif self.role == "successor":
             self._tree.succeeded(self.place)
-
-    def now(self) -> float:
-        return self._tree.now()
 
     def address(self) -> Ref:
         return self._directory.address(self.worker)
@@ -245,12 +249,22 @@ class Seat:
         self.tell(events.Disconnect, _NOTHING)
 
     def reported(self, status: ExitStatus) -> ExitStatus:
-        now, place = self._tree.now(), self.place
-        ended = (status.code, status.signal, status.reason, status.error)
+        place, worker = self.place, self._worker or self.worker
+        self._ended_at = now = self.now()
+        ended = (status.code, status.signal, status.reason, status._error)
         if status.reason not in ("normal", "shutdown"):
-            add_report(status, self._report(status, ended, now))
-        incarnation = (self._worker or self.worker).incarnation
-        place.history = ((incarnation, ended, now), *place.history[: _REMEMBERED - 1])
+            life = self.life
+            more = self._last_words(life) if isinstance(life, Life) else _NOTHING
+            asks = self._asks
+            if asks is None:
+                asks = 0 if life.channel is None else self._asks_waiting()
+            facts = (worker.name, worker.id, worker.incarnation, life.pid, life.ready_at, asks, now)
+            # few are ever read
+            report = Deferred(_report, facts, more, ended, status.rusage, place.history)
+            add_report(status, report)
+            if status.reason == "error" and place.is_temporary and life.start_method == "task":
+                _log_failure(place.name, status)
+        place.history = ((worker.incarnation, ended, now), *place.history[: _REMEMBERED - 1])
         return status
 
     def exited(self, status: ExitStatus) -> None:
@@ -258,9 +272,9 @@ class Seat:
         self._directory.remove(self, worker)
         self.tell(events.Exit, {"status": status})
         if self.role == "present":
-            self._tree.ended(self.place, worker, status)
+            self._tree.ended(self.place, (worker, status), self._ended_at)
         elif self.role == "successor":
-            self._tree.successor_ended(self.place, worker, status)
+            self._tree.successor_ended(self.place, (worker, status))
         else:
             self._tree.past_ended(self.place)
         self._past = weakref.ref(worker)
@@ -281,31 +295,18 @@ class Seat:
     def bounced(self, event: wire_events.Undeliverable) -> bool:
         return self.relay.bounced(event)
 
-    def _report(self, status: ExitStatus, ended: Ended, now: float) -> Deferred[CrashReport]:
-        """Note what will be in the report; few are ever read."""
-        life, worker = self.life, self._worker or self.worker
-        facts: dict[str, Any] = {
-            "name": worker.name,
-            "worker_id": worker.id,
-            "incarnation": worker.incarnation,
-            "pid": life.pid,
-            "uptime": 0.0 if life.ready_at is None else now - life.ready_at,
-            "asks_in_flight": self._asks_waiting() if self._asks is None else self._asks,
-        }
-        if isinstance(life, Life):
-            facts |= self._last_words()
-            facts["stack"] = None if life.stack is None else life.stack.text
-        return Deferred(_report, facts, ended, status.rusage, self.place.history, now)
-
     def _asks_waiting(self) -> int:
         channel = self.life.channel
         return 0 if channel is None else channel.statistics().asks_waiting
 
-    def _last_words(self) -> dict[str, Any]:
-        tee = None if self.life.process is None else self.life.process.tee
+    def _last_words(self, life: Life) -> dict[str, Any]:
+        tee = None if life.process is None else life.process.tee
+        stack = None if life.stack is None else life.stack.text
         if tee is None:  # maybe because there is no process; then it wrote nothing
-            return {"stderr": () if self.worker.settings.stderr == "capture" else None}
+            is_captured = self.worker.settings.stderr == "capture"
+            return {"stack": stack, "stderr": () if is_captured else None}
         return {
+            "stack": stack,
             "stderr": tee.last.lines(),
             "stderr_dropped": tee.last.dropped,
             "stderr_unshown": tee.unshown,
@@ -344,20 +345,34 @@ class Seat:
         self.life.set_listening()  # what follows from that is told behind it
 
 
+def _log_failure(name: str, status: ExitStatus) -> None:
+    """Say why a task failed that nobody restarts, as a process would on its stderr."""
+    page = "" if status.error is None else status.error.traceback or ""
+    lines = [printable(line) for line in page.splitlines()]
+    log.error("%s", "\n".join([f"{name}: {status}", *lines]))
+
+
 def _report(
-    facts: dict[str, Any], ended: Ended, rusage: Any, history: tuple[Past, ...], now: float
+    facts: Facts, more: dict[str, Any], ended: Ended, rusage: Any, history: tuple[Past, ...]
 ) -> CrashReport:
+    name, worker_id, incarnation, pid, ready_at, asks, now = facts
     code, signal, reason, error = ended
     return CrashReport(
-        **facts,
+        name=name,
+        worker_id=worker_id,
+        incarnation=incarnation,
+        pid=pid,
+        uptime=0.0 if ready_at is None else now - ready_at,
+        asks_in_flight=asks,
         ended=in_words(*ended),
         reason=reason,
         code=code,
         signal=signal,
-        error=error,
+        error=settled(error),
         rusage=rusage,
         history=tuple(
             PastLife(incarnation=incarnation, ended=in_words(*its_end), ago=now - at)
             for incarnation, its_end, at in history
         ),
+        **more,
     )

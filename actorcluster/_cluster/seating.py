@@ -25,7 +25,7 @@ from .._worker.moments import LifeOptions
 from .._worker.process import Process
 from .._worker.settings import Settings
 from .._worker.start import Plan, Starter
-from .._worker.targets import check_target
+from .._worker.targetchecks import check_target
 from .._worker.tasklife import TaskLife
 from .._worker.worker import Worker
 from .events import Event, EventHub
@@ -33,6 +33,7 @@ from .limits import Limits, is_watched, reached
 from .liveness import Liveness
 from .names import Names
 from .options import child_of_life, limits_of, own_settings
+from .pins import Pins
 from .places import Place
 from .ports import Ports
 from .seat import Role, Seat
@@ -87,6 +88,7 @@ class Seating:
         tree: whose places these are; set by the owner.
         starter: makes processes.
         tasks: runs what is none.
+        pins: ports that supervisors hold.
         stop_by: when everything has to be gone.
     """
 
@@ -102,7 +104,9 @@ class Seating:
     ) -> None:
         self.tree: Supervision
         self.starter = Starter(nursery)
+        ports.on_files = self.starter.files_are
         self.tasks = Tasks(nursery, mailbox, names, on_interrupt)
+        self.pins = Pins(ports)
         self.stop_by = math.inf
         self._liveness = Liveness(nursery)
         self._nursery = nursery
@@ -187,7 +191,13 @@ class Seating:
         plan = launch.plan
         seat = Seat(self._hub, self._ports, self._names, self.tree, place, liveness=self._liveness)
         seat.role = role
-        options = self._options(place, launch)
+        options = launch.shared
+        if (
+            options is None
+            or options.name != place.name  # new slots of a pool have the launch of another
+            or options.start_timeout != min(place.patience, launch.child.start_timeout)
+        ):
+            options = self._options(place, launch)
         if isinstance(plan, Job):
             task = seat.life = TaskLife(
                 options, worker_id, incarnation, moments=seat, job=plan, host=self.tasks
@@ -222,37 +232,27 @@ class Seating:
 
     def _options(self, place: Place, launch: Launch) -> LifeOptions:
         """Say what the lives of a place have in common."""
-        child, shared = launch.child, launch.shared
-        start_timeout = min(place.patience, child.start_timeout)
-        if (
-            shared is None
-            or shared.name != place.name  # new slots of a pool have the launch of another
-            or shared.start_timeout != start_timeout
-        ):
-            shared = launch.shared = LifeOptions(
-                worker_id=0,
-                name=place.name,
-                config={},
-                cluster=self._cluster,
-                limits=limits_of(launch.settings),
-                ready=child.ready,
-                start_timeout=start_timeout,
-                shutdown=child.shutdown,
-                heartbeat=child.heartbeat,
-                hung_after=child.hung_after,
-            )
-        return shared
+        child = launch.child
+        launch.shared = LifeOptions(
+            worker_id=0,
+            name=place.name,
+            config={},
+            cluster=self._cluster,
+            limits=limits_of(launch.settings),
+            ready=child.ready,
+            start_timeout=min(place.patience, child.start_timeout),
+            shutdown=child.shutdown,
+            heartbeat=child.heartbeat,
+            hung_after=child.hung_after,
+        )
+        return launch.shared
 
     def _introduce(self, seat: Seat, launch: Launch, incarnation: int) -> None:
         """Make the worker known, with all that it has by now."""
-        life, names = seat.life, self._names
-        seat.worker = Worker(
-            incarnation=incarnation, settings=launch.settings, life=life, place=seat
-        )
-        names.add(seat, life.worker_id)
-        if seat.role == "present":
-            names.appoint(seat)
-        seat.forked()
+        life = seat.life
+        worker = Worker(incarnation=incarnation, settings=launch.settings, life=life, place=seat)
+        self._names.add(seat, life.worker_id)
+        seat.forked(worker)
 
     @trio.lowlevel.enable_ki_protection
     async def _watch(self, seat: Seat, limits: Limits) -> None:
@@ -315,8 +315,14 @@ class Seating:
         self.starter.revert()
 
     def look_again(self) -> None:
-        """Something has changed: who waits for somebody may go on."""
-        self._names.look_again()
+        """Something has changed: who waits for somebody may go on, who is left goes."""
+        if self.pins.held:
+            self.pins.settle(self.tree.plan)
+        if self._ports.files:
+            self._ports.settle(self.tree.may_return)
+        names = self._names
+        if names.sought or names.watching.of_names:
+            names.look_again()
 
     def tell(self, worker: Worker, kind: type[Event], more: dict[str, Any]) -> None:
         """Something has happened to a place; it is remembered with the worker."""

@@ -12,7 +12,7 @@ import logging
 import math
 import random
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol, final
+from typing import Any, Final, Protocol, TypeAlias, final
 
 import trio
 
@@ -57,11 +57,8 @@ _STARTING: Final = Phase.STARTING
 _LOGGED: Final = 8
 
 
-class Death(NamedTuple):
-    """How a life ended, and whose that was: what the plan hands on as a status."""
-
-    worker: Worker
-    status: ExitStatus
+Death: TypeAlias = tuple[Worker, ExitStatus]
+"""How a life ended, and whose that was: what the plan hands on as a status."""
 
 
 class Lives(Protocol):
@@ -154,9 +151,9 @@ class Supervision:
         self.rollouts.up(place, self.now() if since is None else since)
         self._carry_out()
 
-    def ended(self, place: Place, worker: Worker, status: ExitStatus) -> None:
-        """A life has ended."""
-        self.plan.ended(place, status.reason, Death(worker, status), self.now())
+    def ended(self, place: Place, death: Death, now: float) -> None:
+        """A life has ended, at ``now``."""
+        self.plan.ended(place, death[1].reason, death, now)
         self._carry_out()
 
     def succeeded(self, place: Place) -> None:
@@ -164,9 +161,9 @@ class Supervision:
         self.rollouts.succeeded(place, trio.current_time())
         self._carry_out()
 
-    def successor_ended(self, place: Place, worker: Worker, status: ExitStatus) -> None:
+    def successor_ended(self, place: Place, death: Death) -> None:
         """A successor has ended before it was ready."""
-        self.rollouts.failed(place, Death(worker, status), trio.current_time())
+        self.rollouts.failed(place, death, trio.current_time())
         self._carry_out()
 
     def past_ended(self, place: Place) -> None:
@@ -278,6 +275,11 @@ class Supervision:
             self._changed = trio.Event()
         await self._changed.wait()
 
+    def may_return(self, name: str) -> bool:
+        """Whether who has that name runs, or will again without being asked to."""
+        place = self.plan.places.get(name)
+        return place is not None and (place.phase is Phase.STOPPING or may_return(place))
+
     def is_idle(self) -> bool:
         """Whether nothing runs, and nothing is going to."""
         if self.plan.root.active or self.plan.besides:
@@ -290,30 +292,29 @@ class Supervision:
     def _carry_out(self) -> None:
         if self._is_busy:
             return  # what we do has led back here: the loop below sees what follows
-        self._is_busy = True
-        try:
-            while self.plan.actions or self.rollouts.has_work:
-                if not (actions := self._next_actions()):
-                    break
-                for action in actions:
-                    self._do(action)
-        finally:
-            self._is_busy = False
+        plan, rollouts = self.plan, self.rollouts
+        if plan.actions or rollouts.is_used:
+            self._is_busy = True
+            try:
+                while actions := plan.take() if plan.actions else self._rolled():
+                    for action in actions:
+                        self._do(action)
+            finally:
+                self._is_busy = False
         self._lives.look_again()
         if self._changed is not None:
             self._changed.set()
             self._changed = None
-        if self.plan.timers or self.rollouts.has_timers:
+        if plan.timers or rollouts.is_used:
             deadline = self._deadline()
             if deadline < self._wakes_at:
                 self._wakes_at = self._sleep.deadline = deadline
 
-    def _next_actions(self) -> list[Action]:
-        actions = self.plan.take()
-        if not actions and self.rollouts.has_work:
+    def _rolled(self) -> list[Action]:
+        """Give what a rollout wants done next, when nothing else is to be done."""
+        if self.rollouts.has_work:
             self.rollouts.proceed(self.now())
-            actions = self.plan.take()
-        return actions
+        return self.plan.take()
 
     def _do(self, action: Action) -> None:
         if isinstance(action, Start):

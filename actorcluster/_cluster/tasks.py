@@ -24,6 +24,7 @@ import contextvars
 import logging
 import os
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final, final
 
 import trio
@@ -31,8 +32,9 @@ import trio
 from .._link.pace import EVERY_MESSAGES, Pace
 from .._worker.berth import Berth
 from .._worker.mailbox import MergedMailbox
+from .._worker.overseer import GRACE_SECONDS
 from .._worker.ref import Home
-from .._worker.tasklife import GRACE_SECONDS, TaskLife
+from .._worker.tasklife import TaskLife
 from .places import Place
 
 __all__ = ["Tasks"]
@@ -119,22 +121,21 @@ class Tasks:
         life: TaskLife | None = first
         lives = 0
         while life is not None:
-            if not life.is_over:
-                await life.live(berth)
-            if (
-                berth.is_empty and task.child_nurseries
-            ):  # Trio wants to see this task go, and before it does anything
-                self._spawn(place, life)
-                return
-            if life.link is not None:
-                await life.link.hang_up()
-            is_used = life.left_traces
+            is_used = False
+            if life.is_over or not await life.live(berth):
+                if berth.is_empty and task.child_nurseries:
+                    # Trio wants to see this task go, and before it does anything
+                    self._spawn(place, life)
+                    return
+                if life.link is not None:
+                    await life.link.hang_up()
+                is_used = life.left_traces
             life = self._conclude(place, life)
             if life is not None and is_used:
                 self._spawn(place, life)
                 return
             lives += 1
-            if lives % _LIVES == 0 or pace.is_due():
+            if lives % _LIVES == 0 or perf_counter() > pace.until:
                 await pace.rest()
 
     def _conclude(self, place: Place, life: TaskLife) -> TaskLife | None:

@@ -55,7 +55,7 @@ def build(kind: type[T], table: object, where: str, special: Mapping[str, Build]
     at = where.removesuffix(": ")
     if not isinstance(table, dict):
         raise TypeError(f"{at}: a {kind.__name__} must be a table, not {table!r}")
-    known = [field.name for field in attrs.fields(kind)]  # type: ignore[arg-type]
+    known = [field.name for field in attrs.fields(kind)]  # type: ignore[arg-type]  # all of them are attrs classes
     for key in table:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
@@ -63,7 +63,7 @@ def build(kind: type[T], table: object, where: str, special: Mapping[str, Build]
             raise ValueError(f"{at}: a {kind.__name__} has no {key!r}; {hint}")
     missing = [
         field.name
-        for field in attrs.fields(kind)  # type: ignore[arg-type]
+        for field in attrs.fields(kind)  # type: ignore[arg-type]  # all of them are attrs classes
         if field.default is attrs.NOTHING and field.name not in table
     ]
     if missing:

@@ -18,9 +18,10 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, final
 import attrs
 
 from .._worker.settings import Settings, check_stderr
-from .._worker.targets import check_form
+from .._worker.targetchecks import check_form
 from . import checks, toml
 from .limits import Limits
+from .listen import Listen, check_listeners
 from .restarts import Backoff
 
 __all__ = [
@@ -62,6 +63,8 @@ _RESERVED: Final = ("primary",)
 _OF_PROCESSES: Final = ("exec", "stderr", "env", "settings", "hung_after", "heartbeat")
 #: Seconds; more often than that a worker is not asked whether it still runs.
 _SHORTEST_HEARTBEAT: Final = 0.01
+#: What stands in the table of a pool or supervisor, and of no child.
+_OF_GROUPS: Final = ("max_restarts", "within", "on_exhausted", "retry_after", "auto_shutdown")
 
 
 @final
@@ -80,7 +83,7 @@ OnExhausted: TypeAlias = Literal["escalate", "park"] | RetryAfter
 
 
 def _tuple(value: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list) else value  # type: ignore[return-value]
+    return tuple(value) if isinstance(value, list) else value  # type: ignore[return-value]  # the validator refuses others
 
 
 def _mapping(value: Any) -> Any:
@@ -304,6 +307,8 @@ class Supervisor:
         auto_shutdown: ``"any_significant"``: it ends well when one significant child has ended
             by itself; ``"all_significant"``: when the last has; ``"never"``.
         children: in the order of their start.
+        listeners: ports that it binds before its first child is started, and holds until it is
+            down and nothing starts it again by itself; see `Listen`.
     """
 
     name: str = attrs.field(default="root", validator=_check_name)
@@ -325,6 +330,9 @@ class Supervisor:
     children: tuple[Spec, ...] = attrs.field(
         kw_only=True, default=(), converter=_tuple, validator=_check_children
     )
+    listeners: tuple[Listen, ...] = attrs.field(
+        kw_only=True, default=(), converter=_tuple, validator=check_listeners
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.auto_shutdown != "never":
@@ -341,8 +349,9 @@ class Supervisor:
         """Read a tree from a file.
 
         The top level holds the root's fields, ``[[children]]`` its children in order. One with a
-        ``count`` is a `Pool`, one with a ``strategy`` or ``children`` a `Supervisor`, any other a
-        `Child`. All fields have the names that they have here; ``retry_after = 10.0`` stands for
+        ``count`` is a `Pool`, one with a ``strategy``, ``children`` or ``listeners`` a
+        `Supervisor`, any other a `Child`; each of ``[[listeners]]`` is a `Listen`. All fields have
+        the names that they have here; ``retry_after = 10.0`` stands for
         ``on_exhausted = RetryAfter(10.0)``.
 
         Args:
@@ -368,6 +377,8 @@ Spec: TypeAlias = Child | Pool | Supervisor
 
 def _from_table(table: Any, where: str, kind: type[T]) -> T:
     """Make one place of a tree, and all below."""
+    if kind is Child:
+        _check_is_child(table, where)
     if isinstance(table, dict) and "retry_after" in table:
         at = toml.within(where, "retry_after")
         if "on_exhausted" in table:
@@ -378,9 +389,29 @@ def _from_table(table: Any, where: str, kind: type[T]) -> T:
     special: dict[str, toml.Build] = {
         "backoff": lambda value, at: toml.build(Backoff, value, at, {}),
         "limits": lambda value, at: toml.build(Limits, value, at, {}),
+        "on_exhausted": _on_exhausted_from,
         "children": _children_from,
+        "listeners": _listeners_from,
     }
     return toml.build(kind, table, where, special)
+
+
+def _check_is_child(table: object, where: str) -> None:
+    """Say what makes a pool or a supervisor of what is neither, but has a field of theirs."""
+    for key in table if isinstance(table, dict) else ():
+        if key in _OF_GROUPS:
+            raise ValueError(
+                f"{where}: a Child has no {key!r}; with a count it is a Pool,"
+                " with a strategy, children or listeners a Supervisor"
+            )
+
+
+def _on_exhausted_from(value: object, where: str) -> object:
+    if isinstance(value, dict):
+        raise TypeError(
+            f"{where} must be 'escalate' or 'park', not {value!r}; or retry_after = 10.0"
+        )
+    return value
 
 
 def _children_from(tables: Any, where: str) -> tuple[Any, ...]:
@@ -392,11 +423,19 @@ def _children_from(tables: Any, where: str) -> tuple[Any, ...]:
     )
 
 
+def _listeners_from(tables: Any, where: str) -> tuple[Listen, ...]:
+    if not isinstance(tables, list):
+        raise TypeError(f"{where} must be an array of tables, not {tables!r}")
+    return tuple(
+        toml.build(Listen, table, f"{where}[{index}]", {}) for index, table in enumerate(tables)
+    )
+
+
 def _kind_of(table: Any) -> type[Child | Pool | Supervisor]:
     keys = set(table) if isinstance(table, dict) else set()
     if "count" in keys:
         return Pool
-    return Supervisor if keys & {"children", "strategy"} else Child
+    return Supervisor if keys & {"children", "listeners", "strategy"} else Child
 
 
 def stop_seconds(spec: Spec) -> float:

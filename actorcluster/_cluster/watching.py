@@ -70,18 +70,19 @@ class Watching:
         sights: to know by.
 
     Attributes:
+        of_lives: those that are on a life, by its id.
         of_names: those that are on a name.
     """
 
     def __init__(self, sights: Sights) -> None:
         self._sights = sights
-        self._of_lives: dict[int, dict[Watch, None]] = {}
+        self.of_lives: dict[int, dict[Watch, None]] = {}
         self.of_names: dict[int | str, dict[Watch, None]] = {}
         self._closed = False
 
     def __len__(self) -> int:
         """How many there are."""
-        return sum(map(len, (*self._of_lives.values(), *self.of_names.values())))
+        return sum(map(len, (*self.of_lives.values(), *self.of_names.values())))
 
     def begin(self, watch: Watch) -> None:
         """Tell it when there is something to tell, maybe at once."""
@@ -94,18 +95,18 @@ class Watching:
             self.of_names.setdefault(watch.to, {})[watch] = None
         else:
             watch.life = sight
-            self._of_lives.setdefault(sight, {})[watch] = None
+            self.of_lives.setdefault(sight, {})[watch] = None
 
     def end(self, watch: Watch) -> None:
         """It is not to be told any more. Nothing happens if it was."""
         if watch.life is not None:
-            _drop(self._of_lives, watch.life, watch)
+            _drop(self.of_lives, watch.life, watch)
         else:
             _drop(self.of_names, watch.to, watch)
 
     def ended(self, worker_id: int, status: ExitStatus) -> None:
         """A life has ended."""
-        for watch in self._of_lives.pop(worker_id, ()):
+        for watch in self.of_lives.pop(worker_id, ()):
             watch.tell(End(worker_id, status))
 
     def look_again(self) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from actorcluster import (
 )
 from tests.liveness import actors
 from tests.liveness.actors import line_of
+from tests.together import Together
 
 PATIENCE: Final = 60
 """Seconds for what takes one."""
@@ -102,26 +104,6 @@ async def test_where_it_stands(scene: Scene, way: str, method: str) -> None:
     assert HEARTBEAT / 2 <= hung.seconds
 
 
-@pytest.mark.parametrize("method", METHODS)
-async def test_sleeping_is_reported_once_and_then_it_goes_on(
-    scene: Scene, method: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    worker = await scene.fork(settings={"start_method": method})
-    for _ in range(2):
-        await worker.send(["sleeps", LONG])
-        hung = await scene.next(events.Hung)
-        assert place_of("sleeps") == place(hung)
-        assert "still there" == await worker.ask("still there")
-        await trio.sleep(HEARTBEAT)
-    worker.kill()
-    await scene.next(events.Exit)
-    assert 2 == scene.count(events.Hung)
-    said = [record.message for record in caplog.records if record.name == "actorcluster.worker"]
-    where = f"it is in {actors.__file__}, line {line_of('sleeps')}, in sleeps"
-    assert [True, False] * 2 == [line.endswith(where) for line in said]
-    assert ["worker worker-1 answers again"] * 2 == said[1::2]
-
-
 async def test_each_has_a_stack_of_its_own(scene: Scene) -> None:
     ways = ["spins", "holds", "deadlocks"]
     workers = [await scene.fork() for _ in ways]
@@ -129,15 +111,6 @@ async def test_each_has_a_stack_of_its_own(scene: Scene) -> None:
         await worker.send([way])
     found = {hung.worker: place(hung) for hung in [await scene.next(events.Hung) for _ in ways]}
     assert dict(zip(workers, map(place_of, ways), strict=True)) == found
-
-
-async def test_seven_seconds_with_the_usual_heartbeat(scene: Scene) -> None:
-    worker = await scene.primary.fork(actors.still)
-    await worker.send(["sleeps", 7])
-    hung = await scene.next(events.Hung)
-    assert place_of("sleeps") == place(hung)
-    assert 2.5 <= hung.seconds
-    assert "still there" == await worker.ask("still there")
 
 
 async def test_stopped(scene: Scene) -> None:
@@ -204,13 +177,6 @@ async def test_its_supervisor_starts_it_again() -> None:
         assert "a new one" == await scene.primary.ref("one").ask("a new one")
 
 
-async def test_whoever_recovers_in_time_is_not_killed(scene: Scene) -> None:
-    worker = await scene.fork(hung_after=40)
-    await worker.send(["sleeps", LONG])
-    await scene.next(events.Hung)
-    assert "still there" == await worker.ask("still there")
-
-
 async def test_told_to_stop_it_is_found_as_well(scene: Scene) -> None:
     """Without a limit of its own the stop would wait for ever."""
     worker = await scene.fork(actors.stubborn, hung_after=0.6)
@@ -267,24 +233,99 @@ async def test_the_block_is_left_while_they_are_stuck() -> None:
     assert ["killed"] * 3 == [(await worker.wait()).reason for worker in workers]
 
 
-# ---- who is not stuck -------------------------------------------------------------------------
+# ---- what takes its time: all at once ----------------------------------------------------------
 
 
-async def test_not_before_it_is_ready(scene: Scene) -> None:
+@contextlib.asynccontextmanager
+async def logged(name: str) -> AsyncIterator[list[str]]:
+    """What is logged of a worker, by its name."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.addFilter(lambda record: f"worker {name} " in record.getMessage())
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]  # all that a handler has to do
+    log = logging.getLogger("actorcluster.worker")
+    log.addHandler(handler)
+    try:
+        yield said
+    finally:
+        log.removeHandler(handler)
+
+
+async def sleeping_is_reported_once_and_then_it_goes_on(method: str) -> None:
+    name = f"sleeper-{method}"
+    async with _scene() as scene, logged(name) as said:
+        worker = await scene.fork(name=name, settings={"start_method": method})
+        for _ in range(2):
+            await worker.send(["sleeps", LONG])
+            hung = await scene.next(events.Hung)
+            assert place_of("sleeps") == place(hung)
+            assert "still there" == await worker.ask("still there")
+            await trio.sleep(HEARTBEAT)
+        worker.kill()
+        await scene.next(events.Exit)
+        assert 2 == scene.count(events.Hung)
+        where = f"it is in {actors.__file__}, line {line_of('sleeps')}, in sleeps"
+        assert [True, False] * 2 == [line.endswith(where) for line in said]
+        assert [f"worker {name} answers again"] * 2 == said[1::2]
+
+
+async def seven_seconds_with_the_usual_heartbeat() -> None:
+    async with _scene() as scene:
+        worker = await scene.primary.fork(actors.still)
+        await worker.send(["sleeps", 7])
+        hung = await scene.next(events.Hung)
+        assert place_of("sleeps") == place(hung)
+        assert 2.5 <= hung.seconds
+        assert "still there" == await worker.ask("still there")
+
+
+async def whoever_recovers_in_time_is_not_killed() -> None:
+    async with _scene() as scene:
+        worker = await scene.fork(hung_after=40)
+        await worker.send(["sleeps", LONG])
+        await scene.next(events.Hung)
+        assert "still there" == await worker.ask("still there")
+
+
+async def not_before_it_is_ready() -> None:
     """For that there is `start_timeout`."""
-    worker = await scene.fork(actors.late, LONG, ready="called", hung_after=HEARTBEAT)
-    worker.kill()
-    await scene.next(events.Exit)
-    assert 0 == scene.count(events.Hung)
+    async with _scene() as scene:
+        worker = await scene.fork(actors.late, LONG, ready="called", hung_after=HEARTBEAT)
+        worker.kill()
+        await scene.next(events.Exit)
+        assert 0 == scene.count(events.Hung)
 
 
-async def test_nobody_asks_without_a_heartbeat(scene: Scene) -> None:
-    worker = await scene.fork(heartbeat=float("inf"))
-    await worker.send(["sleeps", LONG])
-    assert "still there" == await worker.ask("still there")
-    worker.kill()
-    await scene.next(events.Exit)
-    assert 0 == scene.count(events.Hung)
+async def nobody_asks_without_a_heartbeat() -> None:
+    async with _scene() as scene:
+        worker = await scene.fork(heartbeat=float("inf"))
+        await worker.send(["sleeps", LONG])
+        assert "still there" == await worker.ask("still there")
+        worker.kill()
+        await scene.next(events.Exit)
+        assert 0 == scene.count(events.Hung)
+
+
+SLOW = Together(
+    {
+        **{
+            f"sleeping, {one}": partial(sleeping_is_reported_once_and_then_it_goes_on, one)
+            for one in METHODS
+        },
+        "seven seconds": seven_seconds_with_the_usual_heartbeat,
+        "recovers": whoever_recovers_in_time_is_not_killed,
+        "not ready": not_before_it_is_ready,
+        "no heartbeat": nobody_asks_without_a_heartbeat,
+    }
+)
+
+
+@pytest.mark.parametrize("story", SLOW.names)
+def test_what_takes_its_time(story: str) -> None:
+    SLOW.check(story)
+
+
+# ---- who is not stuck -------------------------------------------------------------------------
 
 
 async def test_an_interrupted_primary_accuses_nobody(scene: Scene) -> None:

@@ -39,7 +39,7 @@ class Written:
 
 
 def _without_target() -> Child:
-    return Child("a")  # type: ignore[call-arg]
+    return Child("a")  # type: ignore[call-arg]  # wrong on purpose
 
 
 def _defaults(kind: type) -> dict[str, Any]:
@@ -145,6 +145,7 @@ WRITTEN: Final = [
             "on_exhausted": "escalate",
             "auto_shutdown": "any_significant",
             "children": (),
+            "listeners": (),
         },
     ),
     Written(

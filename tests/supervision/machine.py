@@ -33,6 +33,7 @@ from actorcluster._cluster.places import (
 )
 from actorcluster._cluster.plan import Plan
 from actorcluster._cluster.restarts import Backoff
+from actorcluster._cluster.ties import below
 from actorcluster._cluster.tree import RetryAfter, Spec, Supervisor
 
 __all__ = ["RARE", "REACHED", "RUNNING", "STARTED", "Life", "World", "goes_on", "groups", "leaves"]
@@ -209,7 +210,10 @@ class World:
         self.by_hand.discard(place)
         self.given_up.discard(place)
         self._veterans.discard(place)
-        self._streaks[place] = 0
+        for one in below(place):
+            self._streaks[one] = 0
+        if place.absence is Absence.PARKED and place.parent is not None:
+            self._restarts[place.parent] = []
         self._due.pop(place, None)
         self.begun.add(place)
         self._asked.add(place)

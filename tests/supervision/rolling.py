@@ -59,7 +59,7 @@ class RollingWorld(World):
         self.is_preparing = False
         self._cycled: set[Place] = set()
         self.rollouts: Rollouts | None = None
-        super().__init__(spec, chance, look)  # type: ignore[arg-type]
+        super().__init__(spec, chance, look)  # type: ignore[arg-type]  # draws like the simulation's own
         self.rollouts = Rollouts(self.plan, lambda: chance)
 
     @property
@@ -160,7 +160,7 @@ class RollingWorld(World):
             self.answer_beside(self.beside[0], is_well=True)
 
     @property
-    def is_rolling(self) -> bool:  # type: ignore[override]
+    def is_rolling(self) -> bool:  # type: ignore[override]  # a field there, worked out here
         return self.engine.job is not None or bool(self.beside)
 
     def come_to_rest(self) -> None:

@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from actorcluster import Settings
+from actorcluster._cluster.listen import Listen
 from actorcluster._cluster.tree import Backoff, Child, Limits, Pool, RetryAfter, Supervisor
 from tests.supervision.transcript import TARGET
 
@@ -94,6 +95,7 @@ WRONG: Final[list[tuple[type, str, type[Exception], tuple[Any, ...]]]] = [
     (Supervisor, "auto_shutdown", ValueError, ("", "always")),
     (Supervisor, "children", TypeError, (None, 5, "a", {}, iter(()))),
     (Supervisor, "children", TypeError, ([5], ["a"], [None], [Child], [Backoff()])),
+    (Supervisor, "listeners", TypeError, (None, 5, "a", {}, [8000], [None], [Backoff()])),
     *((kind, *entry) for kind in (Child, Pool) for entry in WRONG_OF_CHILDREN),
     *((kind, *entry) for kind in (Pool, Supervisor) for entry in WRONG_OF_GROUPS),
 ]
@@ -178,6 +180,7 @@ RIGHT: Final[list[tuple[type, str, tuple[Any, ...]]]] = [
     (Supervisor, "strategy", ("one_for_one", "one_for_all", "rest_for_one")),
     (Supervisor, "auto_shutdown", ("never", "any_significant", "all_significant")),
     (Supervisor, "children", ((), (Child("a", TARGET), Supervisor("b")))),
+    (Supervisor, "listeners", ((), (Listen(80), Listen(path="s")))),
     *((kind, *entry) for kind in (Child, Pool) for entry in RIGHT_OF_CHILDREN),
     *((kind, *entry) for kind in (Pool, Supervisor) for entry in RIGHT_OF_GROUPS),
 ]

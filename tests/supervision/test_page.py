@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import actorcluster
+from actorcluster import Supervisor
 from tests.differential_otp.differences import DIFFERENCES
 from tests.supervision.rules import RULES
 
@@ -34,3 +37,13 @@ def test_tests_exist() -> None:
 
 def test_every_difference_from_erlang_is_explained() -> None:
     assert [] == [one.id for one in DIFFERENCES if f"`{one.id}`" not in PAGE]
+
+
+def test_the_tree_in_code_and_the_one_in_a_file_are_the_same(tmp_path: Path) -> None:
+    first: dict[str, str] = {}
+    for kind, block in re.findall(r"(?ms)^```(\w+)\n(.*?)^```$", PAGE):
+        first.setdefault(kind, block)
+    said: dict[str, Any] = {name: getattr(actorcluster, name) for name in actorcluster.__all__}
+    exec(first["python"].partition("async with")[0], said)
+    (tmp_path / "tree.toml").write_text(first["toml"])
+    assert said["tree"] == Supervisor.from_toml(tmp_path / "tree.toml")

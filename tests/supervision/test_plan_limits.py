@@ -191,12 +191,11 @@ PARK: Final = [
         wait 1  -> start a
         exit a  -> gave up a
         exit b  -> gave up b
-        begin a -> start a
-        wait 30 ->
-        exit a  -> gave up a
-        wait 31 ->
+        # Who starts it again by hand gives all a new beginning.
         begin a -> start a
         exit a  -> restart a 1 1
+        wait 1  -> start a
+        exit a  -> gave up a
         """,
     ),
     Case(

@@ -54,9 +54,9 @@ KINDS = [
         ("temporary", False),
     ]
 ]
-CHILDREN = [Child("x", "m:f", **kind) for kind in KINDS]  # type: ignore[arg-type]
+CHILDREN = [Child("x", "m:f", **kind) for kind in KINDS]  # type: ignore[arg-type]  # drawn from the words that there are
 POOLS = [
-    Pool("x", "m:f", **kind, **rules)  # type: ignore[arg-type]
+    Pool("x", "m:f", **kind, **rules)  # type: ignore[arg-type]  # drawn from the words that there are
     for kind, rules in itertools.product(
         KINDS[:6],
         [
@@ -71,11 +71,11 @@ POOLS = [
 SUPERVISORS = [
     Supervisor(
         "x",
-        strategy=strategy,  # type: ignore[arg-type]
+        strategy=strategy,  # type: ignore[arg-type]  # drawn from the words that there are
         max_restarts=max_restarts,
         within=within,
-        on_exhausted=on_exhausted,  # type: ignore[arg-type]
-        auto_shutdown=auto_shutdown,  # type: ignore[arg-type]
+        on_exhausted=on_exhausted,  # type: ignore[arg-type]  # drawn from the words that there are
+        auto_shutdown=auto_shutdown,  # type: ignore[arg-type]  # drawn from the words that there are
     )
     for strategy, max_restarts, within, on_exhausted, auto_shutdown in itertools.product(
         ["rest_for_one", "one_for_all", "one_for_one"],

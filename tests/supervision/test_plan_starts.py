@@ -101,6 +101,26 @@ CASES: Final = [
         """,
     ),
     Case(
+        "two that fail in turn, within the budget, keep their supervisor from being up",
+        supervisor("one_for_one", "a", "b"),
+        """
+        slow b
+        start    -> start a, start b
+        exit a   -> restart a 1 1
+        wait 0.5 ->
+        ready b  ->
+        exit b   -> restart b 1 1
+        wait 0.5 -> start a
+        exit a   -> restart a 1 2
+        wait 0.5 -> start b
+        ready b  ->
+        exit b   -> restart b 1 2
+        wait 0.5 -> start a
+        wait 0.5 -> start b
+        ready b  -> up root
+        """,
+    ),
+    Case(
         "those behind who fails are stopped, ready or not",
         supervisor("rest_for_one", "a", "b", "c"),
         """

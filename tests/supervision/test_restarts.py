@@ -169,7 +169,7 @@ def test_backoff_is_a_value() -> None:
     assert Backoff(min=1, max=2) == Backoff(min=1.0, max=2.0)
     assert hash(Backoff()) == hash(Backoff(max=15))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        Backoff().min = 1  # type: ignore[misc]
+        Backoff().min = 1  # type: ignore[misc]  # wrong on purpose
 
 
 # ---- who comes back ---------------------------------------------------------------------------

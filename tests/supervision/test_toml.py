@@ -102,6 +102,13 @@ def test_a_whole_tree(file: Path) -> None:
             "retry_after: on_exhausted is given too",
         ),
         ("shutdown = inf", "shutdwn = 1", ValueError, "'shutdwn'; did you mean 'shutdown'?"),
+        (
+            "shutdown = inf",
+            "retry_after = 1",
+            ValueError,
+            "has no 'retry_after'; with a count it is",
+        ),
+        ("retry_after = 3.5", "on_exhausted = {seconds = 1}", TypeError, "or retry_after = 10.0"),
         ("shutdown = inf", "zzz = 1", ValueError, "has no 'zzz'; there are name, target,"),
         ("shutdown = inf", "shutdown = -1", ValueError, r"children\[0\]: shutdown must be"),
         ("min = 1.0", "min = -1", ValueError, r"children\[0\].backoff: min must be"),

@@ -78,7 +78,7 @@ def test_lists_become_tuples_and_mappings_copies() -> None:
     assert MappingProxyType({"cwd": "/"}) == one.settings
     assert (one,) == tree.children
     with pytest.raises(TypeError, match="does not support item assignment"):
-        one.env["B"] = "2"  # type: ignore[index]
+        one.env["B"] = "2"  # type: ignore[index]  # wrong on purpose
 
 
 def test_a_settings_stays_one() -> None:
@@ -90,11 +90,11 @@ def test_only_name_and_target_go_without_their_names() -> None:
     assert Child(name="a", target=TARGET) == Child("a", TARGET)
     assert Supervisor(name="a") == Supervisor("a")
     with pytest.raises(TypeError, match="positional"):
-        Child("a", TARGET, ())  # type: ignore[call-arg]
+        Child("a", TARGET, ())  # type: ignore[call-arg]  # wrong on purpose
     with pytest.raises(TypeError, match="positional"):
-        Supervisor("a", "one_for_all")  # type: ignore[call-arg]
+        Supervisor("a", "one_for_all")  # type: ignore[call-arg]  # wrong on purpose
     with pytest.raises(TypeError, match="count"):
-        Pool("a", TARGET)  # type: ignore[call-arg]
+        Pool("a", TARGET)  # type: ignore[call-arg]  # wrong on purpose
 
 
 # ---- more than one field ----------------------------------------------------------------------

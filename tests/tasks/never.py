@@ -24,7 +24,7 @@ async def waits(_: Actor) -> None:
 
 async def main() -> None:
     tree = Supervisor(
-        children=[Child("p", waits), Child("a", spins, run="task", ready=sys.argv[1])]  # type: ignore[arg-type]
+        children=[Child("p", waits), Child("a", spins, run="task", ready=sys.argv[1])]  # type: ignore[arg-type]  # one of the three words
     )
     async with actorcluster.open_primary(tree):
         await trio.sleep_forever()

@@ -66,6 +66,6 @@ async def test_who_listens_is_reported_before_what_follows_from_it() -> None:
 
 
 def test_a_stuck_workers_stack_is_not_part_of_its_repr() -> None:
-    hung = events.Hung(worker=None, seconds=1.0, stack="File x\n")  # type: ignore[arg-type]
+    hung = events.Hung(worker=None, seconds=1.0, stack="File x\n")  # type: ignore[arg-type]  # nobody looks at it
     assert "stack=" not in repr(hung).replace("no_stack=", "")
     assert "File x\n" == hung.stack

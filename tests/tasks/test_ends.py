@@ -19,7 +19,7 @@ from actorcluster import (
     events,
     open_primary,
 )
-from actorcluster._worker.tasklife import GRACE_SECONDS
+from actorcluster._worker.overseer import GRACE_SECONDS
 from tests.e2e.supervised import comes, dies, run_tree, stops
 from tests.tasks import actors
 
@@ -271,7 +271,7 @@ async def test_what_fork_refuses(autojump_clock: trio.abc.Clock) -> None:
             ({"settings": {"cwd": "/"}}, "settings: 'worker-1' runs as a task"),
         ]:
             with pytest.raises(ValueError, match=text):
-                primary.fork_soon(actors.sleeps, run="task", **wrong)  # type: ignore[arg-type]
+                primary.fork_soon(actors.sleeps, run="task", **wrong)  # type: ignore[arg-type]  # wrong on purpose
         with pytest.raises(ValueError, match="needs a function"):
             primary.fork_soon(run="task")
         with pytest.raises(TypeError, match="it takes"):

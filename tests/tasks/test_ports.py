@@ -64,7 +64,7 @@ async def test_a_task_and_a_process_share_a_port(policy: str) -> None:
         async with open_primary(tree, scheduling_policy=policy) as primary:
             (port,) = primary.statistics().ports
             for _ in range(10):
-                async with await visit(port.address[1]) as stream:  # type: ignore[arg-type]
+                async with await visit(port.address[1]) as stream:  # type: ignore[arg-type]  # TCP: host and port
                     names.append((await stream.receive_some()).decode())
     expected = {"a", "p"} if policy == SCHED_RR else set(names)
     assert (10, expected) == (len(names), set(names))

@@ -101,7 +101,10 @@ async def test_how_it_ended(
         assert ["a", 1] == await scene.primary.ref("a").ask(None)
     assert [*dies("b", reason)] == [line for line in scene.about("b") if "draining" not in line]
     assert stops("c", "a") == scene.lines[-6:]
-    assert ("a text" in caplog.text) is (how == "exit text")
+    assert ("b: a text" in caplog.text) is (how == "exit text")
+    # Nobody restarts it, so this is the only trace of what happened.
+    assert (f"b: {in_words}" in caplog.text) is (reason == "error")
+    assert ("Traceback (most recent call last)" in caplog.text) is (reason == "error")
 
 
 async def test_its_traceback_and_report(autojump_clock: trio.abc.Clock) -> None:
