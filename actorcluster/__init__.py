@@ -37,9 +37,11 @@ if _typing.TYPE_CHECKING:
     from ._cluster.balance import NewConnection as NewConnection
     from ._cluster.balance import sticky as sticky
     from ._cluster.limits import Limits as Limits
+    from ._cluster.listen import Listen as Listen
     from ._cluster.open import open_primary as open_primary
     from ._cluster.operations import ChildCount as ChildCount
     from ._cluster.operations import ChildInfo as ChildInfo
+    from ._cluster.peeking import Peek as Peek
     from ._cluster.primary import Primary as Primary
     from ._cluster.primary import PrimaryStatistics as PrimaryStatistics
     from ._cluster.restarts import Backoff as Backoff
@@ -82,6 +84,7 @@ __all__ = [
     "Handle",
     "HandleError",
     "Limits",
+    "Listen",
     "LocalProtocolError",
     "Mailbox",
     "Message",
@@ -90,6 +93,7 @@ __all__ = [
     "NewConnection",
     "NoSuchActor",
     "NotHandled",
+    "Peek",
     "PeerClosed",
     "Pool",
     "Primary",
@@ -123,6 +127,7 @@ _HOMES: _typing.Final = {
     "Backoff": "._cluster.restarts",
     "Candidate": "._cluster.balance",
     "Limits": "._cluster.limits",
+    "Listen": "._cluster.listen",
     "Child": "._cluster.tree",
     "ChildCount": "._cluster.operations",
     "ChildInfo": "._cluster.operations",
@@ -134,6 +139,7 @@ _HOMES: _typing.Final = {
     "Message": "._worker.message",
     "Monitor": "._worker.monitor",
     "NewConnection": "._cluster.balance",
+    "Peek": "._cluster.peeking",
     "Pool": "._cluster.tree",
     "Primary": "._cluster.primary",
     "PrimaryStatistics": "._cluster.primary",

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
 import attrs
 import trio
+from trio.lowlevel import checkpoint_if_cancelled
 
 from .._link.pace import Pace
 from ..wire.fact import Fact
@@ -178,6 +180,9 @@ class Restart(Event):
 class GaveUp(Event):
     """A place will not be started again by itself.
 
+    When that is the root, the body of the block is cancelled at once, and `RestartLimitReached`
+    says the same.
+
     Attributes:
         name: of a child that stays down, or of a supervisor that stops its children and fails.
         status: how the life ended that was too much.
@@ -239,7 +244,8 @@ class Subscription(AsyncIterator[E_co], Generic[E_co]):
             self._unread.clear()
         else:
             self._unread.append(event)
-        self._tell()
+        if self._news is not None:
+            self._tell()
 
     def end(self) -> None:
         """Nothing more will come."""
@@ -252,7 +258,13 @@ class Subscription(AsyncIterator[E_co], Generic[E_co]):
             self._news = None
 
     async def __anext__(self) -> E_co:
-        await self._pace.step()
+        pace = self._pace
+        pace.left -= 1  # what `Pace.step` does, in one piece
+        if pace.left < 0 or perf_counter() > pace.until:
+            await trio.lowlevel.checkpoint()
+            pace.restart()
+        else:
+            await checkpoint_if_cancelled()
         while True:
             if self._overrun:
                 raise trio.BrokenResourceError(f"{_MAX_UNREAD} events were left unread")
@@ -266,7 +278,7 @@ class Subscription(AsyncIterator[E_co], Generic[E_co]):
             if self._news is None:
                 self._news = trio.Event()
             await self._news.wait()
-            self._pace.restart()
+            pace.restart()
 
 
 @final

@@ -18,8 +18,9 @@ from .._worker.worker import Worker
 from ..errors import NoSuchActor, PeerClosed
 from ..wire._generated import ErrorCode
 from .loopback import Loopback
+from .passage import Seeker
 from .places import Group, Phase, Place
-from .relay import Relay, Seeker
+from .relay import Relay
 from .seat import Seat
 from .supervision import Supervision
 from .ties import is_over, last_of, may_return
@@ -44,6 +45,7 @@ class Names(Home):
         closed: whether the primary has closed.
         tree: whose places have names; set by the owner.
         watching: who is to be told of whose end.
+        sought: who waits for somebody of a name.
     """
 
     def __init__(self) -> None:
@@ -52,7 +54,7 @@ class Names(Home):
         self.loopback: Loopback
         self.tree: Supervision
         self.watching = Watching(self)
-        self._sought: dict[str, dict[Seeker, None]] = {}
+        self.sought: dict[str, dict[Seeker, None]] = {}
         self._turns: dict[str, int] = {}
         self._by_name: dict[str, Seat] = {}
         self._gone: weakref.WeakValueDictionary[int | str, Seat] = weakref.WeakValueDictionary()
@@ -90,8 +92,10 @@ class Names(Home):
                 self._incarnations[name] = incarnation
 
     def add(self, seat: Seat, worker_id: int) -> None:
-        """A worker has its seat; its name it has from `appoint` on."""
+        """A worker has its seat; a successor has its name from `appoint` on."""
         self.seats[worker_id] = seat
+        if seat.role == "present":
+            self._by_name[seat.place.name] = seat
 
     def appoint(self, seat: Seat) -> None:
         """From now on the name of a place means this worker."""
@@ -110,7 +114,8 @@ class Names(Home):
             if is_present:
                 self._gone[worker.name] = seat
         assert life.status is not None
-        self.watching.ended(worker.id, life.status)
+        if self.watching.of_lives:
+            self.watching.ended(worker.id, life.status)
 
     # ---- finding --------------------------------------------------------------------------
 
@@ -121,29 +126,29 @@ class Names(Home):
 
     def when_there(self, to: str, seeker: Seeker) -> None:
         """Tell it later, see `Directory`."""
-        self._sought.setdefault(to, {})[seeker] = None
+        self.sought.setdefault(to, {})[seeker] = None
 
     def nevermind(self, to: str, seeker: Seeker) -> None:
         """It waits no longer, see `Directory`."""
-        seekers = self._sought.get(to, {})
+        seekers = self.sought.get(to, {})
         seekers.pop(seeker, None)
         if not seekers:
-            self._sought.pop(to, None)
+            self.sought.pop(to, None)
 
     @trio.lowlevel.enable_ki_protection
     def look_again(self) -> None:
         """Tell those who wait for somebody who is there now, or will not come back."""
-        if self._sought:
+        if self.sought:
             self._look_for_sought()
         if self.watching.of_names:
             self.watching.look_again()
 
     def _look_for_sought(self) -> None:
-        for name in list(self._sought):
+        for name in list(self.sought):
             if self._seek(name) is None:
                 continue
             # Some have waited for the last life, longer than those who came after its end.
-            for seeker in sorted(self._sought.pop(name), key=lambda one: one.ticket):
+            for seeker in sorted(self.sought.pop(name), key=lambda one: one.ticket):
                 target = self._seek(name)  # of a pool, another one each time
                 if target is None:
                     self.when_there(name, seeker)

@@ -33,12 +33,12 @@ import trio
 
 from .._worker.adopted import is_process_1, reap_adopted
 from .._worker.bootstrap import refuse_before_run_worker
+from .._worker.imports import refuse_while_loading
 from .._worker.listening import SCHED_NONE, SCHED_RR
 from .._worker.settings import Settings
-from .._worker.targets import refuse_while_loading
 from .._worker.worker import patience
-from .balance import Policy
 from .choosing import check_policies
+from .peeking import Policies
 from .primary import Primary
 from .tree import Supervisor
 
@@ -83,14 +83,15 @@ def open_primary(
     *,
     settings: Settings | Mapping[str, Any] | None = None,
     scheduling_policy: str = SCHED_RR,
-    policies: Mapping[str, Policy] | None = None,
+    policies: Policies | None = None,
     shutdown_timeout: float | None = None,
 ) -> contextlib.AbstractAsyncContextManager[Primary, bool]:
     """Open a primary; the block owns its workers.
 
     Args:
         tree: what to start when the block is entered, in order, and what to do when it ends; all
-            children are ready when the body begins. Forks are a last child of it.
+            children are ready when the body begins, at one moment: as long as some fail in turn,
+            within their budget, it waits. Forks are a last child of it.
         settings: of the forks, a `Settings` or a mapping of its fields.
         scheduling_policy: `SCHED_RR` the primary accepts and deals, `SCHED_NONE` the workers
             share the listening socket. The environment variable ``ACTORCLUSTER_SCHED_POLICY``
@@ -99,7 +100,8 @@ def open_primary(
             is given. Each is a plain function of a `NewConnection` and a list of `Candidate`,
             the workers that may be chosen, the next in turn first; it returns one of them, or
             None for the next in turn. It must be quick: whatever raises, chooses somebody else
-            or takes more than 10 ms is logged and counted, and the next in turn is chosen.
+            or takes more than 10 ms is logged and counted, and the next in turn is chosen. Or a
+            `Peek`, whose function goes by what the client says first.
         shutdown_timeout: seconds for stopping all workers, then SIGKILL. None: what the workers
             need, each its own ``shutdown`` and ladder.
 
@@ -112,6 +114,7 @@ def open_primary(
             has not called `run_worker`.
         TypeError, ValueError: an argument is wrong.
         WorkerStartError: a child of the tree could not be started; those before it were stopped.
+        OSError: a port of a supervisor's ``listeners`` cannot be bound; nothing was started.
         RestartLimitReached: the tree gave up; the body was cancelled.
         BaseException: what the body raised, unwrapped; but KeyboardInterrupt in the body is a
             request to stop, as the first signal is under `run`: the workers are stopped and the

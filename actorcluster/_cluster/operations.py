@@ -23,7 +23,7 @@ from .supervision import Supervision
 from .ties import check_down
 from .tree import Child, Pool, Spec, Supervisor
 
-__all__ = ["ChildCount", "ChildInfo", "TreeOperations", "start_error"]
+__all__ = ["ChildCount", "ChildInfo", "TreeOperations", "note_traceback", "start_error"]
 
 ChildState = Literal["down", "finished", "parked", "waiting", "starting", "up", "stopping"]
 
@@ -117,6 +117,7 @@ class TreeOperations:
             TypeError, ValueError: the spec is wrong or the name is taken; nothing was started.
             NoSuchActor: there is no supervisor of that name.
             WorkerStartError: it failed; it is not retried, and the child is not kept.
+            OSError: a port of its ``listeners`` cannot be bound; nothing was started.
             trio.ClosedResourceError: the supervisor does not run, or somebody stopped the child
                 before it was up; it is not kept.
 
@@ -167,6 +168,7 @@ class TreeOperations:
             NoSuchActor: there is no such place.
             ValueError: it is not down.
             WorkerStartError: it failed; its place stays, and it is down.
+            OSError: a port of its ``listeners`` cannot be bound; nothing was started.
             trio.ClosedResourceError: its supervisor does not run, or somebody stopped the child
                 before it was up.
 
@@ -203,6 +205,7 @@ class TreeOperations:
         self._tree.delete(place)
 
     async def _start_and_wait(self, place: Place) -> Worker | None:
+        self._seating.pins.hold(place, self._settings.listen_fds)
         self._tree.begin(place)
         worker = self._worker_of(place)
         while place.is_fresh and place.phase is not Phase.DOWN:
@@ -299,6 +302,12 @@ def start_error(
         text = f"worker {worker.name} was not ready within {start_timeout} seconds"
         return WorkerStartError(text, status=status, timeout=start_timeout)
     text = f"worker {worker.name} ended before it was ready: {status}"
+    error = WorkerStartError(text, status=status)
+    note_traceback(error, status)
+    return error
+
+
+def note_traceback(error: BaseException, status: ExitStatus | None) -> None:
+    """Have what a worker raised shown below an error that nobody catches."""
     if status is not None and status.error is not None and status.error.traceback:
-        text = "\n".join([text, *map(printable, status.error.traceback.splitlines())])
-    return WorkerStartError(text, status=status)
+        error.add_note("\n".join(map(printable, status.error.traceback.splitlines())))

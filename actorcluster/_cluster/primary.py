@@ -8,39 +8,33 @@ Each worker's life is one task in the nursery of `open_primary`; this file keeps
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar, Unpack, final, overload
+from typing import TypeVar, final, overload
 
 import attrs
 import trio
 
-from .._link.held import handles_in
-from .._link.writing import close_all
 from .._worker.mailbox import MailboxStatistics, MergedMailbox
 from .._worker.ref import Ref
 from .._worker.settings import Settings
 from .._worker.worker import Worker, WorkerStatistics, patience
-from ..errors import PeerClosed, RestartLimitReached
+from ..errors import RestartLimitReached
 from . import events
-from .balance import Policy
+from .forking import ForkOperations
 from .loopback import Loopback
+from .mailing import MailForMany
 from .names import Names
 from .operations import start_error
-from .options import ChildOptions, child_of
+from .peeking import Policies
 from .places import Group, Outcome, Phase
 from .ports import Ports, PortStatistics
-from .rolling import RollingOperations
-from .seat import Seat
 from .seating import Seating
 from .supervision import Supervision
-from .tree import Restart, Supervisor
+from .tree import Supervisor
 
 __all__ = ["Primary", "PrimaryStatistics"]
-
-log = logging.getLogger("actorcluster.primary")
 
 E = TypeVar("E", bound=events.Event)
 E2 = TypeVar("E2", bound=events.Event)
@@ -54,7 +48,7 @@ class PrimaryStatistics:
     Attributes:
         workers: by id.
         mailbox: what waits for the primary, all workers together.
-        ports: one entry for each shared port.
+        ports: one entry for each shared port, see ``docs/reference/statistics.md``.
         given_up: how many tasks did not heed their cancellation, were given up, and still run.
     """
 
@@ -65,7 +59,7 @@ class PrimaryStatistics:
 
 
 @final
-class Primary(RollingOperations):
+class Primary(ForkOperations, MailForMany):
     """Supervisor of worker processes; made by `open_primary`."""
 
     def __init__(
@@ -75,7 +69,7 @@ class Primary(RollingOperations):
         *,
         settings: Settings,
         policy: str,
-        policies: Mapping[str, Policy],
+        policies: Policies,
         shutdown_timeout: float | None,
     ) -> None:
         self.mailbox = MergedMailbox()
@@ -109,9 +103,11 @@ class Primary(RollingOperations):
         Raises:
             WorkerStartError: of the first child that could not be started.
             RestartLimitReached: it gave up.
+            OSError: a port cannot be bound that a supervisor is to hold; nothing was started.
             TypeError, ValueError, RuntimeError: a child can never be started; none was.
         """
         self._seating.check_all(self._tree.plan.root, self._settings)
+        self._seating.pins.hold(self._tree.plan.root, self._settings.listen_fds)
         self._tree.start()
         await self._tree.settled.wait()
         outcome = self._tree.outcome
@@ -127,134 +123,6 @@ class Primary(RollingOperations):
             self.failure = _limit_reached(self._tree.plan.root, outcome)
         if not self._closing:
             self.scope.cancel()
-
-    # ---- settings -------------------------------------------------------------------------
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of the next fork."""
-        return self._settings
-
-    def setup_primary(self, **settings: Any) -> None:
-        """Change the settings of later forks, as Node's ``setupPrimary``.
-
-        Cumulative: what is not named stays. Emits one `events.Setup`.
-
-        Args:
-            settings: fields of `Settings`.
-
-        Raises:
-            TypeError: there is no such setting, or it has a wrong type.
-            ValueError: a value is not allowed.
-        """
-        self._settings = self._settings.merged(**settings)
-        self._hub.emit(events.Setup(settings=self._settings))
-
-    # ---- forking --------------------------------------------------------------------------
-
-    async def fork(
-        self,
-        target: Any = None,
-        *args: Any,
-        name: str | None = None,
-        restart: Restart = "temporary",
-        **child_options: Unpack[ChildOptions],
-    ) -> Worker:
-        """Start a worker and wait until it is ready.
-
-        While the root restarts all its children, as its strategy may want it, that waits.
-
-        Args:
-            target: an async function ``main(actor, *args)`` that can be imported by name,
-                ``"package.module:function"``, or None for the script `Settings.exec` names.
-            args: body values without handles, passed to main; a `Ref` among them is good.
-            name: the place in the tree, unique among the living; default ``worker-<id>``.
-            restart: ``"temporary"`` never, ``"transient"`` unless it ended well, ``"permanent"``
-                always; the first start is not retried.
-            child_options: ``run="process"`` (default) or ``"task"``, see `Child`;
-                ``ready="online"`` (default) the runtime is up and the target found,
-                ``"listening"`` it listens on its first port, ``"called"`` it called
-                `Actor.ready`; ``start_timeout=30.0`` seconds for that; ``shutdown=5.0`` seconds
-                from being told to stop to being cancelled, or ``"brutal_kill"``;
-                ``heartbeat=5.0`` and ``hung_after=None`` seconds of silence until it is
-                reported, and killed, and ``warm_up=0`` seconds until it has its full share of
-                connections, see `Child`; ``exec`` and ``env``, its own or additional; ``stderr``,
-                see `Settings`; ``settings``, a `Settings` or some fields, for it alone.
-
-        Returns:
-            The worker, ready. From now on it belongs to the primary, not to the caller's scope.
-
-        Raises:
-            TypeError, ValueError: a bad target, argument or setting; no process was started.
-            RuntimeError: the script lacks the ``if __name__ == "__main__"`` guard.
-            WorkerStartError: it ended, or was silent for too long, before it was ready. Its pipes
-                are closed; to read what it wrote to them, use `fork_soon`.
-            trio.ClosedResourceError: the primary has closed.
-
-        Cancellation:
-            The process is killed and reaped, its pipes are closed.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        await self._tree.forkable()
-        worker = self.fork_soon(target, *args, name=name, restart=restart, **child_options)
-        life = self._seat_of(worker).life
-        try:
-            await life.settled.wait()
-            if not life.was_ready:
-                self._raise_if_closing()
-                raise start_error(worker, life.status, life.options.start_timeout)
-        except BaseException:
-            worker.place.leaving()
-            life.brutal_kill()
-            with trio.CancelScope(shield=True):
-                await life.dead.wait()
-                for stream in worker.stdio:
-                    if stream is not None:
-                        await stream.aclose()
-            raise
-        return worker
-
-    def fork_soon(
-        self,
-        target: Any = None,
-        *args: Any,
-        name: str | None = None,
-        restart: Restart = "temporary",
-        **child_options: Unpack[ChildOptions],
-    ) -> Worker:
-        """Start a worker without waiting; see `fork` for the arguments.
-
-        A start that fails is an `events.Exit` and the result of `Worker.wait`.
-
-        Returns:
-            The worker, in state ``none``.
-
-        Raises:
-            TypeError, ValueError: a bad target, argument or setting; no process was started.
-            RuntimeError: the script lacks the ``if __name__ == "__main__"`` guard.
-            trio.ClosedResourceError: the primary has closed; or the root restarts all its children
-                just now, by its strategy, which `fork` waits for.
-        """
-        self._raise_if_closing()
-        name = self._names.default() if name is None else name
-        child = child_of(name, target, args, restart, child_options)
-        launch = self._seating.check(child, self._settings)
-        place = self._tree.fork(child, launch)
-        seat = self._names.seat_named(place.name)
-        assert seat is not None
-        return seat.worker
-
-    def _seat_of(self, worker: Worker) -> Seat:
-        if not isinstance(worker, Worker):
-            raise TypeError(f"a worker is a Worker, as fork returns it, not {worker!r}")
-        seat = worker.place
-        if not isinstance(seat, Seat) or not seat.is_in(self._hub):
-            raise ValueError(f"{worker!r} is not a worker of this primary")
-        return seat
-
-    def _raise_if_closing(self) -> None:
-        if self._closing or self._tree.outcome is not None:
-            raise trio.ClosedResourceError("the primary has closed")
 
     # ---- facts ----------------------------------------------------------------------------
 
@@ -329,82 +197,13 @@ class Primary(RollingOperations):
                 raise seat.life.closed(f"it had no {kind.__name__} and never will")
             await seat.happens()
 
-    # ---- mail for many --------------------------------------------------------------------
-
-    async def broadcast(self, body: Any) -> frozenset[int]:
-        """Send to all workers that are not told to stop, concurrently.
-
-        Args:
-            body: see `Worker.send`; each receiver gets a duplicate of every handle in it, and
-                yours stay yours.
-
-        Returns:
-            Ids of the workers it was queued for.
-
-        Raises:
-            TypeError: the body cannot be sent.
-            MessageTooLarge: it exceeds what one of them takes; others may have got it.
-
-        Cancellation:
-            What was queued stays queued.
-        """
-        queued: set[int] = set()
-
-        async def send(seat: Seat) -> None:
-            with contextlib.suppress(PeerClosed):
-                await seat.worker.send(body, keep_open=True)
-                queued.add(seat.worker.id)
-
-        await self._for_all(send)
-        return frozenset(queued)
-
-    async def gather(self, body: Any, *, timeout: float) -> dict[int, Any]:
-        """Ask all workers that are not told to stop, concurrently.
-
-        Args:
-            body: see `Worker.send`.
-            timeout: seconds; who has not answered by then is ``trio.TooSlowError``.
-
-        Returns:
-            By id, the reply or the exception.
-
-        Cancellation:
-            The asks are cancelled at the workers; handles in answers that came are closed.
-        """
-        answers: dict[int, Any] = {}
-
-        async def ask(seat: Seat) -> None:
-            try:
-                with trio.fail_after(timeout):
-                    answers[seat.worker.id] = await seat.worker.ask(body, keep_open=True)
-            except Exception as exc:  # noqa: BLE001  (part of the result)
-                answers[seat.worker.id] = exc
-
-        try:
-            await self._for_all(ask)
-        except BaseException:  # nobody gets the answers that are there already
-            for answer in answers.values():
-                close_all(handles_in(answer))
-            raise
-        return answers
-
-    async def _for_all(self, act: Callable[[Seat], Awaitable[None]]) -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                for seat in list(self._seats.values()):
-                    if not seat.life.told_to_stop and seat.life.status is None:
-                        nursery.start_soon(act, seat)
-        except BaseExceptionGroup as group:
-            # The same body fails the same way everywhere, e.g. TypeError: one is enough.
-            first = group.exceptions[0]
-            raise first from first.__cause__
-
     # ---- the end --------------------------------------------------------------------------
 
     async def disconnect(self, timeout: float | None = None) -> None:
         """Tell all workers to drain and leave; returns when every one is gone.
 
-        One may fork again afterwards. Ports that nobody uses any more are closed.
+        One may fork again afterwards. Ports that nobody uses any more are closed, but those that
+        a supervisor holds.
 
         Args:
             timeout: as for `Worker.disconnect`.

@@ -25,79 +25,37 @@ UNDELIVERABLE.
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol, final
+from collections.abc import Callable
+from typing import Final, final
 
 import attrs
 
-from .._link.channel import Channel
-from .._link.parcel import Parcel
-from .._link.waits import Posting, Question
-from .._link.writing import close_all
 from .._worker.mailbox import deliver
-from .._worker.message import bounce, deadline_of, explicit_handle
+from .._worker.message import bounce
 from .._worker.peer import Peer
-from .._worker.ref import PRIMARY, main_actor
-from ..errors import (
-    HandleError,
-    LocalProtocolError,
-    MessageTooLarge,
-    NoSuchActor,
-    PeerClosed,
-)
+from .._worker.ref import PRIMARY
+from ..errors import NoSuchActor, PeerClosed
 from ..wire._generated import ErrorCode
-from ..wire.events import CallReceived, ErrorReceived, TellReceived, Undeliverable
+from ..wire.events import CallReceived, TellReceived, Undeliverable
+from .passage import (
+    HERE,
+    Awaited,
+    Call,
+    Directory,
+    Find,
+    Passage,
+    Room,
+    Tell,
+    further,
+    give_back,
+)
 
-__all__ = ["Directory", "Relay", "Seeker"]
-
-#: Messages in the order in which they came, whatever their targets live through meanwhile.
-_TICKETS: Final = itertools.count()
+__all__ = ["Relay"]
 
 #: Of so many messages passed on to one target it is remembered whose they were.
 _REMEMBERED: Final = 4096
-
-#: Meta keys that are about one hop, and are not passed on.
-_OF_ONE_HOP: Final = frozenset({"ttl", "handle", "name"})
-
-#: Of a longer one only the beginning comes back: the answer has to fit into a frame.
-_LONGEST_NAME: Final = 1024
-
-#: This process in the ``path`` of an error.
-_HERE: Final = main_actor(0)
-
-
-class Seeker(Protocol):
-    """Waits for somebody of a name.
-
-    Attributes:
-        ticket: the smaller, the earlier it has come.
-    """
-
-    ticket: int
-
-    def found(self, target: Relay | PeerClosed) -> None:
-        """There is somebody, or will not be."""
-
-
-class Directory(Protocol):
-    """Knows who has which name or id."""
-
-    def find(self, to: int | str) -> Relay | None:
-        """Give the worker meant; None: there is none just now, but `when_there` will tell.
-
-        Raises:
-            NoSuchActor: there never was one.
-            PeerClosed: it is gone.
-        """
-
-    def when_there(self, to: str, seeker: Seeker) -> None:
-        """Tell the seeker when there is a worker of that name again, or will be none any more."""
-
-    def nevermind(self, to: str, seeker: Seeker) -> None:
-        """It waits no longer. Nothing happens if it does not wait."""
 
 
 @final
@@ -123,8 +81,8 @@ class Relay:
     def __init__(self, life: Peer, directory: Directory) -> None:
         self.life = life
         self._directory = directory
-        self._calls: set[_Awaited | _Room] = set()
-        self._lanes: dict[int | str, dict[_Passage | _Room, None]] = {}
+        self._calls: set[Awaited | Room] = set()
+        self._lanes: dict[int | str, dict[Passage | Room, None]] = {}
         self._passed: deque[_Passed] = deque(maxlen=_REMEMBERED)
 
     def mail(self, event: TellReceived | CallReceived) -> None:
@@ -132,12 +90,12 @@ class Relay:
         life, to = self.life, event.to
         assert life.channel is not None
         assert to is not None
-        if to in (PRIMARY, _HERE):
+        if to in (PRIMARY, HERE):
             deliver(event, life.channel, life.mailbox, life.sender)
             return
         if isinstance(event, CallReceived) and event.meta.get("room") is True:
             life.connection.arrived(event.number)
-            _Room(event, self).begin(self._lanes.get(to))
+            Room(event, self).begin(self._lanes.get(to))
             return
         try:
             target = self._directory.find(to)
@@ -147,20 +105,20 @@ class Relay:
             bounce(event, life.channel, ErrorCode.CONNECTION_LOST, str(exc))
         else:
             life.connection.arrived(event.number)
-            kind: Callable[..., _Passage] = _Tell
+            kind: Callable[..., Passage] = Tell
             if isinstance(event, CallReceived):
-                kind = _Find if event.meta.get("find") is True else _Call
+                kind = Find if event.meta.get("find") is True else Call
             passage = kind(event, self, self._directory, target)
             passage.begin()
             if not passage.has_left:
                 passage.is_in_lane = True
                 self._lanes.setdefault(to, {})[passage] = None
 
-    def left(self, passage: _Passage | _Room, to: int | str) -> None:
+    def left(self, passage: Passage | Room, to: int | str) -> None:
         """A message of this worker's is held no more; who has waited for that is told."""
         lane = self._lanes.get(to, {})
         lane.pop(passage, None)
-        while lane and isinstance(first := next(iter(lane)), _Room):
+        while lane and isinstance(first := next(iter(lane)), Room):
             del lane[first]
             first.settle()
         if not lane:
@@ -176,15 +134,15 @@ class Relay:
             if passed.number == event.number:
                 source = passed.source()
                 if source is not None:
-                    _return(source, passed.theirs, passed.to, _further(event.error))
+                    give_back(source, passed.theirs, passed.to, further(event.error))
                 return True
         return False
 
-    def begun(self, call: _Awaited | _Room) -> None:
+    def begun(self, call: Awaited | Room) -> None:
         """Others work on a call of this worker."""
         self._calls.add(call)
 
-    def ended(self, call: _Awaited | _Room) -> None:
+    def ended(self, call: Awaited | Room) -> None:
         """They do not any more."""
         self._calls.discard(call)
 
@@ -193,297 +151,3 @@ class Relay:
         for call in list(self._calls):
             if call in self._calls:  # the end of one may have been another's answer
                 call.withdraw()
-
-
-class _Passage:
-    """One message on its way from one worker to another."""
-
-    def __init__(
-        self,
-        event: TellReceived | CallReceived,
-        source: Relay,
-        directory: Directory,
-        target: Relay | None,
-    ) -> None:
-        assert source.life.channel is not None
-        self._event: Any = event
-        self._source = source
-        self._from: Channel = source.life.channel
-        self._directory = directory
-        self._to = target
-        self.ticket = next(_TICKETS)
-        self._posting: Posting | None = None
-        self._over = False
-        #: the primary holds it no more.
-        self.has_left = False
-        #: it stands in the lane of its address.
-        self.is_in_lane = False
-
-    @property
-    def _target(self) -> Relay:
-        assert self._to is not None
-        return self._to
-
-    def begin(self) -> None:
-        """Go as soon as the target takes mail, or it turns out that it never will."""
-        self._go_to(self._to)
-
-    def _go_to(self, target: Relay | None) -> None:
-        self._to = target
-        if target is None:
-            self._directory.when_there(self._event.to, self)
-        else:
-            target.life.when_sendable(self._go)
-
-    def found(self, target: Relay | PeerClosed) -> None:
-        """See `Seeker`."""
-        if self._over:
-            return
-        if isinstance(target, PeerClosed):
-            self._refuse(target)
-        else:
-            self._go_to(target)
-
-    def _go(self) -> None:
-        if self._over:
-            return
-        try:
-            channel = self._target.life.channel_or_raise()
-            parcel = self._parcel(channel)
-        except PeerClosed as exc:
-            if not self._goes_to_next():
-                self._refuse(exc)
-            return
-        except Exception as exc:  # noqa: BLE001  (it is the sender's, and goes back to it)
-            self._refuse(exc)
-            return
-        self._posting = Posting(parcel, lambda: self._commit(channel, parcel), self._went)
-        channel.post(self._posting)
-
-    def _goes_to_next(self) -> bool:
-        """The target went before it took this; go to who has its name next, if there is anybody."""
-        try:
-            target = self._directory.find(self._event.to)
-        except (NoSuchActor, PeerClosed):
-            return False
-        if target is self._to:
-            return False
-        self._go_to(target)
-        return True
-
-    def _refuse(self, exc: Exception) -> None:
-        self._leave()
-        self._fail(error_for(exc))
-
-    def _parcel(self, channel: Channel) -> Parcel:
-        event, life = self._event, self._source.life
-        meta = {key: value for key, value in event.meta.items() if key not in _OF_ONE_HOP}
-        meta["name"] = life.options.name
-        sender = event.sender
-        if sender is None:
-            sender = main_actor(life.worker_id)
-        return Parcel(
-            channel.connection,
-            event.body,
-            explicit_handle(event.handles, event.meta),
-            call=isinstance(event, CallReceived),
-            address={"sender": sender, "meta": meta},
-        )
-
-    def _commit(self, channel: Channel, parcel: Parcel) -> None:
-        raise AssertionError("abstract")
-
-    def _went(self) -> None:
-        """It is queued for the target now, or never will be."""
-        assert self._posting is not None
-        error = self._posting.error
-        self._posting = None
-        if isinstance(error, PeerClosed) and self._goes_to_next():
-            return
-        self._leave()
-        if error is not None:
-            self._fail(error_for(error))
-
-    def _leave(self) -> None:
-        """The sender gets its room back, and handles that nobody took are closed."""
-        close_all(self._event.handles)
-        self._event.body = None
-        self._from.release(self._event.charge)
-        self.has_left = True
-        if self.is_in_lane:
-            self._source.left(self, self._event.to)
-
-    def _fail(self, error: Mapping[str, Any]) -> None:
-        raise AssertionError("abstract")
-
-
-@final
-class _Tell(_Passage):
-    """A plain message."""
-
-    def _commit(self, channel: Channel, parcel: Parcel) -> None:
-        number = channel.post_tell(parcel)
-        self._target.remember(number, self._source.life, self._event)
-
-    def _fail(self, error: Mapping[str, Any]) -> None:
-        _return(self._source.life, self._event.number, self._event.to, error)
-
-
-class _Awaited(_Passage):
-    """A message whose sender waits."""
-
-    def begin(self) -> None:
-        self._source.begun(self)
-        self._from.asked(self._event.channel, self)
-        super().begin()
-
-    def withdraw(self) -> None:
-        """Nobody waits for the answer any more."""
-        if self._to is None:
-            self._directory.nevermind(self._event.to, self)
-        self._leave()
-        self._fail({"code": str(ErrorCode.CANCELLED), "message": "withdrawn before it was begun"})
-
-    def _fail(self, error: Mapping[str, Any]) -> None:
-        self._from.pass_error(self._event.channel, error)
-        self._end()
-
-    def _end(self) -> None:
-        self._over = True
-        self._source.ended(self)
-
-
-@final
-class _Find(_Awaited):
-    """The question who it is that has an address; it is for the primary alone."""
-
-    def _go(self) -> None:
-        if self._over:
-            return
-        life = self._target.life
-        try:
-            life.channel_or_raise()
-        except PeerClosed as exc:
-            if not self._goes_to_next():
-                self._refuse(exc)
-            return
-        self._leave()
-        aid = main_actor(life.worker_id)
-        self._from.reply(self._event.channel, aid, None, keep_open=False)
-        self._end()
-
-
-@final
-class _Call(_Awaited):
-    """A message that the target answers."""
-
-    def __init__(
-        self,
-        event: CallReceived,
-        source: Relay,
-        directory: Directory,
-        target: Relay | None,
-    ) -> None:
-        super().__init__(event, source, directory, target)
-        self._deadline = deadline_of(event)
-        self._question = Question(self._answered)
-        self._number: int | None = None
-
-    def _commit(self, channel: Channel, parcel: Parcel) -> None:
-        self._number = channel.post_call(parcel, self._deadline, self._question)
-
-    def withdraw(self) -> None:
-        channel = None if self._to is None else self._to.life.channel
-        if self._number is not None:  # it works on it; its answer ends the call, whatever it is
-            assert channel is not None
-            channel.connection.send_cancel(self._number)
-            channel.flush()
-            return
-        if self._posting is not None:
-            assert channel is not None
-            posting, self._posting = self._posting, None
-            channel.take_back(posting)
-        super().withdraw()
-
-    def _answered(self) -> None:
-        question, number = self._question, self._event.channel
-        answer = question.answer
-        if answer is None:
-            # It had begun, so this must not sound like a refusal.
-            self._fail({"code": str(ErrorCode.CONNECTION_LOST), "message": str(question.error)})
-        elif isinstance(answer, ErrorReceived):
-            self._fail(_further(answer.error))
-        else:
-            try:
-                handle = explicit_handle(answer.handles, answer.meta)
-                self._from.reply(number, answer.body, handle, keep_open=False)
-            except Exception as exc:  # noqa: BLE001  (it is the sender's, and goes to it)
-                self._fail(error_for(exc))
-            close_all(answer.handles)  # those that the answer holds nowhere
-            self._end()
-
-
-@final
-class _Room:
-    """The question whether all that its sender sent to an address before it has left."""
-
-    def __init__(self, event: CallReceived, source: Relay) -> None:
-        assert source.life.channel is not None
-        self._event: Any = event
-        self._source = source
-        self._from: Channel = source.life.channel
-
-    def begin(self, lane: dict[_Passage | _Room, None] | None) -> None:
-        """Answer, now or when the last in the lane has left."""
-        self._source.begun(self)
-        self._from.asked(self._event.channel, self)
-        if lane:
-            lane[self] = None
-        else:
-            self.settle()
-
-    def settle(self) -> None:
-        """It has."""
-        self._end()
-        self._from.reply(self._event.channel, None, None, keep_open=False)
-
-    def withdraw(self) -> None:
-        """Nobody waits for the answer any more."""
-        self._source.left(self, self._event.to)
-        self._end()
-        error = {"code": str(ErrorCode.CANCELLED), "message": "withdrawn"}
-        self._from.pass_error(self._event.channel, error)
-
-    def _end(self) -> None:
-        close_all(self._event.handles)
-        self._from.release(self._event.charge)
-        self._source.ended(self)
-
-
-def error_for(exc: BaseException) -> dict[str, Any]:
-    """Say as an error map why a message could not be passed on."""
-    code, data = ErrorCode.BAD_PAYLOAD, None
-    if isinstance(exc, PeerClosed):
-        code = ErrorCode.STOPPING if exc.status is None else ErrorCode.CONNECTION_LOST
-    elif isinstance(exc, MessageTooLarge):
-        code, data = ErrorCode.TOO_LARGE, {"size": exc.size, "limit": exc.limit}
-    elif isinstance(exc, HandleError):
-        code = ErrorCode.UNSUPPORTED_HANDLE
-    elif isinstance(exc, LocalProtocolError):  # the target knows no calls, for example
-        code = ErrorCode.UNIMPLEMENTED
-    error: dict[str, Any] = {"code": str(code), "message": str(exc)}
-    return error if data is None else error | {"data": data}
-
-
-def _further(error: Mapping[str, Any]) -> dict[str, Any]:
-    """Add this process to those that an error came by."""
-    path = error.get("path")
-    return {**error, "path": [_HERE, *(path if isinstance(path, list) else ())]}
-
-
-def _return(source: Peer, number: int, to: int | str | None, error: Mapping[str, Any]) -> None:
-    """Give a plain message back to its sender."""
-    assert source.channel is not None
-    to = to[:_LONGEST_NAME] if isinstance(to, str) else to
-    source.connection.send_undeliverable(number, to, error)
-    source.channel.flush()

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from .._worker.bootstrap import refuse_before_run_worker
-from .._worker.targets import refuse_while_loading
+from .._worker.imports import refuse_while_loading
 from .open import open_primaries, watching
 
 __all__ = ["run"]

@@ -176,7 +176,7 @@ def test_events_are_values() -> None:
     assert len({fork, same, events.Online(worker=ANNA)}) == 2
     assert repr(events.Listening(worker=ANNA, address="/a")).endswith(" address='/a')")
     with pytest.raises(AttributeError):
-        fork.worker = BERT  # type: ignore[misc]
+        fork.worker = BERT  # type: ignore[misc]  # wrong on purpose
 
 
 async def test_what_comes_is_known_by_the_kinds_that_were_asked_for() -> None:

@@ -210,7 +210,7 @@ async def test_workers_is_a_snapshot() -> None:
         assert {} == dict(before)
         assert {1: worker} == dict(primary.workers)
         with pytest.raises(TypeError):
-            primary.workers[2] = worker  # type: ignore[index]
+            primary.workers[2] = worker  # type: ignore[index]  # wrong on purpose
 
 
 async def test_statistics() -> None:

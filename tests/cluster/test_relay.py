@@ -24,15 +24,15 @@ from actorcluster import (
     PeerClosed,
     RemoteError,
 )
-from actorcluster._cluster.relay import Relay, Seeker, error_for
+from actorcluster._cluster.passage import Seeker, error_for
+from actorcluster._cluster.relay import Relay
 from actorcluster._worker.mailbox import MergedMailbox
 from actorcluster._worker.ref import main_actor
 from actorcluster.errors import LocalProtocolError
 from actorcluster.wire import events
 from actorcluster.wire._generated import Kind
-from tests.worker.lines import End, until
+from tests.worker.lines import End, ask, everybody_has_closed, until
 from tests.worker.rig import Rig, rig, settle
-from tests.worker.test_mailbox import ask, everybody_has_closed
 
 MIB = 1 << 20
 
@@ -70,8 +70,8 @@ class Hall:
             rig(worker_id=worker_id, name=name, merged=self.merged, **options)
         )
         relay = Relay(one.life, self)
-        one.moments.mail = relay.mail  # type: ignore[method-assign]
-        one.moments.bounced = relay.bounced  # type: ignore[method-assign]
+        one.moments.mail = relay.mail  # type: ignore[method-assign]  # told to the relay
+        one.moments.bounced = relay.bounced  # type: ignore[method-assign]  # told to the relay
         one.moments.look = lambda moment: relay.gone() if moment == "disconnected" else None
         self.rigs[name] = one
         self.relays[name] = self.relays[main_actor(worker_id)] = relay

@@ -9,8 +9,8 @@ import trio
 
 from actorcluster._worker.ref import main_actor
 from tests.cluster.test_relay import Hall, hall
+from tests.worker.lines import ask
 from tests.worker.rig import settle
-from tests.worker.test_mailbox import ask
 
 SMALL = {"window": 65536}
 #: Two of them do not fit into a small window.
