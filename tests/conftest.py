@@ -5,8 +5,11 @@ from __future__ import annotations
 import collections
 import faulthandler
 import gc
+import itertools
+import random
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import hypothesis
@@ -38,13 +41,33 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ours."""
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in another order")
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the Trio tests that must not leak under the check for system tasks."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the Trio tests that must not leak under the check for system tasks; shuffle."""
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        shuffle(items, random.Random(seed))
     for item in items:
         if item.get_closest_marker("trio") is not None and leaks.covers(item):
             # pytest-trio has added its own mark by now; the first one counts.
             item.add_marker(pytest.mark.trio(run=leaks.run_without_leaking_tasks), append=False)
+
+
+def shuffle(items: list[pytest.Item], dice: random.Random) -> None:
+    """Give the files another order, and the tests of each: what they share is made once for all."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    groups = list(files.values())
+    dice.shuffle(groups)
+    for group in groups:
+        dice.shuffle(group)
+    items[:] = itertools.chain.from_iterable(groups)
 
 
 def pytest_collection_finish() -> None:

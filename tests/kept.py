@@ -15,7 +15,7 @@ import trio
 
 from actorcluster._worker import start
 from actorcluster._worker.clone import available
-from actorcluster._worker.forkserver import ForkServer
+from actorcluster._worker.forkserver import Files, ForkServer
 from actorcluster._worker.process import Launch, Process
 
 __all__ = ["kept_server", "share_the_fork_server"]
@@ -56,6 +56,7 @@ class Lease:
         self._scope = trio.CancelScope()
         self._closed = False
         self._guarded: list[Process] = []
+        self.files: Files = ()
 
     def _check(self) -> ForkServer:
         if self._closed:
@@ -77,6 +78,10 @@ class Lease:
     async def guard(self, process: Process) -> None:
         await self._check().guard(process)
         self._guarded.append(process)
+
+    async def tell_files(self, files: Files) -> None:
+        """The server is no single primary's, so it removes none when one dies."""
+        self.files = files
 
     async def take_over(self, other: ForkServer) -> None:
         for process in other._guarded:

@@ -20,6 +20,9 @@ import actorcluster
 ROOT = Path(__file__).parents[1]
 """Where tests/ and examples/ stand: the checkout, or the copy that tests an installed wheel."""
 
+NOBODY = 65534
+"""A user that owns nothing, and the group of the same number."""
+
 PATIENCE = 60
 """Seconds for a whole program; more than any takes, so that only one that hangs is cut off."""
 
@@ -134,3 +137,27 @@ async def running(
 def _home() -> str:
     """Where the package is that we test."""
     return str(Path(actorcluster.__file__).parents[1])
+
+
+def run_as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python program to its end as a user without rights; what follows ``python``."""
+    return subprocess.run(
+        [sys.executable, *command],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+async def read_all(stream: trio.abc.ReceiveStream | None) -> str:
+    """What comes up to the end of file; closes it."""
+    assert stream is not None
+    data = b""
+    async with stream:
+        async for chunk in stream:
+            data += chunk
+    return data.decode()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -59,43 +60,51 @@ class Report:
             self.failures.append(failure)
 
 
-async def client(report: Report, port: int, number: int, patience: float) -> None:
-    """Connect again and again, each time with another id; one that waits longer hangs."""
+async def attempt(port: int, number: int, name: str, patience: float) -> tuple[Failure, bytes]:
+    """Connect, send the id and wait for an answer, whatever it is; one that waits longer hangs."""
     # An address of its own: so many connections would use up the ports of one.
     host = f"127.0.0.{2 + number}"
-    for turn in range(sys.maxsize):
-        name = f"{number}.{turn}"
-        outcome: Outcome = "hung"
-        port_here, begun = None, time.monotonic()
-        with trio.move_on_after(patience):
-            try:
-                stream = await trio.open_tcp_stream(HOST, port, local_address=host)
-            except OSError:
-                outcome = "refused"
-            else:
-                async with stream:
-                    port_here = stream.socket.getsockname()[1]
-                    outcome = await talk(stream, name)
-        report.add(Failure(outcome, name, host, port_here, begun, time.monotonic()))
+    outcome: Outcome = "hung"
+    port_here, begun, answer = None, time.monotonic(), b""
+    with trio.move_on_after(patience):
+        try:
+            stream = await trio.open_tcp_stream(HOST, port, local_address=host)
+        except OSError:
+            outcome = "refused"
+        else:
+            async with stream:
+                port_here = stream.socket.getsockname()[1]
+                answer = await talk(stream, name)
+                outcome = "served" if answer else "cut"
+    return Failure(outcome, name, host, port_here, begun, time.monotonic()), answer
 
 
-async def talk(stream: trio.SocketStream, name: str) -> Outcome:
-    """Send the id and wait for it."""
+async def talk(stream: trio.SocketStream, name: str) -> bytes:
+    """Send the id and wait for the answer; empty if the connection was cut."""
     answer = b""
     try:
         await stream.send_all(f"{name}\n".encode())
         async for chunk in stream:
             answer += chunk
     except trio.BrokenResourceError:
-        return "cut"
-    if answer:
-        return "served" if answer.decode() == f"{name}\n" else "wrong"
-    return "cut"
+        return b""
+    return answer
 
 
-async def main(port: int, clients: int, patience: float) -> None:
-    """Run them until nobody wants them any more."""
-    report = Report()
+async def client(report: Report, port: int, number: int, patience: float) -> None:
+    """Connect again and again, each time with another id."""
+    for turn in range(sys.maxsize):
+        name = f"{number}.{turn}"
+        end, answer = await attempt(port, number, name, patience)
+        if end.outcome == "served" and answer != f"{name}\n".encode():
+            end = attrs.evolve(end, outcome="wrong")
+        report.add(end)
+
+
+async def run(
+    report: Any, client: Callable[..., Awaitable[None]], port: int, clients: int, patience: float
+) -> None:
+    """Run clients until nobody wants them any more, and print the report."""
     async with trio.open_nursery() as nursery:
         for number in range(clients):
             nursery.start_soon(client, report, port, number, patience)
@@ -106,4 +115,4 @@ async def main(port: int, clients: int, patience: float) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    trio.run(run, Report(), client, int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

@@ -182,8 +182,8 @@ def recording(taken: Taken) -> Iterator[None]:
                 taken.setdefault(address, []).append((time.monotonic(), client.id))
         reply(self, client, event)
 
-    Dealer.reply = noting  # type: ignore[method-assign]
+    Dealer.reply = noting  # type: ignore[method-assign]  # undone in the end
     try:
         yield
     finally:
-        Dealer.reply = reply  # type: ignore[method-assign]
+        Dealer.reply = reply  # type: ignore[method-assign]  # as it was

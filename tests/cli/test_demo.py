@@ -16,6 +16,7 @@ from actorcluster.cli.show import mismatch
 from tests.cli.test_screen import shown
 from tests.program import Program, running
 from tests.require import require
+from tests.together import Together
 
 pytestmark = pytest.mark.no_leaks
 
@@ -148,7 +149,7 @@ async def breaks(program: Program) -> str:
     return last.removeprefix("demo: broken promise: ")
 
 
-async def test_the_port_is_taken() -> None:
+async def the_port_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with running(*DEMO, "--port", str(port)) as program:
@@ -157,7 +158,7 @@ async def test_the_port_is_taken() -> None:
     assert 1 == len(program.text.splitlines())
 
 
-async def test_workers_that_are_stopped_answer_nothing() -> None:
+async def workers_that_are_stopped_answer_nothing() -> None:
     async with running(*DEMO) as program:
         pids = await worker_pids(program)
         for name in "web-1", "web-2", "web-3", "web-4":
@@ -169,7 +170,7 @@ async def test_workers_that_are_stopped_answer_nothing() -> None:
     )
 
 
-async def test_everybody_is_stopped() -> None:
+async def everybody_is_stopped() -> None:
     """Those who would tell us that requests fail included."""
     async with running(*DEMO) as program:
         pids = await worker_pids(program)
@@ -180,7 +181,7 @@ async def test_everybody_is_stopped() -> None:
     assert "the clients get answers, but nothing was heard of them for 4 seconds" == broken
 
 
-async def test_a_worker_ends_by_itself() -> None:
+async def a_worker_ends_by_itself() -> None:
     async with running(*DEMO) as program:
         pids = await worker_pids(program)
         os.kill(pids["web-1"], signal.SIGTERM)
@@ -188,11 +189,27 @@ async def test_a_worker_ends_by_itself() -> None:
     assert "no worker ends by itself, but web-1/1 did: SIGTERM" == broken
 
 
-async def test_the_clients_die() -> None:
+async def the_clients_die() -> None:
     async with running(*DEMO) as program:
         os.kill((await worker_pids(program))["clients"], signal.SIGKILL)
         broken = await breaks(program)
     assert "the clients finish, but their process ended: SIGKILL" == broken
+
+
+BROKEN = Together(
+    {
+        "the port is taken": the_port_is_taken,
+        "workers are stopped": workers_that_are_stopped_answer_nothing,
+        "all are stopped": everybody_is_stopped,
+        "a worker ends": a_worker_ends_by_itself,
+        "the clients die": the_clients_die,
+    }
+)
+
+
+@pytest.mark.parametrize("story", BROKEN.names)
+def test_what_breaks_a_promise(story: str) -> None:
+    BROKEN.check(story)
 
 
 # ---- pure parts ---------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tests.program import running
 pytestmark = pytest.mark.own_fork_server
 
 HERE = __name__
-LAMBDA = lambda actor: actor.disconnect()  # noqa: E731
+LAMBDA = lambda actor: actor.disconnect()  # noqa: E731  (has to have that name)
 
 
 def outer() -> Callable[..., Any]:
@@ -60,7 +60,7 @@ async def hidden(actor: Actor) -> None:
 first_definition = hidden
 
 
-async def hidden(actor: Actor) -> None:  # type: ignore[no-redef]
+async def hidden(actor: Actor) -> None:  # type: ignore[no-redef]  # hidden on purpose
     await trio.sleep_forever()
 
 
@@ -202,7 +202,7 @@ async def test_arguments_are_those_of_the_call() -> None:
     given = [1]
     async with actorcluster.open_primary() as primary:
         worker = primary.fork_soon(actors.count_args, given, deep)
-        given.append(object())  # type: ignore[arg-type]
+        given.append(object())  # type: ignore[arg-type]  # wrong on purpose
         with trio.fail_after(60):
             assert [[1], 64] == (await worker.mailbox.receive()).body
 

@@ -115,12 +115,14 @@ async def test_the_last_lines(method: str, capfd: pytest.CaptureFixture[str]) ->
     assert "ValueError: on purpose" == report.stderr[-1]
     assert "\x1b]0;title\x07\xffTraceback (most recent call last):" in report.stderr
     assert "line 99" in report.stderr
+    page = str(report)
+    assert 1 == page.count('raise ValueError("on purpose")')
+    assert page.endswith("\n    (the traceback above)")
     err = capfd.readouterr().err
     assert text in err  # an interpreter that measures something may say so before
     assert err.splitlines()[-50:] == [*report.stderr]
     assert (len(err.splitlines()) - 50, 0) == (report.stderr_dropped, report.stderr_unshown)
     assert "\x1b" not in str(report)
-    assert "    ValueError: on purpose" == str(report).splitlines()[-1]
 
 
 async def test_killed_in_the_middle_of_a_line(capfd: pytest.CaptureFixture[str]) -> None:

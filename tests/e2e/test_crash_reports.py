@@ -77,7 +77,7 @@ async def refusals(scene: Scene, worker: Worker, *, and_then: bool) -> list[Exit
         nursery.start_soon(ask)
         nursery.start_soon(ask)
         if and_then:
-            while worker.statistics().channel.asks_waiting < 2:  # type: ignore[union-attr]  # noqa: ASYNC110
+            while worker.statistics().channel.asks_waiting < 2:  # type: ignore[union-attr]  # noqa: ASYNC110  (online; nobody tells)
                 await trio.sleep(0.005)
             await scene.primary.terminate_child("a")
     return heard

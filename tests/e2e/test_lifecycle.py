@@ -17,6 +17,7 @@ import actorcluster
 from actorcluster import ExitStatus, PeerClosed, WorkerStartError, events
 from tests.e2e import actors
 from tests.orphans import adopting_orphans
+from tests.program import read_all
 from tests.worker.lines import until
 
 Options = dict[str, Any]
@@ -105,15 +106,6 @@ async def test_outcome_of_main(
         assert "Traceback" in stderr
     if kind == "SystemExit(text)":
         assert "some text\n" == stderr
-
-
-async def read_all(stream: trio.abc.ReceiveStream | None) -> str:
-    assert stream is not None
-    data = b""
-    async with stream:
-        async for chunk in stream:
-            data += chunk
-    return data.decode()
 
 
 async def test_error_is_data() -> None:

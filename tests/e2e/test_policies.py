@@ -89,7 +89,7 @@ async def test_fewest_connections_pauses_and_weights() -> None:
         assert (11, 0, 0, 0) == (had.accepted, had.declined, had.dropped, had.waiting)
         for wrong, error in [(0, ValueError), (math.inf, ValueError), ("1", TypeError)]:
             with pytest.raises(error, match="weight must be a"):
-                two.weight = wrong  # type: ignore[assignment]
+                two.weight = wrong  # type: ignore[assignment]  # wrong on purpose
         one.kill()
         await one.wait()
         one.pause()  # nothing happens to who is dead

@@ -20,7 +20,7 @@ from actorcluster import Handle, Worker, WorkerStartError, events
 from tests.e2e import actors, unprivileged
 from tests.e2e.unprivileged import GROUP, NOBODY
 from tests.orphans import adopting_orphans, children
-from tests.program import ROOT, running
+from tests.program import ROOT, run_as_nobody, running
 from tests.require import require
 
 METHODS = ["forkserver", "exec"]
@@ -172,16 +172,7 @@ trio.run(main)
 
 def test_without_the_right() -> None:
     """The start fails, says why, and nobody is left."""
-    done = subprocess.run(
-        [sys.executable, "-c", REFUSED],
-        user=NOBODY,
-        group=NOBODY,
-        extra_groups=[],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_as_nobody("-c", REFUSED)
     assert "" == done.stderr
     lines = done.stdout.splitlines()
     assert ["normal", "normal"] == lines[3::4]

@@ -10,13 +10,14 @@ import trio
 from actorcluster import Child, Limits, Pool, ReloadAborted, events
 from tests.e2e import reload_actors
 from tests.e2e.supervised import comes, pool, puppet, run_tree, stops
+from tests.together import Together
 
 
 def greeter(limits: Limits, **options: Any) -> Child:
     return Child("a", reload_actors.takes, ready="listening", limits=limits, **options)
 
 
-async def test_too_old() -> None:
+async def too_old() -> None:
     """It does not cost a restart, and the next life grows old as well."""
     async with run_tree([puppet("a", limits=Limits(max_age=0.2))], max_restarts=0) as scene:
         await scene.until("exit a shutdown")
@@ -32,7 +33,7 @@ async def test_a_task_that_is_too_old(autojump_clock: trio.abc.Clock) -> None:
     assert [*comes("a"), *stops("a")] == scene.lines[:5]
 
 
-async def test_never_two_at_a_time() -> None:
+async def never_two_at_a_time() -> None:
     """All slots become due together, and are replaced one after the other."""
     async with run_tree([pool("web", 3, limits=Limits(max_age=1.0))]) as scene:
         for _ in range(3):
@@ -42,7 +43,7 @@ async def test_never_two_at_a_time() -> None:
     assert {"web.1", "web.2", "web.3"} == {line.split()[1] for line in scene.lines[:15]}
 
 
-async def test_too_many_messages() -> None:
+async def too_many_messages() -> None:
     async with run_tree([greeter(Limits(max_messages=5))]) as scene:
         ref = scene.primary.ref("a")
         assert [1] * 4 == [await ref.ask(None) for _ in range(4)]
@@ -51,7 +52,7 @@ async def test_too_many_messages() -> None:
         assert 2 == await ref.ask(None)
 
 
-async def test_too_many_connections() -> None:
+async def too_many_connections() -> None:
     """Those that were taken, over all ports, whether they are still open or not."""
     async with run_tree([greeter(Limits(max_accepted=3))]) as scene:
         (port,) = scene.primary.statistics().ports
@@ -66,7 +67,7 @@ async def greeting(address: Any) -> bytes:
         return bytes(await stream.receive_some(10))
 
 
-async def test_too_much_memory() -> None:
+async def too_much_memory() -> None:
     async with run_tree([greeter(Limits(max_rss="200M"))]) as scene:
         ref = scene.primary.ref("a")
         assert 1 == await ref.ask(1000)
@@ -75,7 +76,7 @@ async def test_too_much_memory() -> None:
         assert 2 == await ref.ask(1000)
 
 
-async def test_what_has_used_less_goes_on() -> None:
+async def what_has_used_less_goes_on() -> None:
     limits = Limits(max_age=1000, max_rss="2G", max_messages=3, max_accepted=1)
     async with run_tree([greeter(limits)]) as scene:
         ref = scene.primary.ref("a")
@@ -102,7 +103,7 @@ async def test_the_new_one_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert text in caplog.messages
 
 
-async def test_a_fork_has_limits() -> None:
+async def a_fork_has_limits() -> None:
     async with run_tree() as scene:
         await scene.primary.fork(
             reload_actors.takes, name="a", restart="permanent", limits=Limits(max_age=0.2)
@@ -112,10 +113,29 @@ async def test_a_fork_has_limits() -> None:
             await scene.primary.fork(reload_actors.takes, name="b", limits=Limits(max_age=1))
 
 
-async def test_a_worker_that_ends_while_it_is_due() -> None:
+async def a_worker_that_ends_while_it_is_due() -> None:
     """It is not replaced any more: what follows is the strategy's."""
     child = Pool("web", reload_actors.takes, count=1, ready="listening", limits=Limits(max_age=0.3))
     async with run_tree([child]) as scene:
         await scene.primary.terminate_child("web.1")
         await trio.sleep(0.5)
         assert {"web.1": "down"} == scene.states()
+
+
+RECYCLING = Together(
+    {
+        "too old": too_old,
+        "never two at a time": never_two_at_a_time,
+        "too many messages": too_many_messages,
+        "too many connections": too_many_connections,
+        "too much memory": too_much_memory,
+        "what has used less goes on": what_has_used_less_goes_on,
+        "a fork has limits": a_fork_has_limits,
+        "a worker that ends while it is due": a_worker_that_ends_while_it_is_due,
+    }
+)
+
+
+@pytest.mark.parametrize("story", RECYCLING.names)
+def test_recycling(story: str) -> None:
+    RECYCLING.check(story)

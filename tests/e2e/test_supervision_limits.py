@@ -120,7 +120,7 @@ async def test_the_body_ends_while_the_tree_gives_up() -> None:
 
 
 async def test_parked() -> None:
-    """The others live, a hand brings it back, and its budget is as spent as it was."""
+    """The others live; a hand brings it back, and failures from before count no more."""
     children = [puppet("a"), puppet("b"), puppet("c")]
     async with run_tree(children, max_restarts=1, on_exhausted="park") as scene:
         await scene.ends("b")
@@ -138,10 +138,14 @@ async def test_parked() -> None:
         assert (3, "b") == (worker.incarnation, worker.name)
         assert ["b", 3] == await scene.primary.ref("b").ask("who")
         await scene.ends("b")
+        await scene.calm()
+        assert "up" == scene.states()["b"]
+        await scene.ends("b")
         assert "parked" == scene.states()["b"]
     assert [
         *[*dies("b", "signal"), "restart b 1", *comes("b")],
         *[*dies("b", "exit"), "gaveup b", *comes("b")],
+        *[*dies("b", "signal"), "restart b 1", *comes("b")],
         *[*dies("b", "signal"), "gaveup b", *stops("c", "a")],
     ] == scene.lines
 

@@ -275,9 +275,10 @@ async def test_unknown(name: str) -> None:
     web = Pool("web", supervised_actors.puppet, count=2)
     async with run_tree([Supervisor("sub", children=[puppet("x")]), web, messenger()]) as scene:
         ref = scene.primary.ref(name)
-        for attempt in (ref.send, ref.ask, ref.send_nowait):
+        attempts: list[Any] = [ref.send, ref.ask, ref.send_nowait]
+        for attempt in attempts:
             with pytest.raises(NoSuchActor):
-                await attempt("who")  # type: ignore[misc]
+                await attempt("who")
         await bid(scene, "ask", name, "who")
         assert ["ask", "NoSuchActor"] == await said(scene, "m")
 
@@ -342,7 +343,7 @@ async def test_the_asker_dies_while_its_target_is_between_lives() -> None:
         await scene.ends("b")
         assert [1, "signal"] == (await scene.primary.mailbox.receive()).body
         await bid(scene, "ask", "b", "of a dead one")
-        await until(lambda: "b" in scene.primary._names._sought)
+        await until(lambda: "b" in scene.primary._names.sought)
         scene.worker("m").kill("SIGKILL")
         await scene.until("exit m signal")
         assert "waiting" == scene.states()["b"]

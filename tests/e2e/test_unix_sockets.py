@@ -9,12 +9,22 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
 import actorcluster
-from actorcluster import SCHED_NONE, SCHED_RR, Worker, WorkerStartError
-from tests.e2e import unix_sockets
+from actorcluster import (
+    SCHED_NONE,
+    SCHED_RR,
+    Child,
+    Supervisor,
+    Worker,
+    WorkerStartError,
+    events,
+)
+from tests.e2e import actors, unix_sockets
+from tests.e2e.supervised import LATER, NEVER
 from tests.orphans import adopting_orphans
 from tests.program import Program, running
 
@@ -33,57 +43,93 @@ async def body_of(worker: Worker) -> Any:
 
 
 @pytest.mark.parametrize("policy", [SCHED_RR, SCHED_NONE])
-async def test_the_file_lives_as_long_as_the_primary(policy: str, tmp_path: Path) -> None:
-    """It outlives a killed worker, so that the next one serves who came meanwhile."""
+async def test_the_file_goes_with_the_last_user(policy: str, tmp_path: Path) -> None:
+    """However that ends; others, and those who only looked on, do not count."""
     path = tmp_path / "s"
     async with actorcluster.open_primary(scheduling_policy=policy) as primary:
-        worker = await primary.fork(unix_sockets.serve, str(path), 0o660, ready="listening")
-        assert b"\x01" == await visit(path)
-        worker.kill("SIGKILL")
-        await worker.wait()
-        assert 0o660 == path.stat().st_mode & 0o777
-        stream = await trio.open_unix_socket(str(path))
+        await primary.fork(actors.idle)
+        for end in ("SIGKILL", "disconnect"):
+            first = await primary.fork(unix_sockets.serve, str(path), 0o660, ready="listening")
+            second = await primary.fork(unix_sockets.serve, str(path), ready="listening")
+            first.kill("SIGKILL")
+            await first.wait()
+            assert bytes([second.id]) == await visit(path)
+            assert 0o660 == path.stat().st_mode & 0o777
+            if end == "SIGKILL":
+                second.kill(end)
+            else:
+                await second.disconnect()
+            await second.wait()
+            assert [] == [*tmp_path.iterdir()]
+            assert () == primary.statistics().ports
         await primary.fork(unix_sockets.serve, str(path), ready="listening")
-        assert b"\x02" == await stream.receive_some()
-        await stream.aclose()
-        assert b"\x02" == await visit(path)
+        await primary.disconnect()
+        assert [] == [*tmp_path.iterdir()]
+        await primary.fork(unix_sockets.serve, str(path), ready="listening")
     assert [] == [*tmp_path.iterdir()]
 
 
-async def test_all_workers_leave(tmp_path: Path) -> None:
-    """Then nobody uses the ports any more, and who forks again binds them again."""
+async def test_the_file_stays_for_one_that_comes_back(tmp_path: Path) -> None:
+    """Who comes between two lives waits for the next one."""
     path = tmp_path / "s"
-    async with actorcluster.open_primary() as primary:
-        for number in (1, 2):
-            worker = await primary.fork(unix_sockets.serve, str(path), ready="listening")
-            assert bytes([number]) == await visit(path)
-            await worker.disconnect()
-            assert path.is_socket()  # another one may come in its place
-            await primary.disconnect()
-            assert [] == [*tmp_path.iterdir()]
-            assert () == primary.statistics().ports
+    child = Child(
+        "a", unix_sockets.serve, args=(str(path), 0o660), ready="listening", backoff=LATER
+    )
+    other = attrs.evolve(child, name="b", args=(f"{path}b",), backoff=NEVER)
+    async with actorcluster.open_primary(Supervisor(children=[child, other])) as primary:
+        worker, waits = primary.workers.values()
+        file = path.stat().st_ino
+        with primary.events(events.Restart) as restarts:
+            worker.kill("SIGKILL")
+            await anext(restarts)
+            waits.kill("SIGKILL")
+            while (await anext(restarts)).name != "b":
+                pass
+        assert b"\x03" == await visit(path)
+        assert (file, 0o660) == (path.stat().st_ino, path.stat().st_mode & 0o777)
+        await primary.terminate_child("a")
+        assert [Path(f"{path}b")] == [*tmp_path.iterdir()]
+        await primary.terminate_child("b")  # which nobody waits for any more
+        assert [] == [*tmp_path.iterdir()]
+        await primary.restart_child("a")
+        assert b"\x04" == await visit(path)
+    assert [] == [*tmp_path.iterdir()]
 
 
 async def test_a_primary_is_killed_and_comes_back(tmp_path: Path) -> None:
-    """Its file stays behind; the next one replaces it, and not that of one that lives."""
-    path = tmp_path / "s"
-    async with adopting_orphans(patience=10):
-        async with running("-m", "tests.e2e.unix_sockets", str(path)) as program:
-            await program.says("worker")
-            async with actorcluster.open_primary() as primary:
+    """Its file goes with its last process; who comes before replaces it, not if that lives."""
+    path, other = tmp_path / "s", tmp_path / "t"
+    async with actorcluster.open_primary() as primary:
+        async with adopting_orphans(patience=20):
+            async with running("-m", "tests.e2e.unix_sockets", str(path), str(other)) as program:
+                await program.says("worker")
                 with pytest.raises(WorkerStartError, match="Address already in use") as caught:
                     await primary.fork(unix_sockets.serve, str(path), ready="listening")
                 assert errno.EADDRINUSE == caught.value.errno
-            assert b"\x01" == await visit(path)  # it has lost nothing
-            program.process.send_signal(signal.SIGKILL)
-            assert -signal.SIGKILL == await program.ends()
-    assert path.is_socket()
-    with pytest.raises(ConnectionRefusedError):
-        await visit(path)
-    async with actorcluster.open_primary() as primary:
-        await primary.fork(unix_sockets.serve, str(path), ready="listening")
-        assert b"\x01" == await visit(path)
-    assert not path.exists()
+                assert b"\x01" == await visit(path)  # it has lost nothing
+                program.process.send_signal(signal.SIGKILL)
+                assert -signal.SIGKILL == await program.ends()
+            task = await primary.fork(unix_sockets.serve, str(path), run="task", ready="listening")
+        assert bytes([task.id]) == await visit(path)
+        assert [path] == [*tmp_path.iterdir()]
+    assert [] == [*tmp_path.iterdir()]
+
+
+async def test_a_killed_primary_leaves_alone_what_is_not_its(tmp_path: Path) -> None:
+    """What has taken the place of its files stays: a file, another's socket."""
+    path, other = tmp_path / "s", tmp_path / "t"
+    with socket.socket(socket.AF_UNIX) as taker:
+        async with adopting_orphans(patience=20):
+            async with running("-m", "tests.e2e.unix_sockets", str(path), str(other)) as program:
+                await program.says("worker")
+                path.unlink()
+                path.write_text("precious")
+                other.unlink()
+                taker.bind(str(other))
+                program.process.send_signal(signal.SIGKILL)
+                assert -signal.SIGKILL == await program.ends()
+        assert ("precious", True) == (path.read_text(), other.is_socket())
+        other.unlink()
 
 
 async def test_two_primaries_race(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import trio
 from actorcluster import Actor, open_primary, run
 
 
-async def serve(actor: Actor, path: str, mode: int | None = None) -> None:
+async def serve(
+    actor: Actor, path: str, mode: int | None = None, policy: str | None = None
+) -> None:
     """Tell each client my id."""
-    listener = await actor.listen_unix(path, mode=mode)
+    listener = await actor.listen_unix(path, mode=mode, policy=policy)
 
     async def handler(stream: trio.SocketStream) -> None:
         async with stream:
@@ -46,13 +48,15 @@ async def moved(actor: Actor, directory: str, path: str) -> None:
     await serve(actor, path)
 
 
-async def main(path: str) -> None:
-    """Have a worker, say its pid, and wait."""
+async def main(path: str, *others: str) -> None:
+    """Have a worker, and one for each other path that shares the socket; say its pid, and wait."""
     async with open_primary() as primary:
         worker = await primary.fork(serve, path, ready="listening")
+        for other in others:
+            await primary.fork(serve, other, None, "none", ready="listening")
         print("worker", worker.pid, flush=True)
         await trio.sleep_forever()
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1])
+    run(main, *sys.argv[1:])

@@ -20,6 +20,7 @@ import trio.testing
 
 import actorcluster
 from actorcluster import Actor, Handle, HandleError, Primary, Worker, events
+from tests.descriptors import memfd
 
 __all__ = ["SCENARIOS"]
 
@@ -28,12 +29,6 @@ _MANY: Final = 100
 
 
 # ---- descriptors ----------------------------------------------------------------------------
-
-
-def memfd(size: int) -> int:
-    fd = os.memfd_create("test")
-    os.truncate(fd, size)
-    return fd
 
 
 def size_of(handle: Handle) -> int:

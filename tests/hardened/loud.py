@@ -23,7 +23,7 @@ if PATH is not None:  # the fork server that preloads it, or a worker of it
     _stream = _libc.fopen(os.fsencode(PATH), b"a")
     _libc.fputs(b"loud: C\n", ctypes.c_void_p(_stream))
 
-_names = tempfile._get_candidate_names()  # type: ignore[attr-defined]
+_names = tempfile._get_candidate_names()  # type: ignore[attr-defined]  # nothing public draws from it
 next(_names)
 random.random()
 

@@ -20,7 +20,7 @@ async def test_monitors() -> None:
                     assert "done" == message.body
                     break
                 await message.reply(len(primary._names.watching))
-        assert {} == primary._names.watching._of_lives == primary._names.watching.of_names
+        assert {} == primary._names.watching.of_lives == primary._names.watching.of_names
 
 
 @pytest.mark.parametrize("size", [5_000, 25_000, 100_000])

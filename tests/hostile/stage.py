@@ -161,13 +161,13 @@ _ACTS: Final[dict[str, _Act]] = {
 
 async def _play(primary: actorcluster.Primary, played: Played) -> None:
     outcome = TABLE[played.state, played.fault]
-    slow = isinstance(outcome, Ends)
-    never_starts = isinstance(outcome, Ends) and outcome.reason == "start_timeout"
+    reason = outcome.reason if isinstance(outcome, Ends) else ""
     heard, said = os.pipe()
     worker = primary.fork_soon(
         exec=(sys.executable, "-m", "tests.hostile.worker", played.state, played.fault),
-        start_timeout=2 if never_starts else PATIENCE,
-        shutdown=0.1 if slow else PATIENCE,
+        start_timeout=2 if reason == "start_timeout" else PATIENCE,
+        # Who is lost is not to be killed before that, for being slow to leave.
+        shutdown=PATIENCE if reason in ("", "lost") else 0.1,
         settings={"stdio": ("ignore", said), **(TIGHT if played.fault in TIGHTLY else {})},
     )
     with primary.events(events.Error, events.Exit, worker=worker) as happens:

@@ -194,15 +194,15 @@ def recording(books: Books) -> Iterator[None]:
                 _note(books.taken, accepted.fileno(), client.id)
         reply(self, client, event)
 
-    Accepted.__init__ = making  # type: ignore[assignment,method-assign]
-    Dealer._hand_over = handing_over  # type: ignore[method-assign]
-    Dealer.reply = replying  # type: ignore[method-assign]
+    Accepted.__init__ = making  # type: ignore[assignment,method-assign]  # undone below
+    Dealer._hand_over = handing_over  # type: ignore[method-assign]  # undone below
+    Dealer.reply = replying  # type: ignore[method-assign]  # undone below
     try:
         yield
     finally:
-        Accepted.__init__ = make  # type: ignore[method-assign]
-        Dealer._hand_over = hand_over  # type: ignore[method-assign]
-        Dealer.reply = reply  # type: ignore[method-assign]
+        Accepted.__init__ = make  # type: ignore[method-assign]  # as it was
+        Dealer._hand_over = hand_over  # type: ignore[method-assign]  # as it was
+        Dealer.reply = reply  # type: ignore[method-assign]  # as it was
 
 
 def _note(sightings: Sightings, fd: int, worker: int) -> None:

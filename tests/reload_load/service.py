@@ -9,10 +9,10 @@ from typing import Final
 import trio
 
 from actorcluster import Actor
+from tests.chaos.service import HOST, read_id
 
 __all__ = ["BROKEN", "HOST", "good", "serve"]
 
-HOST: Final = "127.0.0.1"
 
 #: Releases with which nothing can be done, by what is wrong.
 BROKEN: Final = {
@@ -50,11 +50,6 @@ async def serve(actor: Actor, log: str, version: int) -> None:
 
 
 async def _handle(stream: trio.SocketStream, fd: int, version: int) -> None:
-    data = b""
-    while not data.endswith(b"\n"):
-        chunk = await stream.receive_some()
-        if not chunk:
-            return
-        data += chunk
-    os.write(fd, data)
-    await stream.send_all(b"%d %s" % (version, data))
+    if data := await read_id(stream):
+        os.write(fd, data)
+        await stream.send_all(b"%d %s" % (version, data))
