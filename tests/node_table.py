@@ -3,6 +3,8 @@
 ``python -m tests.node_table`` rewrites docs/reference/node.md from tests/node_parity/rows.toml,
 ``--check`` only says whether that would change it. Both fail if a row is not complete, or if its
 clauses are not those that its tests assert. Open rows are counted, and are no failure.
+
+``--skeleton ROW ...`` prints the tests that rows name, with a block for each clause, to be filled.
 """
 
 from __future__ import annotations
@@ -19,7 +21,17 @@ import attrs
 
 from tests.node_parity.rows import GROUPS, ROWS, VERDICTS, WHATS, Row
 
-__all__ = ["MAX_DIFFERENT", "PAGE", "Use", "problems", "render", "scan", "unreached", "uses"]
+__all__ = [
+    "MAX_DIFFERENT",
+    "PAGE",
+    "Use",
+    "problems",
+    "render",
+    "scan",
+    "skeleton",
+    "unreached",
+    "uses",
+]
 
 TESTS: Final = Path(__file__).with_name("node_parity")
 PAGE: Final = Path(__file__).parents[1] / "docs/reference/node.md"
@@ -299,6 +311,24 @@ def render(rows: Iterable[Row] = ROWS) -> str:
     return "\n".join(parts) + "\n"
 
 
+def skeleton(rows: Iterable[Row]) -> str:
+    """Make the tests that rows name, all but what each clause asserts; so none is taken yet."""
+    tests: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for clause in row.clauses:
+            place = row.test[0] if row.test else f"::test_{row.id.lower().replace('-', '_')}"
+            tests[place.partition("::")[2]] += [
+                f"        # {clause.what}: {clause.text}",
+                f'        with clause("{clause.id}"):',
+                "            assert ...",
+            ]
+    parts = []
+    for name, lines in tests.items():
+        head = [f"async def {name}() -> None:", "    async with scene() as stage:"]
+        parts.append("\n".join([*head, *lines]))
+    return "\n\n\n".join(parts) + "\n"
+
+
 def _say_open() -> None:
     waiting = [row for row in ROWS if row.open]
     groups = Counter(row.group for row in waiting)
@@ -308,7 +338,14 @@ def _say_open() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or check it."""
+    """Write the page, or check it; or print skeletons of tests."""
+    if arguments[:1] == ["--skeleton"]:
+        unknown = sorted(set(arguments[1:]) - {row.id for row in ROWS})
+        if unknown or not arguments[1:]:
+            print(f"which rows? there is no {', '.join(unknown) or 'name'}", file=sys.stderr)
+            return 1
+        print(skeleton(row for row in ROWS if row.id in arguments), end="")
+        return 0
     wrong = list(problems())
     page = render()
     if "--check" not in arguments:

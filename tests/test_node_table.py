@@ -45,6 +45,17 @@ def test_a_row_and_its_test() -> None:
     assert [] == wrong()
 
 
+def test_a_skeleton_has_a_block_for_each_clause_and_is_no_test_yet() -> None:
+    text = node_table.skeleton(parse(ROW))
+    found, problems = node_table.scan({"test_x.py": text})
+    assert [("LC-01.a", "test_x.py::test_it"), ("LC-01.b", "test_x.py::test_it")] == [
+        (use.clause, use.test) for use in found
+    ]
+    assert ["LC-01.a has no assert", "LC-01.b has no assert"] == [
+        problem.partition(": ")[2].partition(" of its own")[0] for problem in problems
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [

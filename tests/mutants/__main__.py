@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> int:
     mutants = [
         mutant for mutant in AREAS[options.area] if not options.ids or mutant.id in options.ids
     ]
+    if unknown := set(options.ids) - {mutant.id for mutant in mutants}:
+        parser.error(f"there is no {', '.join(sorted(unknown))} in {options.area}")
     begin = time.monotonic()
     with TemporaryDirectory(prefix="ac-mutants-") as directory:
         tests = sorted({mutant.test for mutant in mutants})

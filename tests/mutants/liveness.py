@@ -7,7 +7,7 @@ from tests.mutants.mutant import Mutant
 __all__ = ["MUTANTS"]
 
 
-def _one(id: str, old: str, new: str, test: str) -> Mutant:  # noqa: A002
+def _one(id: str, old: str, new: str, test: str) -> Mutant:  # noqa: A002  (as the field is called)
     return Mutant(id, "_worker/pulse.py", old, new, f"tests/liveness/test_pulse.py::{test}")
 
 

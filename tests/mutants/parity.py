@@ -18,8 +18,8 @@ MUTANTS = [
     _row(
         "LC-01",
         "_cluster/seating.py",
-        "        seat.forked()\n",
-        "",
+        "        seat.forked(worker)\n",
+        "        seat._worker = worker\n",
         "test_lifecycle.py::test_one_life",
     ),
     _row(
@@ -53,7 +53,7 @@ MUTANTS = [
     ),
     _row(
         "ST-04",
-        "_cluster/primary.py",
+        "_cluster/forking.py",
         "        self._hub.emit(events.Setup(settings=self._settings))\n",
         "        if settings:\n            self._hub.emit(events.Setup(settings=self._settings))\n",
         "test_settings.py::test_setup",
@@ -110,10 +110,17 @@ MUTANTS = [
     ),
     _row(
         "HP-03",
-        "_link/handles.py",
+        "_link/staging.py",
         "            self._end_holder()\n",
         "            pass\n",
         "test_handles.py::test_the_same_twice",
+    ),
+    _row(
+        "X-17",
+        "_link/staging.py",
+        "Staged(_number(holder), keep_open, holder, head + rest, len(rest))",
+        "Staged(_number(holder), keep_open, holder, head, len(rest))",
+        "test_better.py::test_read_from_before",
     ),
     _row(
         "HP-22",
@@ -139,17 +146,31 @@ MUTANTS = [
     ),
     _row(
         "RR-05",
-        "_cluster/unixpath.py",
+        "_worker/unixpath.py",
         "relative = os.path.relpath(path)",
         "relative = os.path.abspath(path)",
         "test_unix_paths.py::test_a_long_path",
     ),
     _row(
         "RR-06",
-        "_cluster/unixpath.py",
+        "_worker/unixpath.py",
         "            _give_mode(path, file, mode)\n",
         "            pass\n",
         "test_unix_paths.py::test_for_everybody",
+    ),
+    _row(
+        "RR-08",
+        "_worker/listeners.py",
+        '{"credit": min(CREDIT, max_connections), ',
+        '{"credit": CREDIT, ',
+        "test_limits.py::test_declining",
+    ),
+    _row(
+        "RR-09",
+        "_cluster/bounds.py",
+        "        self.count += count\n",
+        "",
+        "test_limits.py::test_dropping",
     ),
     _row(
         "RR-19",
@@ -161,8 +182,8 @@ MUTANTS = [
     _row(
         "RR-22",
         "_worker/listening.py",
-        "if exclusive or reuse_port:",
-        "if reuse_port:",
+        "is_own = exclusive or reuse_port",
+        "is_own = reuse_port",
         "test_ports.py::test_exclusive",
     ),
     _row(
@@ -203,7 +224,7 @@ MUTANTS = [
     ),
     _row(
         "ER-01",
-        "_cluster/unixpath.py",
+        "_worker/unixpath.py",
         "if not is_ours or _is_alive(fd, path):",
         "if not is_ours:",
         "test_errors.py::test_what_is_taken",

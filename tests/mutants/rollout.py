@@ -9,7 +9,7 @@ __all__ = ["MUTANTS"]
 CAUGHT = "tests/supervision/test_rollout_caught.py::"
 
 
-def _in(file: str, id: str, old: str, new: str, test: str) -> Mutant:  # noqa: A002
+def _in(file: str, id: str, old: str, new: str, test: str) -> Mutant:  # noqa: A002  (as the field is called)
     return Mutant(id, f"_cluster/{file}.py", old, new, CAUGHT + test)
 
 
@@ -65,7 +65,7 @@ MUTANTS = [
         "test_new_code_that_is_good_is_that_of_restarts",
     ),
     _in(
-        "plan",
+        "progress",
         "restarts-look-old",
         "place.generation = self.generation\n",
         "place.generation = 0\n",
@@ -93,7 +93,7 @@ MUTANTS = [
         "test_a_place_is_down_when_all_its_lives_are",
     ),
     _in(
-        "plan",
+        "progress",
         "successor-outlives-its-place",
         "self._drop(place)\n                place.enter(STOPPING)",
         "place.enter(STOPPING)",

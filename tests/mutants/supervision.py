@@ -9,7 +9,7 @@ __all__ = ["MUTANTS"]
 CAUGHT = "tests/supervision/test_plan_caught.py::"
 
 
-def _in(file: str, id: str, old: str, new: str, test: str) -> Mutant:  # noqa: A002
+def _in(file: str, id: str, old: str, new: str, test: str) -> Mutant:  # noqa: A002  (as the field is called)
     return Mutant(id, f"_cluster/{file}.py", old, new, CAUGHT + test)
 
 
@@ -132,13 +132,13 @@ MUTANTS = [
     _in(
         "places",
         "finished-supervisor-restarted",
-        'return "transient" if isinstance(self.spec, Supervisor)',
-        'return "permanent" if isinstance(self.spec, Supervisor)',
+        '"transient" if isinstance(spec, Supervisor)',
+        '"permanent" if isinstance(spec, Supervisor)',
         "test_a_supervisor_that_has_finished_does_not_come_back",
     ),
     # ---- plan: starting and stopping ----
     _in(
-        "plan",
+        "progress",
         "start-order-reversed",
         "place.agenda.append(child)",
         "place.agenda.appendleft(child)",
@@ -161,8 +161,8 @@ MUTANTS = [
     _in(
         "plan",
         "first-start-retried",
-        "elif place.is_fresh and not end.was_up:",
-        "elif place.is_fresh and place.is_added and not end.was_up:",
+        "elif place.is_fresh and not end[0]:",
+        "elif place.is_fresh and place.is_added and not end[0]:",
         "test_a_first_start_is_not_retried",
     ),
     # ---- plan: restarts ----
@@ -195,7 +195,7 @@ MUTANTS = [
         "test_rest_for_one_leaves_those_before_alone",
     ),
     _in(
-        "plan",
+        "progress",
         "victims-not-waited-for",
         "if last.is_told:\n                return False",
         "if last.is_told:\n                victims.pop()\n                return True",
@@ -232,7 +232,7 @@ MUTANTS = [
         "test_just_long_enough_is_long_enough",
     ),
     _in(
-        "plan",
+        "progress",
         "reset-counted-from-an-earlier-life",
         "        place.up_at = None\n",
         "",
@@ -247,7 +247,7 @@ MUTANTS = [
         "test_one_restart_too_many_ends_the_supervisor",
     ),
     _in(
-        "plan",
+        "progress",
         "give-up-is-well",
         '"exhausted": "error"',
         '"exhausted": "shutdown"',
@@ -261,7 +261,7 @@ MUTANTS = [
         "test_a_retry_forgets_all_restarts",
     ),
     _in(
-        "plan",
+        "progress",
         "budget-outlives-its-supervisor",
         "        place.budget.clear()\n",
         "",
@@ -319,7 +319,7 @@ MUTANTS = [
         "test_who_was_stopped_by_hand_is_not_brought_back_by_a_sibling",
     ),
     _in(
-        "plan",
+        "progress",
         "hand-stopped-restarted-with-supervisor",
         "elif child.absence is not Absence.BY_HAND:",
         "else:",

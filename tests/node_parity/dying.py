@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from types import TracebackType
 
@@ -13,7 +14,8 @@ from tests.node_parity import actors
 
 
 async def main(how: str, path: str) -> None:
-    async with open_primary() as primary:
+    server = socket.create_server(("127.0.0.1", 0))
+    async with open_primary(settings={"listen_fds": [server.fileno()]}) as primary:
         listening = await primary.fork(actors.obeys, ["listen"], ready="listening")
         workers = [listening]
         if how == "fails":
@@ -21,7 +23,10 @@ async def main(how: str, path: str) -> None:
         if how == "exits":
             workers.append(await primary.fork(actors.exits_when_told, 42, ready="called"))
             workers.append(await primary.fork(actors.says_whether_connected, path, ready="called"))
+            leaves = ["leave_session"], ["listen_fd", server.fileno()]
+            workers.append(await primary.fork(actors.obeys, *leaves, ready="listening"))
         print(*(worker.pid for worker in workers), flush=True)
+        print(server.getsockname()[1], flush=True)
         if how == "exits":
             os._exit(0)
         raise KeyError("the primary's own")

@@ -7,7 +7,7 @@ import sys
 import trio
 
 from actorcluster import open_primary
-from tests.node_parity import actors
+from tests.node_parity import actors, hand
 
 
 async def main() -> None:
@@ -20,7 +20,7 @@ async def main() -> None:
             same += [own == about["flags"], about["is_worker"]]
         nested = await worker.ask(["nested"])
         same.append(own == nested["flags"])
-    print(len(own[0]), len(own[1]), actors.IS_WORKER, *same)
+    print(len(own[0]), len(own[1]), hand.IS_WORKER, *same)
 
 
 if __name__ == "__main__":

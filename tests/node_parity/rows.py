@@ -92,7 +92,7 @@ def parse(text: str) -> tuple[Row, ...]:
     return tuple(_row(**entry) for entry in tomllib.loads(text)["row"])
 
 
-def _row(*, test: str | list[str] = (), clauses: Any = (), **fields: str) -> Row:  # type: ignore[assignment]
+def _row(*, test: str | list[str] = (), clauses: Any = (), **fields: str) -> Row:  # type: ignore[assignment]  # as TOML has them
     tests = (test,) if isinstance(test, str) else tuple(test)
     return Row(test=tests, clauses=tuple(Clause(*clause) for clause in clauses), **fields)
 

@@ -15,6 +15,7 @@ import trio.testing
 
 from actorcluster import (
     SCHED_NONE,
+    Actor,
     Backoff,
     Child,
     PeerClosed,
@@ -176,7 +177,7 @@ async def test_one_that_has_just_died() -> None:
         with pytest.raises(PeerClosed) as caught:
             await worker.send("too late")
         with clause("X-09.a"):
-            assert "SIGKILL" == caught.value.status.signal  # type: ignore[union-attr]
+            assert "SIGKILL" == caught.value.status.signal  # type: ignore[union-attr]  # it has ended
         with clause("X-09.b"):
             assert 1 == caught.value.unconfirmed
         await stage.everything()
@@ -309,6 +310,48 @@ async def test_large_last_words() -> None:
         await worker.disconnect()
         with clause("X-19.a"):
             assert [50] == [message.body async for message in worker.mailbox]
+
+
+async def reads_connections(actor: Actor) -> None:
+    """Say what comes on each connection until its end."""
+    async for message in actor.mailbox:
+        with message:
+            assert message.handle is not None
+            async with message.handle.into_stream() as stream:
+                await actor.send(b"".join([data async for data in stream]))
+
+
+async def passes_connections(actor: Actor, name: str) -> None:
+    """Look at the first bytes of each connection, and let somebody else have it."""
+    async for message in actor.mailbox:
+        with message:
+            assert message.handle is not None
+            stream = message.handle.into_stream()
+            seen = await stream.receive_some(2)
+            await actor.ref(name).send(None, stream, head=seen)
+
+
+async def early_and_late(listener: trio.SocketListener, to: Worker) -> None:
+    """A client's first word is read here, and the connection sent on before the second."""
+    async with await trio.open_tcp_stream(*listener.socket.getsockname()) as client:
+        stream = await listener.accept()
+        await client.send_all(b"EARLY ")
+        early = await stream.receive_some(6)
+        await to.send(None, stream, head=early)
+        await client.send_all(b"LATE")
+
+
+async def test_read_from_before() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with scene() as stage, listener:
+        worker = await stage.primary.fork(reads_connections)
+        await early_and_late(listener, worker)
+        with clause("X-17.a"):
+            assert b"EARLY LATE" == (await worker.mailbox.receive()).body
+        other = await stage.primary.fork(passes_connections, worker.name)
+        await early_and_late(listener, other)
+        with clause("X-17.b"):
+            assert b"EARLY LATE" == (await worker.mailbox.receive()).body
 
 
 async def test_who_has_fewer() -> None:

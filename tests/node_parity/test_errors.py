@@ -30,7 +30,7 @@ async def test_what_is_taken(tmp_path: Path) -> None:
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(path))
                 with clause("ER-01.c"):
-                    assert taken.accept()[0].close() is None  # type: ignore[func-returns-value]
+                    assert taken.accept()[0].close() is None  # type: ignore[func-returns-value]  # that is the clause
         path.unlink()
 
         with socket.create_server(("127.0.0.1", 0)) as server:

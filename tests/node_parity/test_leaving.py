@@ -79,7 +79,7 @@ async def test_those_who_have_left() -> None:
         await stage.until(events.Disconnect, worker)
         await worker.wait()
         with clause("DK-08.b"):
-            assert None is worker.kill()  # type: ignore[func-returns-value]
+            assert None is worker.kill()  # type: ignore[func-returns-value]  # that is the clause
         with clause("DK-08.c"):
             assert (0, None, "shutdown", True) == shape(await worker.disconnect())
 
@@ -100,7 +100,7 @@ async def test_a_worker_that_leaves() -> None:
 async def test_nothing_to_leave() -> None:
     async with scene() as stage:
         with clause("DK-05.a"):
-            assert None is await stage.primary.disconnect()  # type: ignore[func-returns-value]
+            assert None is await stage.primary.disconnect()  # type: ignore[func-returns-value]  # that is the clause
         with trio.CancelScope() as scope:
             scope.cancel()
             await stage.primary.disconnect()

@@ -26,7 +26,7 @@ UNASKED = encode_frame(Kind.REPLY, 4_000_000, b"\xc0", b"\xc0")
 
 def wire_of(worker: Worker) -> Any:
     """The socket at this end of a worker's channel."""
-    return worker._life.channel._socket._sock  # type: ignore[union-attr]
+    return worker._life.channel._socket._sock  # type: ignore[union-attr]  # there is one while it is online
 
 
 async def test_both_ways() -> None:
@@ -81,7 +81,7 @@ async def test_what_a_send_means() -> None:
         worker = await stage.worker()
         worker.kill("SIGSTOP")
         with clause("MS-03.a"):
-            assert [None, None] == [await worker.send(["echo", n]) for n in range(2)]  # type: ignore[func-returns-value]
+            assert [None, None] == [await worker.send(["echo", n]) for n in range(2)]  # type: ignore[func-returns-value]  # that is the clause
         worker.kill("SIGKILL")
         status = await worker.wait()
         with pytest.raises(PeerClosed) as caught:
@@ -123,7 +123,7 @@ async def test_more_than_is_taken() -> None:
         sent.append(len(sent))
         await trio.testing.wait_all_tasks_blocked()
         with clause("MS-05.c"):
-            assert 1 == worker.statistics().channel.senders_waiting  # type: ignore[union-attr]
+            assert 1 == worker.statistics().channel.senders_waiting  # type: ignore[union-attr]  # there is one while it is online
         worker.kill("SIGUSR1")
         with clause("MS-05.d"):
             assert sent == [(await worker.mailbox.receive()).body for _ in sent]
@@ -238,7 +238,7 @@ async def test_a_conversation() -> None:
         arguments = ["one", {"two": [3]}]
         worker = await stage.primary.fork(actors.tells_arguments, *arguments)
         with clause("MS-14.c"), pytest.raises(TypeError, match="body"):
-            await worker.send()  # type: ignore[call-arg]
+            await worker.send()  # type: ignore[call-arg]  # wrong on purpose
         with clause("MS-14.d"), pytest.raises(TypeError, match="a body holds"):
             await worker.send(print)
         await worker.send("question")
@@ -329,7 +329,7 @@ async def test_one_that_does_nothing() -> None:
         with pytest.raises(WorkerStartError) as caught:
             await stage.primary.fork(exec=("/bin/true",))
         with clause("MS-19.b"):
-            assert 0 == caught.value.status.code  # type: ignore[union-attr]
+            assert 0 == caught.value.status.code  # type: ignore[union-attr]  # it has ended
 
 
 async def test_a_program_of_a_worker() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import trio
 
 from tests.node_parity.clauses import clause
@@ -15,12 +17,14 @@ from tests.orphans import adopting_orphans
 
 
 class Ended:
-    """A program of dying.py that has ended: its code, its words, and its workers' pids."""
+    """A program of dying.py that has ended: its code, workers, port, and other words."""
 
     def __init__(self, code: int, output: str) -> None:
         self.code = code
-        first, _, self.rest = output.partition("\n")
+        first, port, *rest = output.splitlines()
         self.pids = list(map(int, first.split()))
+        self.port = int(port)
+        self.rest = rest
 
 
 async def ended(how: str, path: Path) -> Ended:
@@ -68,7 +72,11 @@ async def test_the_primary_dies(tmp_path: Path) -> None:
     with clause("LC-17.a"):
         assert 42 == last_resort.code
     with clause("LC-17.b"):
-        assert "KeyError\n" == last_resort.rest
+        assert ["KeyError"] == last_resort.rest
+    with clause("ST-26.a"):
+        assert 0 == codes[3]
+    with clause("HP-21.a"), pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", exits.port))
 
 
 def test_flags_and_identity() -> None:

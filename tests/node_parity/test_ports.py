@@ -310,6 +310,31 @@ async def test_reuse_port() -> None:
             assert 0 == (await worker.disconnect()).code
 
 
+async def test_counting_the_connections_of_others() -> None:
+    async with scene() as stage:
+        worker = await stage.worker()
+        # Under this policy a worker says at once how many it has closed.
+        ((_, port),) = await worker.ask(["listen", 0, {"policy": "least_connections"}])
+        clients = [await Client.connect(port) for _ in range(12)]
+        assert {worker.id} == {await client.served_by() for client in clients}
+
+        def count() -> int:
+            (shared,) = stage.primary.statistics().ports
+            return shared.workers[worker.id].open
+
+        counts = [count()]
+        for client in clients:
+            await client.stream.aclose()
+            await until(lambda: count() != counts[-1])
+            counts.append(count())
+        with clause("HP-13.a"):
+            assert 12 == counts[0]
+        with clause("HP-13.b"):
+            assert list(range(11, -1, -1)) == counts[1:]
+        with clause("HP-13.c"):
+            assert 0 == (await worker.disconnect()).code
+
+
 async def test_data_of_a_listen_request() -> None:
     async with open_cluster() as cluster:
         said: list[Any] = [

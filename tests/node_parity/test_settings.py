@@ -181,7 +181,7 @@ async def test_wrong_arguments() -> None:
         with clause("ST-17.b"), pytest.raises(TypeError, match="code"):
             primary.fork_soon(actors.exits)
         with clause("ST-17.c"), pytest.raises(TypeError, match="no such option of fork: redy"):
-            primary.fork_soon(actors.obeys, redy="online")  # type: ignore[call-arg]
+            primary.fork_soon(actors.obeys, redy="online")  # type: ignore[call-arg]  # wrong on purpose
         with clause("ST-17.d"), pytest.raises(TypeError, match="env"):
             primary.fork_soon(actors.obeys, env=wrong)
         await stage.everything()
@@ -256,7 +256,7 @@ async def test_a_limit_of_time() -> None:
         with clause("ST-25.a"):
             assert (None, "SIGUSR1") == shape(await worker.wait())[:2]
         with clause("ST-25.b"), pytest.raises(TypeError, match="start_timeout"):
-            primary.fork_soon(actors.obeys, start_timeout="soon")  # type: ignore[arg-type]
+            primary.fork_soon(actors.obeys, start_timeout="soon")  # type: ignore[arg-type]  # wrong on purpose
         with clause("ST-25.c"), pytest.raises(ValueError, match="start_timeout"):
             primary.fork_soon(actors.obeys, start_timeout=-1)
         with pytest.raises(WorkerStartError) as caught:

@@ -33,7 +33,7 @@ async def test_a_further_stream() -> None:
         with clause("ST-09.c"):
             assert (0, None, "shutdown", True) == shape(status)
         with clause("ST-09.d"), pytest.raises(ValueError, match=r"stdio\[3\] must be 'inherit'"):
-            Settings(stdio=["pipe", "pipe", "pipe", "ipc"])  # type: ignore[list-item]
+            Settings(stdio=["pipe", "pipe", "pipe", "ipc"])  # type: ignore[list-item]  # wrong on purpose
 
 
 async def test_one_by_one() -> None:

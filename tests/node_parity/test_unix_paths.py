@@ -32,7 +32,6 @@ async def test_a_long_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         status = await worker.disconnect()
         with clause("RR-05.d"):
             assert (0, None) == shape(status)[:2]
-        await stage.primary.disconnect()
         with clause("RR-05.e"):
             assert [] == [*(home / "sub").iterdir()]
 

@@ -39,7 +39,9 @@ function work() {
       tell({ event: 'listen failed', code: error.code });
       ack(id, false);
     });
+    if (how === 'one') server.maxConnections = 1;
     const options = { tcp: { port: 0, host: '127.0.0.1' },
+      one: { port: 0, host: '127.0.0.1' },
       exclusive: { port: 0, host: '127.0.0.1', exclusive: true },
       taken: { port: where, host: '127.0.0.1' },
       unix: { path: where } }[how];

@@ -123,6 +123,8 @@ class _Hand:
             match how:
                 case "tcp":
                     listeners = await actor.listen_tcp(0, host="127.0.0.1", policy=policy)
+                case "one":
+                    listeners = await actor.listen_tcp(0, host="127.0.0.1", max_connections=1)
                 case "exclusive":
                     listeners = await actor.listen_tcp(0, host="127.0.0.1", exclusive=True)
                 case "taken":

@@ -16,7 +16,7 @@ async function main() {
     await client(port).connected;
     await sleep(50);
   }
-  await sleep(500);
+  for (let i = 0; i < 300 && declined <= 100; i++) await sleep(100);
   finish({ declined });
 }
 
