@@ -53,6 +53,7 @@ _TITLES: Final = {
     "start": "Starting a worker",
     "memory": "Memory of a worker",
     "kill": "Replacing a killed worker",
+    "restarts": "Restarting what failed",
 }
 _COLUMNS: Final = ("", "against", "ours", "theirs", "ratio", "min to max", "target", "")
 

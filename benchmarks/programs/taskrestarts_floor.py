@@ -126,7 +126,7 @@ async def supervise(listener: Listener) -> None:
             spent.append(when)
             if len(spent) > 10**9:
                 break
-            delay = min(15.0, 0.0 * (1 + 0.2 * random.random()))  # noqa: S311
+            delay = min(15.0, 0.0 * (1 + 0.2 * random.random()))  # noqa: S311  (no secret)
             listener.put(Restart(worker, worker.name, status, delay, number))
             if number % EVERY == 0:
                 await trio.lowlevel.checkpoint()

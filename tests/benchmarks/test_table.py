@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks import measures
 from benchmarks.model import Mark, summed_up
 from benchmarks.plot import plot
 from benchmarks.soakplot import soak_page, soak_plot
 from benchmarks.svg import Svg, decades, round_steps
-from benchmarks.table import amount, page, programs, verdict, written
+from benchmarks.table import _TITLES, amount, page, programs, verdict, written
 from tests.benchmarks.test_model import pairs, row
 
 MACHINE = {
@@ -72,6 +73,14 @@ def test_the_table_has_a_line_for_each_row() -> None:
 
 def test_programs_are_shown_with_what_they_counted() -> None:
     assert "row: a.py size=8 (4) against a.py size=8 (6)" == programs(raw()["rows"])[0]
+
+
+@pytest.mark.parametrize("measure", measures.MEASURES)
+def test_every_measure_has_its_place_on_the_page(measure: str) -> None:
+    figures = raw()
+    for one in figures["rows"]:
+        one["measure"] = measure
+    assert 1 == page(figures).count("\n## " + _TITLES[measure] + "\n")
 
 
 def test_the_page_says_what_was_measured_where_and_what_was_not() -> None:
