@@ -76,9 +76,9 @@ def test_names_are_what_type_checkers_believe() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'actorcluster' has no attribute 'Primry'"):
-        _ = actorcluster.Primry  # type: ignore[attr-defined]
+        _ = actorcluster.Primry  # type: ignore[attr-defined]  # wrong on purpose
     with pytest.raises(ImportError):
-        from actorcluster import Primry  # type: ignore[attr-defined] # noqa: F401
+        from actorcluster import Primry  # type: ignore[attr-defined] # noqa: F401  (wrong on purpose)
 
 
 def test_everything_exported_is_listed() -> None:

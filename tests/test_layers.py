@@ -30,7 +30,8 @@ ORDER = """
     wire.handshake
     wire.life wire.dispatch wire.connection wire.__init__
 
-    _link.__init__ _link.kinds _link.handles _link.fdsocket _link.carrier _link.memory
+    _link.__init__ _link.kinds _link.head _link.staging _link.handles
+    _link.fdsocket _link.carrier _link.memory
     _link.failure _link.parcel _link.pace
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held _link.introduction
@@ -38,32 +39,35 @@ ORDER = """
     _worker.__init__ _worker.bootstrap _worker.words _worker.deferred _worker.lastlines
     _worker.report _worker.exit
     _worker.oom _worker.memorykills _worker.settings _worker.sources _worker.imports
-    _worker.targets _worker.arguments _worker.message _worker.mailbox _worker.opened
-    _worker.accepting _worker.inet
-    _worker.listeners _worker.listening
+    _worker.targets _worker.targetchecks _worker.arguments _worker.message _worker.mailbox
+    _worker.opened _worker.stopped _worker.inet _worker.lean _worker.accepting
+    _worker.listeners _worker.listening _worker.listens
     _worker.buffers _worker.holes _worker.spared _worker.eventloop _worker.clone _worker.forkrequest
     _worker.user _worker.tee _worker.streams _worker.process _worker.placing _worker.adopted
     _worker.pulse _worker.stack _worker.stackfile
-    _worker.commands _worker.forkprocess _worker.forkserver
+    _worker.commands _worker.unixpath _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.monitor _worker.watches
     _worker.ladder _worker.moments
     _worker.latch _worker.peer _worker.life
     _worker.worker
     _worker.quota _worker.outgoing
     _worker.actorhome _worker.actor _worker.job _worker.tasklink
-    _worker.taskhome _worker.whereabouts _worker.berth _worker.tasklife
+    _worker.taskhome _worker.whereabouts _worker.berth _worker.overseer
+    _worker.tasklife
     _worker.runtime _worker.rehearsal _worker.draft _worker.__main__
 
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.limits
-    _cluster.tree _cluster.places
-    _cluster.ties _cluster.roster _cluster.jobs _cluster.plan _cluster.rollout
+    _cluster.listen _cluster.tree _cluster.places
+    _cluster.ties _cluster.roster _cluster.jobs _cluster.progress _cluster.plan _cluster.rollout
     _cluster.events _cluster.supervision _cluster.options _cluster.balance
-    _cluster.activation _cluster.unixpath _cluster.binding _cluster.choosing _cluster.shares
-    _cluster.dealing
-    _cluster.ports _cluster.watching _cluster.relay _cluster.liveness _cluster.seat
+    _cluster.peeking
+    _cluster.activation _cluster.bounds _cluster.binding _cluster.choosing
+    _cluster.shares _cluster.overflow _cluster.peeks _cluster.dealing
+    _cluster.ports _cluster.watching _cluster.passage _cluster.relay _cluster.liveness
+    _cluster.seat
     _cluster.loopback _cluster.names _cluster.tasks
-    _cluster.seating
-    _cluster.operations _cluster.rolling _cluster.primary
+    _cluster.pins _cluster.seating
+    _cluster.operations _cluster.rolling _cluster.forking _cluster.mailing _cluster.primary
     _cluster.open _cluster.run
 
     __init__
@@ -82,6 +86,7 @@ FOR_TYPES_ONLY = {
     ("_worker.report", "_worker.exit"),  # CrashReport.error
     ("_worker.template", "_worker.draft"),  # loads it by name, once it is to fork
     ("errors", "_worker.exit"),  # WorkerStartError.status and PeerClosed.status
+    ("errors", "_worker.report"),  # WorkerStartError.report
     ("errors", "_worker.worker"),  # ReloadAborted.worker
 }
 
@@ -97,14 +102,18 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_worker.pulse",
     "_worker.stack",
     "_cluster.balance",
+    "_cluster.peeking",
+    "_cluster.bounds",
     "_cluster.checks",
     "_cluster.restarts",
     "_cluster.limits",
+    "_cluster.listen",
     "_cluster.tree",
     "_cluster.places",
     "_cluster.ties",
     "_cluster.roster",
     "_cluster.jobs",
+    "_cluster.progress",
     "_cluster.plan",
     "_cluster.rollout",
 ]
@@ -285,7 +294,8 @@ def test_one_file_moves_bytes_and_descriptors() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and re.match("(send|recv)msg", node.attr)
     }
-    assert {"_link.fdsocket"} == callers
+    # A user's socket, which passes on what is asked of it.
+    assert {"_link.fdsocket", "_link.head"} == callers
 
 
 def test_every_file_says_what_it_is_and_where_it_runs() -> None:

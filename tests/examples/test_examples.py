@@ -96,6 +96,20 @@ async def test_count_requests() -> None:
         await interrupted(program)
 
 
+async def test_sessions() -> None:
+    async with example("sessions.py", "0") as program:
+        port = (await program.says(r"listening on 127.0.0.1 (\d+)"))[1]
+        url = f"http://127.0.0.1:{port}"
+        begun = [re.fullmatch(r"(\S+): visit 1 of (/\w+\.\1)\n", await fetch(url)) for _ in "ab"]
+        sessions = {one[1]: one[2] for one in begun if one}
+        assert {"web.1", "web.2"} == set(sessions)
+        for number in (2, 3):
+            for name, path in sessions.items():
+                assert f"{name}: visit {number} of {path}\n" == await fetch(url + path)
+        assert ": visit 1 of /" in await fetch(url + "/gone.web.3")
+        await interrupted(program)
+
+
 async def test_respawn() -> None:
     async with example("respawn.py", "0") as program:
         life = r"(alpha|beta) serves (\S+) \(life (\d), process (\d+)\)"
@@ -141,6 +155,16 @@ async def test_supervised() -> None:
         assert "request 2" in await fetch(url + "quit")
         await program.says("the watch has ended, and so has everything")
         assert 0 == await program.ends(), program.text
+
+
+async def test_held_port() -> None:
+    async with example("held_port.py", "0") as program:
+        assert 0 == await program.ends(), program.text
+    assert re.fullmatch(
+        r"port \d+ is held by root\n"
+        r"life 1 has served 10, life 2 has served 10, life 3 has served 10\n",
+        program.text,
+    ), program.text
 
 
 async def test_echo() -> None:
