@@ -126,7 +126,7 @@ make_environment() {
 # which has everything: tables, loads and whole programs cost most and differ least.
 wheel_tests() {
     local place=$WORK/outside-$1-$2 processes=(tests/e2e tests/worker tests/cli) chosen=()
-    local once=(tests/hostile tests/mutants tests/chaos tests/reload_load)
+    local once=(tests/hostile tests/mutants tests/chaos tests/reload_load tests/full_house)
     local programs=(tests/cli tests/examples tests/e2e/test_{environments,signals}.py)
     programs+=(tests/hardened tests/liveness tests/node_parity tests/differential_otp)
     case $2 in
