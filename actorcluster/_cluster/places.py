@@ -89,7 +89,8 @@ class Place:
         is_told: it stops because it was told to.
         is_condemned: it is to be stopped, in its turn.
         is_wanted: it is to be started again once it is down.
-        is_by_hand: somebody started it, not its supervisor.
+        is_by_hand: somebody began what led to its present start, not its supervisor: until it is
+            up, also when a sibling's failure has interrupted that.
         is_new: it has never been up.
         due: when it may start, while a delay of its own keeps it waiting; else None.
         up_at: when its last life was ready; None: that never was.

@@ -135,11 +135,10 @@ class Plan(Progress):
         check_startable(place)
         if place.absence is Absence.PARKED and place.parent is not None:
             place.parent.budget.clear()
-        place.is_fresh = True
+        place.is_fresh = place.is_by_hand = True
         for one in below(place):
             one.streak = 0
         self._start(place, now)
-        place.is_by_hand = True
 
     def end(self, place: Place, now: float) -> None:
         """Stop a child by hand: nothing but `begin` starts it again. One may stop it twice."""
@@ -172,9 +171,8 @@ class Plan(Progress):
 
     def resume(self, place: Place, generation: int, now: float) -> None:
         """Start it again. If that fails it is not retried, and nobody else ends."""
-        place.is_fresh = True
+        place.is_fresh = place.is_by_hand = True
         self._start(place, now)
-        place.is_by_hand = True
         place.generation = generation
 
     # ---- what follows from an end ---------------------------------------------------------

@@ -101,7 +101,7 @@ class Progress(Roster):
     # ---- starting -------------------------------------------------------------------------
 
     def _start(self, place: Place, now: float) -> None:
-        place.is_told = place.is_condemned = place.is_wanted = place.is_by_hand = False
+        place.is_told = place.is_condemned = place.is_wanted = False
         place.absence = Absence.NEVER
         place.up_at = None
         place.enter(STARTING)
@@ -129,13 +129,13 @@ class Progress(Roster):
             if child.is_added and child.is_temporary:
                 self._remove(child)
             elif child.absence is not Absence.BY_HAND:
-                child.is_fresh = True
+                child.is_fresh, child.is_by_hand = True, False
                 child.enter(WAITING)
                 place.agenda.append(child)
         self._proceed(place, now)
 
     def _is_up(self, place: Place, now: float) -> None:
-        place.is_fresh = place.is_new = False
+        place.is_fresh = place.is_new = place.is_by_hand = False
         place.up_at = now
         group = place.parent
         if group is not None and (group.phase is not UP or group.victims or group.agenda):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from actorcluster._cluster.places import Absence
 from actorcluster._cluster.plan import Plan
 from actorcluster._cluster.restarts import Backoff, Budget, after_exit
 from actorcluster._cluster.tree import Child, Pool, RetryAfter, Spec, Supervisor, stop_seconds
@@ -464,3 +465,19 @@ def test_a_sibling_does_not_make_somebodys_stop_forgotten() -> None:
 
 def test_no_delay_stays_no_delay() -> None:
     assert 0 == Backoff(min=0).delay(2000, 0.5)
+
+
+def test_somebodys_start_that_a_sibling_interrupts_still_ends_nobody_else() -> None:
+    specs = [child("a"), child("b")]
+    simulation = Simulation(
+        Supervisor(strategy="rest_for_one", children=specs), slow_to_start=["b", "u"]
+    )
+    simulation.start()
+    place = simulation.plan.add(child("u"), simulation.plan.root)
+    begin(simulation, "u")
+    simulation.exit("a")  # takes down b, whose first start lasts, and u
+    simulation.advance(10.0)
+    simulation.ready("b")
+    simulation.fail("u")
+    assert (["a", "b"], None) == (simulation.running(), simulation.outcome)
+    assert place.absence is Absence.FAILED
