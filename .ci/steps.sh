@@ -135,7 +135,7 @@ wheel_tests() {
     others) chosen=("${processes[@]/#/--ignore=}" "${once[@]/#/--ignore=}") ;;
     esac
     mkdir "$place"
-    cp -r "$TREE"/{tests,protocol,examples,benchmarks,docs,pyproject.toml,README.md} "$place"
+    cp -r "$TREE"/{tests,protocol,examples,benchmarks,docs,pyproject.toml,README.md,LICENSE} "$place"
     cd "$place"
     with_own_tmp "$1${2:0:1}" # short, see WORK
     local python=$WORK/environment-$1/bin/python

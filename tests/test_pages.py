@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+import actorcluster
 from actorcluster import PrimaryStatistics
 from actorcluster._cluster.ports import ConnectionCounts, PortStatistics
 from actorcluster._link.waits import ChannelStatistics
@@ -53,7 +54,8 @@ def test_the_readme_names_every_page() -> None:
 
 def test_every_logger_is_on_its_page() -> None:
     page = (ROOT / "docs" / "reference" / "logging.md").read_text()
-    source = "".join(path.read_text() for path in (ROOT / "actorcluster").rglob("*.py"))
+    package = Path(actorcluster.__file__).parent  # the wheel's, where that is what is tested
+    source = "".join(path.read_text() for path in package.rglob("*.py"))
     loggers = set(re.findall(r"getLogger\(\"([\w.]+)\"\)", source))
     assert loggers == set(re.findall(r"(?m)^\| `(actorcluster\.\w+)`", page))
 
