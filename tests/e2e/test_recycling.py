@@ -35,12 +35,15 @@ async def test_a_task_that_is_too_old(autojump_clock: trio.abc.Clock) -> None:
 
 async def never_two_at_a_time() -> None:
     """All slots become due together, and are replaced one after the other."""
+    names = {"web.1", "web.2", "web.3"}
     async with run_tree([pool("web", 3, limits=Limits(max_age=1.0))]) as scene:
-        for _ in range(3):
+        while not {f"exit {name} shutdown" for name in names} <= set(scene.lines):
             await scene.until_any("exit")
-    kinds = [line.split()[0] for line in scene.lines[:15]]
-    assert [*("fork online draining disconnect exit".split() * 3)] == kinds
-    assert {"web.1", "web.2", "web.3"} == {line.split()[1] for line in scene.lines[:15]}
+        lines = list(scene.lines)
+    # On a slow machine the first is due before the last has started: that one's fork is not seen.
+    first = next(i for i, line in enumerate(lines) if line.startswith("fork "))
+    replaced = [line.split()[1] for line in lines[first:] if line.startswith("exit ")]
+    assert [line for name in replaced for line in (*comes(name), *stops(name))] == lines[first:]
 
 
 async def too_many_messages() -> None:
