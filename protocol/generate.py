@@ -3,8 +3,9 @@
 Runs in: neither; a tool for those who change the protocol.
 
 Written are ``actorcluster/wire/_generated.py``, the tables and requirement sentences of
-``SPEC.md``, and ``registry.lock``. With ``--check`` nothing is written, and any difference, and
-any number or name that the lock knows and the registry lost, ends in exit status 1.
+``SPEC.md``, ``registry.lock``, and the constants for other languages in ``gen/``. With ``--check``
+nothing is written, and any difference, and any number or name that the lock knows and the registry
+lost, ends in exit status 1.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from awp_c import c_text
+from awp_go import go_text
 from awp_markdown import spec_text
 from awp_python import python_text
 from awp_registry import Registry, RegistryError, load, lock_entries
+from awp_rust import rust_text
+from awp_typescript import typescript_text
 
 
 def lock_text(registry: Registry, old: str) -> str:
@@ -39,6 +44,10 @@ OUTPUTS: dict[str, Callable[[Registry, str], str]] = {
     "protocol/registry.lock": lock_text,
     "actorcluster/wire/_generated.py": python_text,
     "protocol/SPEC.md": spec_text,
+    "protocol/gen/awp_v1.h": c_text,
+    "protocol/gen/awp_v1.go": go_text,
+    "protocol/gen/awp_v1.rs": rust_text,
+    "protocol/gen/awp_v1.ts": typescript_text,
 }
 
 
@@ -65,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path, new in changed:
         print(f"{'differs' if check else 'written'}: {path.relative_to(root)}", file=sys.stderr)
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(new, encoding="utf-8")
     return 1 if check and changed else 0
 

@@ -97,8 +97,14 @@ def _node(name: str) -> str | None:
     return None if _output(name, "--version") else "node does not run"
 
 
-def _wrk(name: str) -> str | None:
-    return None if shutil.which(name) else "wrk is not installed"
+def _program(name: str) -> str | None:
+    return None if shutil.which(name) else f"{name} is not installed"
+
+
+def _rust(_: str) -> str | None:
+    """The compiler with all that a project is checked with."""
+    tools = ("cargo", "cargo-clippy", "rustfmt")
+    return next((lack for tool in tools if (lack := _program(tool))), None)
 
 
 def _root(_: str) -> str | None:
@@ -193,9 +199,12 @@ def _python(name: str) -> str | None:
 
 
 _PROBES = {
+    "cc": _program,
     "cgroup": _cgroup,
+    "clang-format": _program,
     "coverage": _coverage,
     "glibc": _glibc,
+    "go": _program,
     "ipv6": _ipv6,
     "namespaces": _namespaces,
     "erlang": _erlang,
@@ -204,7 +213,9 @@ _PROBES = {
     "privileged-ports": _privileged_ports,
     "pty": _pty,
     "root": _root,
-    "wrk": _wrk,
+    "rust": _rust,
+    "tsc": _program,
+    "wrk": _program,
 }
 
 
