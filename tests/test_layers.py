@@ -36,7 +36,8 @@ ORDER = """
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held _link.introduction
 
-    _worker.__init__ _worker.bootstrap _worker.words _worker.deferred _worker.lastlines
+    _worker.__init__ _worker.bootstrap _worker.words _worker.logquota _worker.journal
+    _worker.loghandler _worker.deferred _worker.lastlines
     _worker.report _worker.exit
     _worker.oom _worker.memorykills _worker.settings _worker.sources _worker.imports
     _worker.targets _worker.targetchecks _worker.arguments _worker.message _worker.mailbox
@@ -92,6 +93,7 @@ FOR_TYPES_ONLY = {
 
 PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_worker.words",
+    "_worker.logquota",
     "_worker.deferred",
     "_worker.lastlines",
     "_worker.report",

@@ -51,6 +51,7 @@ class _Watched:
         heard: as its channel had it when we last looked.
         ran: its `processor_time` at the first beat without an answer.
         is_looked_into: just now.
+        heartbeat: in force.
         is_condemned: it will be killed after that.
     """
 
@@ -58,6 +59,7 @@ class _Watched:
     life: Life
     pulse: Pulse
     heard: int
+    heartbeat: float
     ran: float | None = None
     is_looked_into: bool = False
     is_condemned: bool = False
@@ -105,11 +107,11 @@ class Liveness:
     @trio.lowlevel.enable_ki_protection
     def watch(self, owner: Owner, life: Life) -> None:
         """Ask a worker that is ready, until `forget`."""
-        heartbeat, hung_after = life.options.heartbeat, life.options.hung_after
+        heartbeat, hung_after = life.heartbeat, life.options.hung_after
         if heartbeat == math.inf or life.channel is None:
             return
         pulse = Pulse(math.inf if hung_after is None else hung_after)
-        watched = _Watched(owner, life, pulse, life.channel.heard)
+        watched = _Watched(owner, life, pulse, life.channel.heard, heartbeat)
         if heartbeat not in self._beats:
             self._beats[heartbeat] = Beats.of(heartbeat, trio.current_time()), []
         beats, members = self._beats[heartbeat]
@@ -122,7 +124,7 @@ class Liveness:
         """Ask it no longer."""
         watched = self._watched.pop(owner, None)
         if watched is not None:
-            heartbeat = watched.life.options.heartbeat
+            heartbeat = watched.heartbeat
             _, members = self._beats[heartbeat]
             members.remove(watched)
             if not members:

@@ -226,6 +226,12 @@ class Seat:
         elif self.role == "successor":
             self._tree.succeeded(self.place)
 
+    def heartbeat_changed(self) -> None:
+        assert isinstance(self.life, Life)
+        if self.life.was_ready:
+            self._liveness.forget(self)
+            self._liveness.watch(self, self.life)
+
     def address(self) -> Ref:
         return self._directory.address(self.worker)
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, Final, final
@@ -153,6 +153,27 @@ class Actor(Listens):
             if self._is_draining:
                 self._listening.stop()
         return self._listening
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What the primary said by `Worker.configure` so far; read-only, of a task empty."""
+        return self._home.config
+
+    def log_handler(self, level: int | str = logging.NOTSET) -> logging.Handler:
+        """Make a `logging.Handler` that sends records to the primary, where they are logged again.
+
+        Nothing is sent unless you add it to a logger of this process::
+
+            logging.getLogger().addHandler(actor.log_handler(logging.INFO))
+
+        Any thread may log. Records are bounded: when the primary does not read, or this process
+        logs faster than it can send, some are dropped, and how many is logged. In a task it does
+        nothing: that logs in its primary's process anyway.
+
+        Args:
+            level: lower records are not sent; the primary can raise that by `Worker.configure`.
+        """
+        return self._home.log_handler(level)
 
     def is_connected(self) -> bool:
         """Whether the primary is there."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -18,7 +20,10 @@ from ..wire._generated import Reason
 from .ref import Home, Ref, is_primary
 
 if TYPE_CHECKING:
+    import logging
+
     from ..wire.events import Down
+    from .loghandler import LogQueue
     from .monitor import Monitor
     from .outgoing import Outgoing
     from .watches import Watches
@@ -44,10 +49,14 @@ class ActorHome(Home):
     Attributes:
         channel: to the primary; set once it exists.
         actor: who lives here, once it is known.
+        config: what the primary configured so far.
     """
 
     channel: Channel
     actor: Resident | None = None
+    config: Mapping[str, Any] = MappingProxyType({})
+    _log_level = 0
+    _logs: LogQueue | None = None
     _lines: Outgoing | None = None
     _watches: Watches | None = None
 
@@ -80,6 +89,31 @@ class ActorHome(Home):
         with contextlib.suppress(LocalProtocolError):  # the end has begun already
             self.channel.connection.send_leave(Reason.NORMAL)
         self.channel.flush()
+
+    # ---- logs and settings ----------------------------------------------------------------
+
+    def settings_changed(self, settings: Mapping[str, Any]) -> None:
+        """The primary says SETTINGS."""
+        if (config := settings.get("config")) is not None:
+            self.config = MappingProxyType({**self.config, **config})
+        if (level := settings.get("log_level")) is not None:
+            self._log_level = level
+            if self._logs is not None:
+                self._logs.level = level
+
+    def log_handler(self, level: int | str) -> logging.Handler:
+        """Make one that sends records to the primary."""
+        from .loghandler import LogQueue, PrimaryHandler  # noqa: PLC0415  (many workers need none)
+
+        if self._logs is None:
+            self._logs = LogQueue(self.channel)
+            self._logs.level = self._log_level
+        return PrimaryHandler(self._logs, level)
+
+    def flush_logs(self) -> None:
+        """Nothing is logged any more that could be sent."""
+        if self._logs is not None:
+            self._logs.flush(is_last=True)
 
     # ---- refs -----------------------------------------------------------------------------
 

@@ -110,6 +110,8 @@ class Life(Peer):
         self._stop_said = trio.Event()
         self._signals: list[int] = []
         self._was_killed = False
+        self._settings: dict[str, Any] = {}
+        self.heartbeat = options.heartbeat
 
     # ---- the whole life -------------------------------------------------------------------
 
@@ -230,6 +232,44 @@ class Life(Peer):
         if not self._stop_said.is_set():  # else the ladder, and nothing but it, has the time
             self._ladder.condemn("start_timeout")
 
+    # ---- settings -------------------------------------------------------------------------
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """See `Peer.configure`. What is said before the introductions waits for them."""
+        if not self.takes_settings:
+            raise self.closed("it takes no more settings")
+        hung_after = self.options.hung_after
+        if hung_after is not None and settings.get("heartbeat", 0) > hung_after:
+            raise ValueError(f"heartbeat must be at most hung_after ({hung_after:g})")
+        waiting = {**self._settings, **settings}
+        if "config" in settings:
+            waiting["config"] = {**self._settings.get("config", {}), **settings["config"]}
+        if self._is_introduced():
+            self._say_settings(settings)
+        else:
+            self.connection.check_settings(_in_their_units(waiting))
+            self._settings = waiting
+        if "heartbeat" in settings:
+            self.heartbeat = settings["heartbeat"]
+            self._moments.heartbeat_changed()
+
+    @property
+    def takes_settings(self) -> bool:
+        """Whether it can be told what has changed, now or later."""
+        if self.status is not None or self._said_goodbye or self.state == "disconnected":
+            return False
+        return self.connection.state not in (State.CLOSING, State.CLOSED)
+
+    def _is_introduced(self) -> bool:
+        may = self.connection.state in (State.STARTING, State.ACTIVE, State.STOPPING)
+        return may and self.channel is not None
+
+    def _say_settings(self, settings: Mapping[str, Any]) -> None:
+        assert self.channel is not None
+        if settings:
+            self.connection.send_settings(_in_their_units(settings))
+            self.channel.flush()
+
     # ---- stopping -------------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
@@ -251,8 +291,8 @@ class Life(Peer):
 
     def _say_stop(self) -> None:
         """Say it now if the introductions are made; else `_on_hello` says it."""
-        may = self.connection.state in (State.STARTING, State.ACTIVE, State.STOPPING)
-        if may and self.channel is not None:
+        if self._is_introduced():
+            assert self.channel is not None
             seconds = max(self._stop_deadline - trio.current_time(), 0.0)
             self.connection.send_stop(None if seconds == math.inf else seconds, self._stop_reason)
             self._stop_said.set()
@@ -297,8 +337,11 @@ class Life(Peer):
                 cluster=options.cluster,
                 name=options.name,
                 config=options.config,
-                heartbeat=0 if options.heartbeat == math.inf else options.heartbeat / BEATS,
+                heartbeat=_beat(self.heartbeat),
             )
+            self._settings.pop("heartbeat", None)
+            self._say_settings(self._settings)
+            self._settings = {}
         except MessageTooLarge as exc:  # for the small frames that this worker wants
             self._ladder.condemn("protocol")
             self._moments.failed(exc)
@@ -326,6 +369,19 @@ class Life(Peer):
 
     def _on_exit_info(self, event: events.ExitInfo) -> None:
         self._error = failure_from(event.info)
+
+
+def _beat(heartbeat: float) -> float:
+    """Seconds between two PINGs; 0: there are none."""
+    return 0.0 if heartbeat == math.inf else heartbeat / BEATS
+
+
+def _in_their_units(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As SETTINGS has them."""
+    theirs = dict(settings)
+    if "heartbeat" in theirs:
+        theirs["heartbeat"] = _beat(theirs["heartbeat"]) * 1000
+    return theirs
 
 
 _ACTS: Final[Mapping[type, Callable[[Any, Any], None]]] = {

@@ -17,6 +17,7 @@ from ..wire import events
 from ..wire._generated import Reason, State
 from ..wire.connection import Connection
 from .exit import ExitStatus
+from .journal import Journal
 from .latch import Latch
 from .mailbox import Mailbox, MergedMailbox, deliver, deliver_run
 from .message import withdraw
@@ -79,6 +80,7 @@ class Peer:
     _mailbox: Mailbox | None = None
     _held: deque[Callable[[], None]] | None = None
     _said_goodbye = False
+    _journal: Journal | None = None
 
     def __init__(
         self,
@@ -130,6 +132,16 @@ class Peer:
         return None if self.process is None else self.process.start_method
 
     # ---- the end --------------------------------------------------------------------------
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Change what it was told in the handshake, by the names in SETTINGS, in our units.
+
+        Raises:
+            ValueError: it is nothing that can be told anything.
+            TypeError: something in it is no body value.
+            MessageTooLarge: it is too large.
+        """
+        raise ValueError("a task is part of this process: send it a message")
 
     def stop(self, seconds: float = math.inf, reason: int = Reason.SHUTDOWN) -> None:
         """Tell it to drain and leave; may be called again to shorten the time.
@@ -185,6 +197,8 @@ class Peer:
                 self._settled.set()
         if self._dead is not None:
             self._dead.set()
+        if self._journal is not None:
+            self._journal.close()
         self._moments.exited(status)
 
     def _shutdown_seconds(self) -> float:
@@ -309,9 +323,14 @@ class Peer:
             self.channel.flush()
 
     def _on_log(self, event: events.Log) -> None:
-        # The text is the worker's, so it is an argument and never a format.
-        logger, message = printable(event.logger), printable(event.message)
-        log.log(event.level, "%s: %s: %s", self.options.name, logger, message)
+        if self._journal is None:
+            self._journal = Journal(self.options.name, self.worker_id)
+        self._journal.note(event, self.pid)
+
+    @property
+    def logs_dropped(self) -> int:
+        """Records of its log that came too fast."""
+        return 0 if self._journal is None else self._journal.dropped
 
     def _on_undeliverable(self, event: events.Undeliverable) -> None:
         if self._moments.bounced(event):

@@ -215,6 +215,7 @@ class Runtime:
 
         Takes as long as the primary takes to read them; when it dies, the channel ends.
         """
+        self._home.flush_logs()
         with contextlib.suppress(LocalProtocolError):  # the connection never came to be, or broke
             if error is not None and not isinstance(error, SystemExit):
                 self._connection.send_exit_info(failure_map(error))
@@ -238,6 +239,8 @@ class Runtime:
             self._on_stop(event)
         elif isinstance(event, events.Goodbye):
             self._on_stop(events.Stop(None, event.reason))
+        elif isinstance(event, events.SettingsChanged):
+            self._home.settings_changed(event.settings)
         elif isinstance(event, events.Aborted):
             log.error("the primary gave up, code %d: %s", event.code, event.detail)
             self._channel.finish()

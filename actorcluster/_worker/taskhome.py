@@ -5,6 +5,7 @@ Runs in: primary
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Protocol, final
 
 from .._link.channel import Channel
@@ -62,6 +63,9 @@ class TaskHome(ActorHome):
 
     def is_connected(self) -> bool:
         return self._life.is_connected
+
+    def log_handler(self, level: int | str) -> logging.Handler:
+        return logging.NullHandler(level)  # what a task logs is with its primary already
 
     def say_ready(self) -> None:
         self._life.said_ready()

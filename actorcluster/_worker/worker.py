@@ -5,6 +5,7 @@ Runs in: primary
 
 from __future__ import annotations
 
+import logging
 import math
 import signal as signals
 from collections.abc import Mapping
@@ -40,12 +41,15 @@ class WorkerStatistics:
         channel: the pipe to it; None before it exists.
         stdio_dropped: of its stdout and stderr that are pipes, by number: bytes that nobody read
             in time, see `Worker.stdout`.
+        logs_dropped: records that it sent by `Actor.log_handler`, or in another language, faster
+            than a worker may.
     """
 
     state: LifeState
     mailbox: MailboxStatistics
     channel: ChannelStatistics | None
     stdio_dropped: Mapping[int, int] = attrs.field(factory=dict)
+    logs_dropped: int = 0
 
 
 class Owner(Protocol):
@@ -172,7 +176,45 @@ class Worker:
             mailbox=self.mailbox.statistics(),
             channel=None if channel is None else channel.statistics(),
             stdio_dropped={number: output.dropped for number, output in printed.items()},
+            logs_dropped=self._life.logs_dropped,
         )
+
+    # ---- settings -------------------------------------------------------------------------
+
+    def configure(
+        self,
+        *,
+        heartbeat: float | None = None,
+        log_level: int | str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change how this life is watched, and what it is told; the next life begins as ever.
+
+        What is None stays as it is. Takes effect at once here, and in the worker when it hears it.
+
+        Args:
+            heartbeat: see `Child`: seconds of silence after which it is stuck; ``inf`` for none.
+            log_level: lower log records are not worth sending, a number or a name of `logging`'s.
+            config: what `Actor.config` has then, beside what was there before. Body values without
+                handles; all of it has to fit into one frame, nearly 1 MiB.
+
+        Raises:
+            PeerClosed: it is gone, or leaves just now.
+            TypeError, ValueError: a value is wrong, or this is a task.
+            MessageTooLarge: *config* is too large.
+        """
+        given: dict[str, Any] = {}
+        if heartbeat is not None:
+            given["heartbeat"] = patience(heartbeat, "heartbeat")
+            if not heartbeat:
+                raise ValueError("heartbeat must be above 0; inf is for none")
+        if log_level is not None:
+            given["log_level"] = level_number(log_level)
+        if config is not None:
+            if not isinstance(config, Mapping):
+                raise TypeError(f"config must be a mapping, not {config!r}")
+            given["config"] = dict(config)
+        self._life.configure(given)
 
     # ---- connections ----------------------------------------------------------------------
 
@@ -385,6 +427,24 @@ def patience(timeout: object, name: str = "timeout") -> float:
     if not timeout >= 0:
         raise ValueError(f"{name} must not be negative, not {timeout!r}")
     return float(timeout)
+
+
+def level_number(level: str | int) -> int:
+    """Read a level of `logging`.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if isinstance(level, str):
+        numbers = logging.getLevelNamesMapping()
+        if level not in numbers:
+            raise ValueError(f"no such log_level: {level!r}")
+        return numbers[level]
+    if isinstance(level, bool) or not isinstance(level, int):
+        raise TypeError(f"log_level must be a number or a name of logging's, not {level!r}")
+    if not 0 <= level <= 255:
+        raise ValueError(f"log_level must be from 0 to 255, not {level!r}")
+    return level
 
 
 def signal_number(signal: str | int) -> int:

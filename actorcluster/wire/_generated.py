@@ -763,4 +763,7 @@ REQUIREMENTS: dict[str, str] = {
     "AWP-SU-4": "A MONITOR beyond the primary's `max_monitors` MUST be answered by ABORT(`limit_exceeded`).",
     "AWP-SU-5": "An aid as `target` MUST mean that life, a name the life that has it when MONITOR arrives, or else the next one if one is to come, and the name of a pool or supervisor all lives below it, of which DOWN tells once there is none and none is to come.",
     "AWP-SU-6": "DOWN MUST NOT overtake a message of the life that ended which the primary has passed on.",
+    "AWP-LO-1": "A worker MUST set OPTIONAL in LOG, and SHOULD NOT send one whose level is below the `log_level` of the primary's SETTINGS.",
+    "AWP-LO-2": "A worker MUST bound the LOG frames that wait to be sent, dropping records rather than waiting, and SHOULD say by one more LOG how many were dropped.",
+    "AWP-LO-3": "The primary MUST bound what it does for the LOG frames of one worker, and MUST NOT give up the connection for a level, time, logger, text or attribute, whatever it is.",
 }

@@ -111,13 +111,22 @@ class Life(Handshake):
         Limits that are raised hold at once, others (and ``window``) once the peer has
         acknowledged them.
         """
+        limits = self._checked_limits(settings)
+        self._outbox.put(self._map_frame(Kind.SETTINGS, settings))
+        self._pending_limits.append(limits)
+        self._apply_own_limits()
+
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise what `send_settings` would, as far as it does not depend on the peer."""
+        self._checked_limits(settings)
+        self._whole_frame(Kind.SETTINGS, 0, NIL, self._encode_map(settings))
+
+    def _checked_limits(self, settings: Mapping[str, Any]) -> dict[str, int]:
         limits = dict(settings.get("limits") or {})
         for name, value in limits.items():
             if name not in FLOORS or name in _FIXED_LIMITS or value < FLOORS[name]:
                 raise LocalProtocolError(f"the limit {name} cannot be set to {value}")
-        self._outbox.put(self._map_frame(Kind.SETTINGS, settings))
-        self._pending_limits.append(limits)
-        self._apply_own_limits()
+        return limits
 
     def send_exit_info(self, info: Mapping[str, Any]) -> None:
         """Worker: why it is about to end, as an error map."""

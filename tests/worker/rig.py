@@ -100,6 +100,9 @@ class Moments:
     def monitor(self, event: events.Monitored | events.Demonitored) -> None:
         raise AssertionError("nobody asks for it")
 
+    def heartbeat_changed(self) -> None:
+        self._note("heartbeat_changed")
+
     def bounced(self, event: events.Undeliverable) -> bool:
         return event.number > 1000
 

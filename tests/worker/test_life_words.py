@@ -141,9 +141,9 @@ async def test_log_lines_are_untrusted_text(caplog: pytest.LogCaptureFixture) ->
         one.says(Kind.LOG, [5], [30, "soon", "x"])
         await settle()
         assert "normal" == (await leaves(one)).reason
-    ours = [record for record in caplog.records if record.name == "actorcluster.worker"]
-    assert r"w: a\rb: 50 % {done}\nFAKE \x1b]0;title\x07" == ours[0].getMessage()
-    assert [logging.WARNING, 255] == [record.levelno for record in ours if record.levelno]
+    ours = [record for record in caplog.records if record.name == "actorcluster.worker.w"]
+    assert r"a\rb: 50 % {done}\nFAKE \x1b]0;title\x07" == ours[0].getMessage()
+    assert [logging.WARNING, 1, logging.CRITICAL] == [record.levelno for record in ours]
 
 
 @pytest.mark.parametrize("info", [{}, {"code": 3}, {"message": [1]}, {"remote": {"stack": 1}}])
