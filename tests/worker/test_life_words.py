@@ -130,7 +130,7 @@ async def test_the_worker_gives_up_and_stays(fast_clock: Clock) -> None:
 
 
 async def test_log_lines_are_untrusted_text(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(1)
+    caplog.set_level(1, "actorcluster.worker")
     async with rig() as one:
         await one.comes_online()
         one.says(Kind.LOG, ["50 % {done}\nFAKE \x1b]0;title\x07", {"k": 1}], [30, 1.5, "a\rb"])
