@@ -478,8 +478,8 @@ const (
 const (
 	KeySettingsLimits    = "limits"    // `map`: new receive limits of the sender, by their names in HELLO
 	KeySettingsHeartbeat = "heartbeat" // `number`: primary to worker: as in WELCOME
-	KeySettingsLogLevel  = "log_level" // `int`: primary to worker: lowest level worth a LOG frame
-	KeySettingsConfig    = "config"    // `map`: primary to worker: changed application settings
+	KeySettingsLogLevel  = "log_level" // `int`: primary to worker: lowest level worth a LOG frame; before it is said: 0
+	KeySettingsConfig    = "config"    // `map`: primary to worker: application settings that changed; those it does not name stay
 )
 
 // Keys of LISTEN.

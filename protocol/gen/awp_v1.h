@@ -460,9 +460,11 @@ enum awp_body {
 #define AWP_KEY_SETTINGS_LIMITS "limits"
 /* `number`: primary to worker: as in WELCOME */
 #define AWP_KEY_SETTINGS_HEARTBEAT "heartbeat"
-/* `int`: primary to worker: lowest level worth a LOG frame */
+/* `int`: primary to worker: lowest level worth a LOG frame; before it is
+ * said: 0 */
 #define AWP_KEY_SETTINGS_LOG_LEVEL "log_level"
-/* `map`: primary to worker: changed application settings */
+/* `map`: primary to worker: application settings that changed; those it does
+ * not name stay */
 #define AWP_KEY_SETTINGS_CONFIG "config"
 
 /* Keys of LISTEN. */

@@ -640,9 +640,9 @@ pub mod key {
         pub const LIMITS: &str = "limits";
         /// `number`: primary to worker: as in WELCOME
         pub const HEARTBEAT: &str = "heartbeat";
-        /// `int`: primary to worker: lowest level worth a LOG frame
+        /// `int`: primary to worker: lowest level worth a LOG frame; before it is said: 0
         pub const LOG_LEVEL: &str = "log_level";
-        /// `map`: primary to worker: changed application settings
+        /// `map`: primary to worker: application settings that changed; those it does not name stay
         pub const CONFIG: &str = "config";
     }
 

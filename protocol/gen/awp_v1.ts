@@ -470,9 +470,15 @@ export const Key = {
     LIMITS: "limits",
     /** `number`: primary to worker: as in WELCOME */
     HEARTBEAT: "heartbeat",
-    /** `int`: primary to worker: lowest level worth a LOG frame */
+    /**
+     * `int`: primary to worker: lowest level worth a LOG frame; before it is
+     * said: 0
+     */
     LOG_LEVEL: "log_level",
-    /** `map`: primary to worker: changed application settings */
+    /**
+     * `map`: primary to worker: application settings that changed; those it
+     * does not name stay
+     */
     CONFIG: "config",
   },
   LISTEN: {
