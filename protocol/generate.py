@@ -3,9 +3,9 @@
 Runs in: neither; a tool for those who change the protocol.
 
 Written are ``actorcluster/wire/_generated.py``, the tables and requirement sentences of
-``SPEC.md``, ``registry.lock``, and the constants for other languages in ``gen/``. With ``--check``
-nothing is written, and any difference, and any number or name that the lock knows and the registry
-lost, ends in exit status 1.
+``SPEC.md``, ``registry.lock``, the JSON Schema of the vectors, and the constants for other
+languages in ``gen/``. With ``--check`` nothing is written, and any difference, and any number or
+name that the lock knows and the registry lost, ends in exit status 1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from awp_markdown import spec_text
 from awp_python import python_text
 from awp_registry import Registry, RegistryError, load, lock_entries
 from awp_rust import rust_text
+from awp_schema import schema_text
 from awp_typescript import typescript_text
 
 
@@ -44,6 +45,7 @@ OUTPUTS: dict[str, Callable[[Registry, str], str]] = {
     "protocol/registry.lock": lock_text,
     "actorcluster/wire/_generated.py": python_text,
     "protocol/SPEC.md": spec_text,
+    "protocol/awp.v1.schema.json": schema_text,
     "protocol/gen/awp_v1.h": c_text,
     "protocol/gen/awp_v1.go": go_text,
     "protocol/gen/awp_v1.rs": rust_text,

@@ -519,6 +519,16 @@ const (
 	KeyDownText      = "text"      // `str`: of what its main function raised, or why it never started; may be cut off
 )
 
+// Keys of error.
+const (
+	KeyErrorCode    = "code"    // `str`, required: one of those in section 21
+	KeyErrorMessage = "message" // `str`: for people, never parsed
+	KeyErrorData    = "data"    // `any`: for `too_large` `{size, limit}` in bytes
+	KeyErrorRemote  = "remote"  // `map`: `{type, lang?, stack?}`: `type` is the name of the failure in its own language, to be shown and never looked up, `stack` an array of str
+	KeyErrorPath    = "path"    // `[aid]`: the processes that relayed it, nearest first
+	KeyErrorCause   = "cause"   // `error map`: what led to it
+)
+
 // Keys of the meta map of a message.
 const (
 	MetaMessageTTL    = "ttl"    // `number`: ms left until the sender gives up, at the moment of sending

@@ -533,6 +533,21 @@ enum awp_body {
  * cut off */
 #define AWP_KEY_DOWN_TEXT "text"
 
+/* Keys of error. */
+/* `str`, required: one of those in section 21 */
+#define AWP_KEY_ERROR_CODE "code"
+/* `str`: for people, never parsed */
+#define AWP_KEY_ERROR_MESSAGE "message"
+/* `any`: for `too_large` `{size, limit}` in bytes */
+#define AWP_KEY_ERROR_DATA "data"
+/* `map`: `{type, lang?, stack?}`: `type` is the name of the failure in its
+ * own language, to be shown and never looked up, `stack` an array of str */
+#define AWP_KEY_ERROR_REMOTE "remote"
+/* `[aid]`: the processes that relayed it, nearest first */
+#define AWP_KEY_ERROR_PATH "path"
+/* `error map`: what led to it */
+#define AWP_KEY_ERROR_CAUSE "cause"
+
 /* Keys of the meta map of a message. */
 /* `number`: ms left until the sender gives up, at the moment of sending */
 #define AWP_META_MESSAGE_TTL "ttl"

@@ -711,6 +711,23 @@ pub mod key {
         /// `str`: of what its main function raised, or why it never started; may be cut off
         pub const TEXT: &str = "text";
     }
+
+    /// error.
+    pub mod error {
+        /// `str`, required: one of those in section 21
+        pub const CODE: &str = "code";
+        /// `str`: for people, never parsed
+        pub const MESSAGE: &str = "message";
+        /// `any`: for `too_large` `{size, limit}` in bytes
+        pub const DATA: &str = "data";
+        /// `map`: `{type, lang?, stack?}`: `type` is the name of the failure in its own language,
+        /// to be shown and never looked up, `stack` an array of str
+        pub const REMOTE: &str = "remote";
+        /// `[aid]`: the processes that relayed it, nearest first
+        pub const PATH: &str = "path";
+        /// `error map`: what led to it
+        pub const CAUSE: &str = "cause";
+    }
 }
 
 /// Keys of meta maps.

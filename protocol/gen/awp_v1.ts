@@ -571,6 +571,23 @@ export const Key = {
      */
     TEXT: "text",
   },
+  ERROR: {
+    /** `str`, required: one of those in section 21 */
+    CODE: "code",
+    /** `str`: for people, never parsed */
+    MESSAGE: "message",
+    /** `any`: for `too_large` `{size, limit}` in bytes */
+    DATA: "data",
+    /**
+     * `map`: `{type, lang?, stack?}`: `type` is the name of the failure in its
+     * own language, to be shown and never looked up, `stack` an array of str
+     */
+    REMOTE: "remote",
+    /** `[aid]`: the processes that relayed it, nearest first */
+    PATH: "path",
+    /** `error map`: what led to it */
+    CAUSE: "cause",
+  },
 } as const;
 
 /** Keys of meta maps. */
