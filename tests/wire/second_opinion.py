@@ -1,6 +1,9 @@
 """Reads frames by their headers alone, and values by hand: slow, and not the code under test.
 
 Runs in: both
+
+It gives frames as our reader does, for comparison over random bytes. What a body holds is decoded
+by `Values`; `independent` decodes that too, and shares nothing.
 """
 
 from __future__ import annotations

@@ -14,30 +14,15 @@ from typing import Any
 import msgpack
 import pytest
 
-from actorcluster.wire import events
-from actorcluster.wire._generated import KINDS, LIMIT_DEFAULTS, REQUIREMENTS, AbortCode, Kind
+from actorcluster.wire._generated import LIMIT_DEFAULTS, REQUIREMENTS, Kind
 from actorcluster.wire.frames import FrameReader, encode_frame, encode_head
 from actorcluster.wire.values import HandleIndex, RawHandle, Values
 
 from .diagnostic import from_diagnostic, same, to_diagnostic
-from .vectors import (
-    FRAMES,
-    PRELUDES,
-    STREAMS,
-    Vector,
-    each,
-    ends_inside_a_frame,
-    kind_name,
-    reads_of,
-)
+from .vectors import FRAMES, STREAMS, Vector, each, kind_name
 
 VECTORS = FRAMES + STREAMS
 
-#: Told by the layers above, for reasons that no bytes can show; fds_lost is in the registry,
-#: but every loss has a smaller answer (AWP-FD-5).
-ABORTS_OF_OTHERS = {"auth", "heartbeat_timeout", "internal", "fds_lost"}
-#: Bounds of what is sent, or not built.
-LIMITS_OF_OTHERS = {"fds_in_flight", "max_streams"}
 PING = bytes.fromhex("95ce00000002ce06000000ce00000000c00b")
 
 
@@ -89,51 +74,6 @@ def test_every_requirement_exists(vector: Vector) -> None:
 
 def test_every_vector_has_a_name_of_its_own() -> None:
     assert len(VECTORS) == len({vector["id"] for vector in VECTORS})
-
-
-# ---- coverage of the registry
-
-
-def test_every_built_kind_has_a_valid_frame() -> None:
-    built = {info.name for info in KINDS.values() if info.status == "built"}
-    assert built <= {vector["frame"]["kind"] for vector in FRAMES}
-
-
-def test_every_built_kind_is_received_by_a_connection() -> None:
-    built = {info.name for info in KINDS.values() if info.status == "built"}
-    received = {"READY", "WELCOME"}  # by every prelude
-    for vector in STREAMS:
-        data = b"".join(read.data for read in reads_of(vector))
-        if "abort" not in vector and not ends_inside_a_frame(reads_of(vector)):
-            received |= set(kinds_in(data))
-    assert set() == built - received
-
-
-def kinds_in(data: bytes) -> Iterator[str]:
-    while data:
-        yield kind_name(data[7])
-        data = data[16 + int.from_bytes(data[2:6], "big") :]
-
-
-def test_every_event_is_expected_somewhere() -> None:
-    expected = {event["event"] for vector in STREAMS for event in vector["expect"]}
-    # Of what there is as TellReceived and so on, see test_gathered.
-    another_form = {"TellsReceived", "CallsReceived", "RepliesReceived"}
-    assert set(events.__all__) - {"Event"} - another_form == expected
-
-
-def test_every_abort_code_has_a_vector() -> None:
-    aborts = {vector["abort"]["code"] for vector in STREAMS if "abort" in vector}
-    assert {code.name.lower() for code in AbortCode} - ABORTS_OF_OTHERS == aborts
-
-
-def test_every_limit_has_a_vector() -> None:
-    limits = {limit for vector in STREAMS for limit in vector.get("limits", ())}
-    assert set(LIMIT_DEFAULTS) - LIMITS_OF_OTHERS == limits
-
-
-def test_every_prelude_is_used() -> None:
-    assert set(PRELUDES) == {vector["prelude"] for vector in STREAMS}
 
 
 # ---- frames

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import msgpack
 
 from actorcluster.errors import RemoteProtocolError
 from actorcluster.wire._generated import AbortCode
@@ -130,8 +131,13 @@ class Stage:
         self.connection.send_settings(frame["payload"])
 
     def _send_tell(self, frame: dict[str, Any], fds: tuple[str, ...]) -> None:
-        encoded = self.connection.encode(from_diagnostic(frame["payload"]))
-        self.connection.send_tell(encoded, to=frame["envelope"][0])
+        to, handles = (*frame["envelope"], None, None)[0:3:2]
+        entries = zip(fds, handles or (), strict=True)
+        owned = [RawHandle(self._number(fd), kind, meta) for fd, (kind, meta) in entries]
+        payload = from_diagnostic(frame["payload"])
+        if payload == msgpack.ExtType(1, b"\0"):  # all that a prelude sends of handles
+            payload = owned[0]
+        self.connection.send_tell(self.connection.encode(payload), to=to)
 
     def _send_call(self, frame: dict[str, Any], fds: tuple[str, ...]) -> int:
         encoded = self.connection.encode(from_diagnostic(frame["payload"]))

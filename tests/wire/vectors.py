@@ -49,7 +49,7 @@ PRELUDES: dict[str, Any] = load("preludes")
 FRAMES: list[Vector] = load("frames") + load("values")
 STREAMS: list[Vector] = [
     vector
-    for name in ("streams", "fragments", "descriptors", "faults", "aborts", "monitors")
+    for name in ("streams", "fragments", "descriptors", "faults", "aborts", "monitors", "codes")
     for vector in load(name)
 ]
 
