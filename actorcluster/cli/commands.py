@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from .conform import conform
 from .demo import run_demo
 from .screen import Screen
 from .show import Scale
@@ -21,6 +22,9 @@ __all__ = ["main"]
 @click.version_option(package_name="actorcluster", prog_name="actorcluster")
 def main() -> None:
     """Worker processes as actors, with shared ports and passed descriptors."""
+
+
+main.add_command(conform)
 
 
 @main.command()

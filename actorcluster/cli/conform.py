@@ -1,0 +1,147 @@
+"""``conform``: tries a program that claims to be a worker, and says what it does wrong.
+
+Runs in: primary
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from actorcluster import conform as kit
+
+__all__ = ["conform"]
+
+_INTERRUPTED = 130
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.option("--level", type=click.IntRange(0, 3), help="It has to claim this level, and keep it.")
+@click.option("--cap", "caps", multiple=True, help="Only cases that need this capability.")
+@click.option("--only", multiple=True, help="Only cases, or sentences, that match this pattern.")
+@click.option("--list", "is_list", is_flag=True, help="Name the cases, and play none.")
+@click.option("--coverage", is_flag=True, help="Show which sentences have which cases.")
+@click.option("--strict", is_flag=True, help="What violates a SHOULD fails.")
+@click.option("--seed", type=int, default=0, help="Of the order of cases and of random cuts.")
+@click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True,
+              help="Seconds that a wait lasts at most.")  # fmt: skip
+@click.option("--slow", is_flag=True, help="Also what takes long by its nature.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True,
+              help="Cases at a time.")  # fmt: skip
+@click.option("--known", type=click.Path(exists=True, dir_okay=False),
+              help="File with cases that are expected to fail, one in a line.")  # fmt: skip
+@click.option("--junit", type=click.Path(dir_okay=False), help="Write the results here.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Likewise.")
+@click.option("--transcripts", type=click.Path(file_okay=False),
+              help="Write what was said in cases that failed here, as stream vectors.")  # fmt: skip
+@click.argument("command", nargs=-1)
+def conform(
+    *,
+    level: int | None,
+    caps: tuple[str, ...],
+    only: tuple[str, ...],
+    is_list: bool,
+    coverage: bool,
+    strict: bool,
+    seed: int,
+    timeout: float,
+    slow: bool,
+    jobs: int,
+    known: str | None,
+    junit: str | None,
+    json_path: str | None,
+    transcripts: str | None,
+    command: tuple[str, ...],
+) -> None:
+    """Play the primary against COMMAND, and judge it by the specification.
+
+    Put -- before COMMAND. Exits 0 if it passes, 1 if it does not, 2 if it was called wrongly.
+    """
+    if coverage:
+        sys.exit(_show_coverage())
+    options = kit.Options(
+        command=command,
+        level=level,
+        caps=frozenset(caps),
+        only=only,
+        strict=strict,
+        seed=seed,
+        timeout=timeout,
+        slow=slow,
+        jobs=jobs,
+        known=_known(known),
+    )
+    if is_list:
+        for one in kit.select(options):
+            click.echo(f"L{one.level}  {one.id:28}  {' '.join(one.requirements):24}  {one.title}")
+        return
+    if not command:
+        raise click.UsageError("there is no COMMAND to try; put it behind --")
+    if not kit.select(options):
+        raise click.UsageError("no case is called so")
+    sys.exit(_try(options, junit, json_path, transcripts))
+
+
+def _try(
+    options: kit.Options, junit: str | None, json_path: str | None, transcripts: str | None
+) -> int:
+    progress = _Progress()
+    try:
+        report = kit.try_program(options, progress.add)
+    except OSError as exc:
+        click.echo(f"{options.command[0]}: {exc.strerror or exc}", err=True)
+        return 2
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        click.echo("conform: interrupted", err=True)
+        return _INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo("conform: interrupted", err=True)
+        return _INTERRUPTED
+    progress.end()
+    for line in report.lines():
+        click.echo(line)
+    if junit:
+        kit.write_junit(report, junit)
+    if json_path:
+        kit.write_json(report, json_path)
+    if transcripts:
+        for path in kit.write_transcripts(report, transcripts):
+            click.echo(f"written: {path}")
+    return report.exit_status
+
+
+class _Progress:
+    """A line on a terminal that counts; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._is_terminal = sys.stderr.isatty()
+
+    def add(self, result: kit.Result) -> None:
+        self._counts[str(result.outcome)] += 1
+        if self._is_terminal:
+            words = ", ".join(f"{count} {name}" for name, count in self._counts.items())
+            click.echo(f"\r\x1b[K{words}  {result.case.id}", nl=False, err=True)
+
+    def end(self) -> None:
+        if self._is_terminal:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _show_coverage() -> int:
+    for line in kit.coverage_lines():
+        click.echo(line)
+    return 1 if kit.uncovered() else 0
+
+
+def _known(path: str | None) -> frozenset[str]:
+    """Read the file of expected failures: a case in each line, ``#`` begins a comment."""
+    if path is None:
+        return frozenset()
+    lines = (line.partition("#")[0].strip() for line in Path(path).read_text().splitlines())
+    return frozenset(filter(None, lines))

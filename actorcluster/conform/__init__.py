@@ -1,0 +1,30 @@
+"""The conformance kit: plays the primary against any program, and says what that does wrong.
+
+Runs in: both
+
+It shares the numbers of the protocol with the library (`wire._generated`) and nothing else: a
+fault of the library is not to be a fault of the kit as well. ``python -m actorcluster conform`` is
+its door.
+"""
+
+from __future__ import annotations
+
+from .case import Outcome, Result
+from .coverage import coverage_lines, uncovered
+from .options import Options
+from .report import Report, write_json, write_junit, write_transcripts
+from .runner import select, try_program
+
+__all__ = [
+    "Options",
+    "Outcome",
+    "Report",
+    "Result",
+    "coverage_lines",
+    "select",
+    "try_program",
+    "uncovered",
+    "write_json",
+    "write_junit",
+    "write_transcripts",
+]

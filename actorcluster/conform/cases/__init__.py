@@ -1,0 +1,20 @@
+"""All cases, one file for each area; importing this enters them into the list.
+
+Runs in: both
+"""
+
+from __future__ import annotations
+
+from . import (  # noqa: F401  (each enters its cases)
+    bringup,
+    calls,
+    framing,
+    liveness,
+    shutdown,
+    states,
+    transports,
+    vectors,
+    watched,
+)
+
+__all__: list[str] = []

@@ -1,0 +1,4 @@
+"""Cases.
+
+Runs in: both
+"""

@@ -1,0 +1,114 @@
+"""How a worker finds its connection, and loses it.
+
+Runs in: both
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import trio
+
+from ...wire._generated import Kind
+from ..case import Noted, case
+from ..frames import frame
+from ..play import WORKER_ID, Play
+from ..process import Program, status_text
+
+__all__: list[str] = []
+
+_STANDALONE_SECONDS = 2.0
+
+
+@case("tr.cloexec", "AWP-TR-2", level=0, begin="active")
+async def _(p: Play) -> None:
+    """The worker's end is close-on-exec."""
+    assert p.program.end is not None
+    inodes = [
+        number
+        for number, what in p.program.descriptors().items()
+        if what.startswith("socket:") and number > 2
+    ]
+    loose = [n for n in inodes if p.program.is_close_on_exec(n) is False]
+    p.check(not loose, f"descriptors {loose} are sockets and would be inherited")
+
+
+@case("tr.worker-id", "AWP-TR-1", "AWP-HS-1", level=0, begin="hello")
+async def _(p: Play) -> None:
+    """HELLO repeats the id from the environment, if it says one."""
+    said = p.heard[0].field("worker")
+    p.check(said in (None, WORKER_ID), f"it is {WORKER_ID}, and says {said}", "AWP-HS-1")
+
+
+@case("tr.limits", "AWP-TR-8", begin="hello", level=1)
+async def _(p: Play) -> None:
+    """The limits of ACTORCLUSTER_LIMITS are announced in HELLO."""
+    wanted = {"window": 131_072, "max_message": 1_048_576}
+    words = " ".join(f"{name}={value}" for name, value in wanted.items())
+    async with _another(p, {"ACTORCLUSTER_LIMITS": words}) as other:
+        await other.hello()
+        said = {name: other.claims.limits[name] for name in wanted}
+        p.check(said == wanted, f"HELLO says {said} for {words}")
+
+
+@case("tr.number", "AWP-TR-1", "AWP-HS-1", level=0, begin="process")
+async def _(p: Play) -> None:
+    """The descriptor is the one that the variable names, whatever its number."""
+    async with _another(p, {}, number=93) as other:
+        await other.hello()
+        await other.raw(other.welcome_frame())
+        await other.expect(Kind.READY, requirement="AWP-HS-1")
+        await other.ping("AWP-HS-1")
+
+
+@case("tr.alone", "AWP-TR-3", level=0, begin="process")
+async def _(p: Play) -> None:
+    """Without the variable it runs by itself, or says why not and exits with status 2."""
+    program = Program(p.command, {"ACTORCLUSTER_CONFORMANCE": "1"}, number=None)
+    try:
+        with trio.move_on_after(p.timeout):
+            status = await program.wait()
+            words = program.last_words()
+            is_well = status == 0 or (status == 2 and bool(words.strip()))
+            text = f"the program {status_text(status)}, and said {words[-200:]!r}"
+            p.check(is_well, text)
+            return
+        raise Noted("it runs by itself")
+    finally:
+        await program.close()
+
+
+@case("tr.reset", "AWP-TR-6", "AWP-ST-3", level=0)
+async def _(p: Play) -> None:
+    """The primary's end is closed with unread input: the worker takes ECONNRESET for the end."""
+    p.line.hold()
+    await p.raw(frame(Kind.PING, body=b"\xc0\x01"))
+    await p.poll(lambda: p.line.waiting() > 0, "no PONG was written", requirement="AWP-PI-1")
+    p.line.close()
+    await p.ends_well("AWP-TR-6", within=2.0)
+
+
+@case("tr.broken-pipe", "AWP-TR-6", caps="msg call")
+async def _(p: Play) -> None:
+    """The primary's end is closed while the worker is writing: no signal ends it."""
+    p.generous = False
+    await p.call("tell_back", [200, "x" * 4096])
+    await p.expect(Kind.TELL, requirement="AWP-TR-6")
+    p.line.close()
+    await p.ends_well("AWP-TR-6", within=2.0)
+
+
+@contextlib.asynccontextmanager
+async def _another(p: Play, environment: dict[str, str], number: int = -1):  # type: ignore[no-untyped-def]
+    """Play against one more process, which is started in another way."""
+    basic = {"ACTORCLUSTER_WORKER_ID": str(WORKER_ID), "ACTORCLUSTER_CONFORMANCE": "1"}
+    program = Program(p.command, {**basic, **environment}, number)
+    other = Play(p.case, program, timeout=p.timeout, command=p.command)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other.line.read_forever)
+            nursery.start_soon(other.serve)
+            yield other
+            nursery.cancel_scope.cancel()
+    finally:
+        await program.close()

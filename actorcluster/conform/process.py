@@ -1,0 +1,204 @@
+"""The program under test as the operating system sees it: started, watched from outside, ended.
+
+Runs in: both
+
+Every program is the leader of a session of its own, so that whatever it starts can be ended with
+it. It is ended while its exit status still waits to be read: the number of its group cannot
+belong to anybody else before that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Final
+
+import trio
+
+__all__ = ["Program", "status_text"]
+
+_LAST_WORDS: Final = 2000
+_O_CLOEXEC: Final = 0o2000000
+_WAIT_FOR_END_SECONDS: Final = 10.0
+
+
+def status_text(status: int | None) -> str:
+    """Say how a process ended, of what `subprocess` calls its return code."""
+    if status is None:
+        return "is still running"
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
+
+
+class Program:
+    """A running program and our end of its connection.
+
+    Args:
+        command: program and arguments.
+        environment: added to ours.
+        number: descriptor at which the program finds its end; None: it gets no connection.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        number: int | None = -1,
+    ) -> None:
+        self.end: socket.socket | None = None
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
+        theirs = None
+        try:
+            if number is not None:
+                self.end, theirs = socket.socketpair()
+                self.end.setblocking(False)
+                theirs = _at_number(theirs, number)
+            self._popen = self._start(command, environment, theirs)
+            self.pid = self._popen.pid
+            self._pidfd = os.pidfd_open(self.pid)
+        except BaseException:
+            self._output.close()
+            if self.end is not None:
+                self.end.close()
+            raise
+        finally:
+            if theirs is not None:
+                theirs.close()
+
+    def _start(
+        self, command: Sequence[str], environment: Mapping[str, str], theirs: socket.socket | None
+    ) -> subprocess.Popen[bytes]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("ACTORCLUSTER_")}
+        if theirs is not None:
+            clean["ACTORCLUSTER_CHANNEL"] = f"fd:{theirs.fileno()}"
+        return subprocess.Popen(
+            command,
+            env={**clean, **environment},
+            pass_fds=() if theirs is None else (theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    # ---- its end --------------------------------------------------------------------------
+
+    @property
+    def status(self) -> int | None:
+        """How it ended; None while it runs."""
+        if self._popen.returncode is not None:
+            return self._popen.returncode
+        ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        exited = ended.si_code == os.CLD_EXITED
+        return ended.si_status if exited else -ended.si_status
+
+    async def wait(self) -> int:
+        """Wait until it has ended; it is not reaped yet.
+
+        Cancellation:
+            Nothing has changed.
+        """
+        while (status := self.status) is None:
+            await trio.lowlevel.wait_readable(self._pidfd)
+        return status
+
+    async def close(self) -> None:
+        """End it and all that it has started, and reap it.
+
+        Cancellation:
+            It is done all the same; the wait is one for the kernel.
+        """
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        with trio.CancelScope(shield=True), trio.move_on_after(_WAIT_FOR_END_SECONDS):
+            await self.wait()
+        self._popen.wait(timeout=0 if self.status is not None else _WAIT_FOR_END_SECONDS)
+        os.close(self._pidfd)
+        self._output.close()
+        if self.end is not None:
+            self.end.close()
+
+    def last_words(self) -> str:
+        """Give the end of what it wrote to its standard streams."""
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, size - _LAST_WORDS))
+        return self._output.read().decode(errors="backslashreplace")
+
+    def kill(self, number: int) -> None:
+        """Send a signal to it alone."""
+        if self.status is None:
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    # ---- what it has ----------------------------------------------------------------------
+
+    def descriptors(self) -> dict[int, str]:
+        """Give its open descriptors, each with what /proc says it is: ``socket:[inode]``."""
+        found = {}
+        for name in self._listed("fd"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found[int(name)] = os.readlink(f"/proc/{self.pid}/fd/{name}")
+        return found
+
+    def holds(self, inode: int) -> list[int]:
+        """Give the descriptors behind which there is this inode."""
+        found = []
+        for name in self._listed("fd"):
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{self.pid}/fd/{name}").st_ino == inode:
+                    found.append(int(name))
+        return found
+
+    def _listed(self, what: str) -> list[str]:
+        try:
+            return os.listdir(f"/proc/{self.pid}/{what}")
+        except (FileNotFoundError, ProcessLookupError):
+            return []
+
+    def is_close_on_exec(self, number: int) -> bool | None:
+        """Tell whether a descriptor of it has that flag; None: it is not there any more."""
+        for line in self._lines(f"fdinfo/{number}"):
+            name, _, value = line.partition(":")
+            if name == "flags":
+                return bool(int(value, 8) & _O_CLOEXEC)
+        return None
+
+    def memory(self) -> int:
+        """Give its resident memory in bytes, 0 when it is gone."""
+        for line in self._lines("status"):
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def _lines(self, what: str) -> Iterator[str]:
+        try:
+            with open(f"/proc/{self.pid}/{what}", encoding="utf-8", errors="replace") as file:
+                yield from file
+        except (FileNotFoundError, ProcessLookupError):
+            return
+
+    def limit_descriptors(self, most: int) -> None:
+        """From now on it cannot open descriptors with this number or higher ones."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _at_number(sock: socket.socket, number: int) -> socket.socket:
+    """Move a socket to a descriptor of this number or above, unless that is negative."""
+    if number < 0:
+        return sock
+    moved = fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, number)
+    sock.close()
+    return socket.socket(fileno=moved)
