@@ -52,9 +52,10 @@ ORDER = """
     _worker.opened _worker.stopped _worker.inet _worker.lean _worker.accepting
     _worker.listeners _worker.listening _worker.listens
     _worker.buffers _worker.holes _worker.spared _worker.eventloop _worker.clone _worker.forkrequest
-    _worker.user _worker.tee _worker.streams _worker.process _worker.placing _worker.adopted
+    _worker.user _worker.tee _worker.streams _worker.unixpath _worker.rendezvous _worker.process
+    _worker.placing _worker.adopted
     _worker.pulse _worker.stack _worker.stackfile
-    _worker.commands _worker.unixpath _worker.forkprocess _worker.forkserver
+    _worker.commands _worker.forkprocess _worker.forkserver
     _worker.forked _worker.template _worker.start _worker.ref _worker.monitor _worker.watches
     _worker.ladder _worker.moments
     _worker.latch _worker.peer _worker.life

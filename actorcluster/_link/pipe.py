@@ -94,6 +94,8 @@ class Pipe(Writing):
         self._acts: dict[type, Callable[[Any], None]] = {
             HandlesAcknowledged: self._on_handles_acknowledged
         }
+        #: what somebody else has read of the stream before it was given to us.
+        self.unread = b""
         #: reads that brought something.
         self.heard = 0
         #: events of the last read.
@@ -190,6 +192,8 @@ class Pipe(Writing):
     async def _read(self) -> None:
         socket, most = self._socket, _DENSE_SIZE
         reads = messages = 0
+        if not self._take_unread():
+            return
         while True:
             while self._leads:
                 await self._stand_by()
@@ -345,12 +349,18 @@ class Pipe(Writing):
 
     def _drain(self) -> None:
         """Read what is there now, but not what somebody who has the peer's end goes on writing."""
+        if not self._take_unread():
+            return
         left = self._socket.pending()
         while left > 0 and (got := self._socket.receive_now()) is not None:
             data, fds, truncated = got
             left -= len(data)
             if not self._take(data, [(fds, truncated)] if fds or truncated else []):
                 return
+
+    def _take_unread(self) -> bool:
+        data, self.unread = memoryview(self.unread), b""
+        return not data or self._take(data, [])
 
     def _take(self, data: memoryview, groups: list[Group]) -> bool:
         """Act on what was read; False when nothing more is to be read."""

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 
+_SEND_BUFFER: Final = 1024 * 1024  # as the primary asks for
 _UCRED: Final = struct.Struct("3i")  # what SO_PEERCRED gives: pid, uid, gid
 
 
@@ -47,7 +48,7 @@ class Identity(NamedTuple):
     """What makes this process a worker.
 
     Attributes:
-        channel_fd: its end of the channel to its primary.
+        channel_fd: its end of the channel to its primary; -1: it has yet to connect.
         worker_id: its number there.
     """
 
@@ -63,6 +64,8 @@ class _Self:
     """What this process knows of itself; the one place where it is kept."""
 
     limits: str | None = None
+    path: str | None = None  # where it has yet to connect
+    token: str | None = None
 
     identity: Identity | None = None
     error: str | None = None  # why the environment names an identity that cannot be used
@@ -71,13 +74,16 @@ class _Self:
 
 def _read_environment(environ: MutableMapping[str, str]) -> None:
     _Self.limits = environ.pop(LIMITS, None)
-    channel, number, _ = (environ.pop(name, None) for name in IDENTITY)
+    channel, number, _Self.token = (environ.pop(name, None) for name in IDENTITY)
     if channel is None:
         return
     try:
         scheme, _, rest = channel.partition(":")
+        if scheme == "unix":
+            _Self.identity, _Self.path = Identity(-1, int(number or "")), rest
+            return
         if scheme != "fd":
-            raise ValueError("only fd:N is known")
+            raise ValueError("only fd:N and unix:/path are known")
         fd = int(rest)
         _check_channel(fd)
         _Self.identity = Identity(fd, int(number or ""))
@@ -143,6 +149,7 @@ def set_identity(new: Identity, limits: str | None) -> None:
         limits: what `LIMITS` would hold.
     """
     _Self.limits = limits
+    _Self.path = _Self.token = None
     _Self.identity = new
     _Self.error = None
     _Self.taken = False
@@ -162,7 +169,27 @@ def take_identity() -> Identity:
     if _Self.taken:
         raise RuntimeError("this worker runs, or ran, already: run_worker() can be called once")
     _Self.taken = True
+    if _Self.path is not None:
+        mine = _Self.identity = Identity(_connect(_Self.path), mine.worker_id)
+        _Self.path = None
     return mine
+
+
+def take_token() -> str | None:
+    """Take what the primary knows this worker by, which has yet to introduce itself."""
+    token, _Self.token = _Self.token, None
+    return token
+
+
+def _connect(path: str) -> int:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        sock.connect(path)
+    except OSError as exc:
+        sock.close()
+        raise RuntimeError(f"this worker cannot connect to its primary at {path}: {exc}") from exc
+    return sock.detach()
 
 
 def refuse_before_run_worker(what: str) -> None:

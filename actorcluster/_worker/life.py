@@ -32,6 +32,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, final
 
@@ -59,8 +60,9 @@ from .ladder import LOST_SECONDS, RUNG_SECONDS, Ladder
 from .mailbox import MergedMailbox
 from .moments import LifeOptions, Moments
 from .peer import HEARD, Peer
-from .process import Process
+from .process import SEND_BUFFER, Process
 from .pulse import BEATS
+from .rendezvous import Rendezvous
 from .words import printable
 
 __all__ = ["Life"]
@@ -102,6 +104,7 @@ class Life(Peer):
         )
         self._start = start
         self._starting = trio.CancelScope()
+        self._meeting = trio.CancelScope()
         self._start_deadline = math.inf
         self._ladder = Ladder()
         self._error: RemoteFailure | None = None
@@ -177,21 +180,22 @@ class Life(Peer):
         return None
 
     async def _serve(self, process: Process) -> None:
-        self.channel = channel = Channel(FdSocket(process.channel), self.connection, self._on_event)
-        channel.pass_mail_to(self._on_mail, self._on_run)
-        if self.told_to_stop:
-            channel.refuse_sends(self.closed)
+        if process.rendezvous is None:
+            self._open_channel(process.channel)
         for signum in self._signals:
             process.send_signal(signum)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, process, channel)
+            nursery.start_soon(self._watch, process)
             nursery.start_soon(self._limit_start)
             nursery.start_soon(self._ladder.run, process.send_signal)
             if process.tee is not None:
                 nursery.start_soon(process.tee.run)
             for output in process.printed.values():
                 nursery.start_soon(output.run)
-            await self._converse(channel)
+            if process.rendezvous is not None:
+                await self._meet(process.rendezvous)
+            if self.channel is not None:
+                await self._converse(self.channel)
             self._disconnect()
             if not self._said_goodbye:
                 self._ladder.begin_within(LOST_SECONDS, "lost")
@@ -201,9 +205,24 @@ class Life(Peer):
                 await process.wait()  # then those who wait learn how it ended, too
             if process.poll() is None:
                 self._set_sendable()
-                channel.fail_all(self.closed)
+                if self.channel is not None:
+                    self.channel.fail_all(self.closed)
             await process.wait()
             nursery.cancel_scope.cancel()
+
+    def _open_channel(self, sock: socket.socket) -> Channel:
+        self.channel = channel = Channel(FdSocket(sock), self.connection, self._on_event)
+        channel.pass_mail_to(self._on_mail, self._on_run)
+        if self.told_to_stop:
+            channel.refuse_sends(self.closed)
+        return channel
+
+    async def _meet(self, rendezvous: Rendezvous) -> None:
+        """Wait until it connects, or its process ends, which the start limit sees to."""
+        with self._meeting:
+            sock, hello = await rendezvous.meet()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            self._open_channel(sock).unread = hello
 
     async def _converse(self, channel: Channel) -> None:
         """Serve the channel to its end, whatever the worker makes of it."""
@@ -220,9 +239,11 @@ class Life(Peer):
             log.error("the channel to worker %s failed", self.options.name, exc_info=exc)
 
     @trio.lowlevel.enable_ki_protection
-    async def _watch(self, process: Process, channel: Channel) -> None:
+    async def _watch(self, process: Process) -> None:
         await process.wait()
-        channel.finish()
+        self._meeting.cancel()
+        if self.channel is not None:
+            self.channel.finish()
 
     @trio.lowlevel.enable_ki_protection
     async def _limit_start(self) -> None:

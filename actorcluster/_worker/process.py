@@ -25,10 +25,12 @@ import trio
 from .bootstrap import IDENTITY
 from .exit import Status
 from .memorykills import MemoryKills
+from .rendezvous import Rendezvous
 from .streams import Output, Stream
 from .tee import Tee
 
 __all__ = [
+    "SEND_BUFFER",
     "STDIO",
     "Launch",
     "Process",
@@ -40,8 +42,8 @@ __all__ = [
     "without_identity",
 ]
 
-#: Asked for; the kernel gives at most net.core.wmem_max.
-_SEND_BUFFER: Final = 1024 * 1024
+SEND_BUFFER: Final = 1024 * 1024
+"""Asked for; the kernel gives at most net.core.wmem_max."""
 STDIO: Final = 3
 """Descriptors 0, 1 and 2 are a worker's standard streams; those we make for it lie above."""
 
@@ -65,6 +67,7 @@ class Launch:
             for `start_exec`, as the next.
         gid: group id to change to; None leaves it.
         stdio: descriptors of the primary that become 0, 1, 2 ...; None means the primary's own.
+        rendezvous: where it is to connect; None: it inherits its channel. For `start_exec` only.
     """
 
     worker_id: int
@@ -77,6 +80,7 @@ class Launch:
     uid: int | None = None
     gid: int | None = None
     stdio: tuple[int | None, ...] = (None,) * STDIO
+    rendezvous: Rendezvous | None = None
 
     @property
     def changes_user(self) -> bool:
@@ -92,19 +96,24 @@ class Process:
         pid: process id.
         pidfd: readable once it has ended; -1 after `close`.
         start_method: how it came into being.
-        channel: our end of its channel, non-blocking; whoever takes it over closes it.
+        rendezvous: where it connects, closed with the rest; None: it was given its channel.
         stdio: our ends of its streams, by its number there; None where there is none.
         kills: knows whether it was killed for want of memory; None does not.
         tee: where its stderr goes, when it is captured; closed with the rest.
     """
 
     def __init__(
-        self, pid: int, start_method: Literal["forkserver", "exec"], channel: socket.socket
+        self,
+        pid: int,
+        start_method: Literal["forkserver", "exec"],
+        channel: socket.socket | None,
+        rendezvous: Rendezvous | None = None,
     ) -> None:
         self.pid = pid
         self.pidfd = -1
         self.start_method = start_method
-        self.channel = channel
+        self._channel = channel
+        self.rendezvous = rendezvous
         self.stdio: tuple[Stream | None, ...] = (None,) * STDIO
         self.kills: MemoryKills | None = None
         self.tee: Tee | None = None
@@ -123,6 +132,12 @@ class Process:
 
     def __repr__(self) -> str:
         return f"<Process {self.pid} {self.start_method} status={self._status and self._status[0]}>"
+
+    @property
+    def channel(self) -> socket.socket:
+        """Our end of what it was given, non-blocking; whoever takes it over closes it."""
+        assert self._channel is not None
+        return self._channel
 
     def poll(self) -> Status | None:
         """Reap it if it has ended.
@@ -182,7 +197,8 @@ class Process:
         with trio.CancelScope(shield=True):
             self.kill_now()
             status = await self.wait()
-        self.channel.close()
+        if self._channel is not None:
+            self._channel.close()
         self.close()
         return status
 
@@ -202,6 +218,8 @@ class Process:
             self.kills.forget(self)
         if self.tee is not None:
             self.tee.close()
+        if self.rendezvous is not None:
+            self.rendezvous.close()
         for stream in self.stdio:
             if stream is not None:
                 stream.ended()
@@ -231,27 +249,28 @@ async def start_exec(
         Nothing was started.
     """
     await trio.lowlevel.checkpoint()
+    if launch.rendezvous is not None:
+        pid = _spawn(launch, launch.rendezvous.environment, pass_fds)
+        return Process(pid, "exec", None, launch.rendezvous)
     ours, theirs = channel_pair(above)
     with theirs:
         try:
-            env = without_identity(launch.env) | {
-                "ACTORCLUSTER_CHANNEL": f"fd:{theirs.fileno()}",
-                "ACTORCLUSTER_WORKER_ID": str(launch.worker_id),
-            }
-            try:
-                pid = spawn(
-                    launch.argv,
-                    env=env,
-                    cwd=launch.cwd,
-                    stdio=launch.stdio,
-                    pass_fds=[theirs.fileno(), *pass_fds],
-                )
-            except OSError as exc:
-                raise to_os_error(exc, launch) from None
+            number = theirs.fileno()
+            pid = _spawn(launch, {"ACTORCLUSTER_CHANNEL": f"fd:{number}"}, [number, *pass_fds])
             return Process(pid, "exec", ours)
         except BaseException:
             ours.close()
             raise
+
+
+def _spawn(launch: Launch, channel: Mapping[str, str], pass_fds: Sequence[int]) -> int:
+    """Start it with what tells it its channel."""
+    env = {**without_identity(launch.env), **channel}
+    env["ACTORCLUSTER_WORKER_ID"] = str(launch.worker_id)
+    try:
+        return spawn(launch.argv, env=env, cwd=launch.cwd, stdio=launch.stdio, pass_fds=pass_fds)
+    except OSError as exc:
+        raise to_os_error(exc, launch) from None
 
 
 def to_os_error(exc: OSError, launch: Launch) -> OSError:
@@ -271,7 +290,7 @@ def channel_pair(above: int = STDIO) -> tuple[socket.socket, socket.socket]:
     """Our end of a new channel, non-blocking, and the worker's end, numbered `above` or higher."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):  # the default holds three messages of 64 KiB
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     ours.setblocking(False)
     if theirs.fileno() < above:
         with theirs as low:

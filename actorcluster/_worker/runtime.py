@@ -91,31 +91,39 @@ class Runtime:
         self._channel = Channel(FdSocket(end), self._connection, self._on_event)
         self._home.channel = self._channel
 
-    def begin(self, worker_id: int, main: Main | None, *, is_watched: bool = True) -> None:
+    def begin(
+        self,
+        worker_id: int,
+        main: Main | None,
+        *,
+        token: str | None = None,
+        is_watched: bool = True,
+    ) -> None:
         """Introduce this process to the primary.
 
         Args:
             worker_id: who it is.
             main: see `run_worker`.
+            token: what it was told to say, if it has connected by itself.
             is_watched: it is to end when the primary does, see `bootstrap.Lifeline`.
         """
         self._main = main
         self._end.setblocking(False)  # it may be another socket than before, see `draft`
-        self._say_hello(worker_id)
+        self._say_hello(worker_id, token)
         if is_watched:
             self._lifeline = bootstrap.Lifeline(self._end.fileno())
 
     def draft_hello(self) -> None:
         """Work out what `begin` will say, for any number of copies of this process."""
-        self._introduce(_ANY_ID, _ANY_PID)
+        self._introduce(_ANY_ID, _ANY_PID, None)
         batches = self._connection.data_to_send()
         self._hello = b"".join(piece for batch in batches for piece in batch.buffers)
 
-    def _say_hello(self, worker_id: int) -> None:
+    def _say_hello(self, worker_id: int, token: str | None) -> None:
         """Say it before anything else that takes time: the primary answers meanwhile."""
         hello = self._hello
         if hello is None:
-            self._introduce(worker_id, os.getpid())
+            self._introduce(worker_id, os.getpid(), token)
             self._channel.write_now()
             return
         hello = hello.replace(_number(b"worker", _ANY_ID), _number(b"worker", worker_id))
@@ -123,9 +131,10 @@ class Runtime:
         with contextlib.suppress(ConnectionError):  # the primary has gone, as we shall read
             self._end.sendall(hello)  # it is the first, so there is room
 
-    def _introduce(self, worker_id: int, pid: int) -> None:
+    def _introduce(self, worker_id: int, pid: int, token: str | None) -> None:
         self._connection.send_hello(
             worker=worker_id,
+            token=token,
             pid=pid,
             implementation={
                 "name": "actorcluster",
@@ -298,7 +307,7 @@ def run_worker(main: Main | None = None) -> int:
         end = socket.socket(fileno=identity.channel_fd)
         runtime = Runtime(end, bootstrap.take_limits())
     offer_stack()
-    runtime.begin(identity.worker_id, main)
+    runtime.begin(identity.worker_id, main, token=bootstrap.take_token())
     error = trio.run(runtime.run)
     if error is not None:
         raise error

@@ -31,6 +31,7 @@ StartMethod = Literal["forkserver", "exec"]
 START_METHODS: Final = ("auto", "forkserver", "exec")
 STDIO_WORDS: Final = ("inherit", "pipe", "ignore")
 STDERR_WORDS: Final = ("inherit", "capture")
+CHANNELS: Final = ("fd", "unix")
 STDIO_COUNT: Final = 3
 STDIO_MOST: Final = 16
 """Descriptors 3 to 15 of a worker are for further streams; all that are ours lie above."""
@@ -212,6 +213,12 @@ def _validate_start_method(_: Settings, field: attrs.Attribute[Any], value: obje
         raise error(field.name, value, "'auto', 'forkserver' or 'exec'")
 
 
+def _validate_channel(_: Settings, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or value not in CHANNELS:
+        error = _wrong_value if isinstance(value, str) else _wrong_type
+        raise error(field.name, value, "'fd' or 'unix'")
+
+
 def _validate_preload(_: Settings, field: attrs.Attribute[Any], value: object) -> None:
     for index, item in enumerate(_check_texts(field.name, value)):
         if not all(part.isidentifier() for part in item.split(".")):
@@ -265,6 +272,9 @@ class Settings:
         uid: user id of the worker; None leaves it.
         gid: group id of the worker; None leaves it.
         start_method: ``"forkserver"``, ``"exec"``, or ``"auto"``: the first that is possible.
+        channel: ``"fd"``: the worker inherits its channel; ``"unix"``: it connects to a socket that
+            is there for it alone, for programs that cannot use a descriptor which they inherit.
+            Such a worker is executed.
         preload: modules that the fork server imports before it forks.
         mailbox_size: room of a mailbox, bytes; 4 MiB, at least 64 KiB.
         max_message: largest encoded message taken, bytes; 16 MiB, at least 64 KiB.
@@ -295,6 +305,7 @@ class Settings:
     start_method: Literal["auto", "forkserver", "exec"] = attrs.field(
         default="auto", validator=_validate_start_method
     )
+    channel: Literal["fd", "unix"] = attrs.field(default="fd", validator=_validate_channel)
     preload: tuple[str, ...] = attrs.field(
         default=(), converter=_texts, validator=_validate_preload
     )
@@ -377,6 +388,8 @@ def _obstacle(settings: Settings, target_form: str, available: bool, why_not: st
         return f"exec is a command line of its own, {settings.exec!r}"
     if settings.exec_argv is not None:
         return f"exec_argv={settings.exec_argv!r} needs an interpreter of its own"
+    if settings.channel != "fd":
+        return f"channel={settings.channel!r} is for a program that connects by itself"
     if not available:
         return f"the fork server is not available: {why_not}"
     return None

@@ -22,6 +22,7 @@ from .forkserver import CannotFork, Files, ForkServer, available
 from .memorykills import MemoryKills
 from .placing import start_placed
 from .process import STDIO, Launch, Process, start_exec
+from .rendezvous import Rendezvous
 from .settings import Captured, Settings, StartMethod, Stdio, choose_start_method
 from .streams import Duplex, Input, Output, Stream
 from .targets import Target
@@ -74,6 +75,8 @@ class Starter:
         self._cannot_fork: dict[tuple[str, ...], str] = {}  # by preload: why not
         self._logged: set[str] = set()
         self._files: Files = ()
+        self._ports_files: Files = ()
+        self._rendezvous_open: list[Rendezvous] = []
         self._outlet = Outlet()
         self._kills = MemoryKills()
 
@@ -160,8 +163,15 @@ class Starter:
                 self._cannot_fork[settings.preload] = str(exc)
                 self._choose_method(settings, plan.target.form)  # exec, now; says why
         launch = attrs.evolve(launch, argv=_command(plan))
-        is_plain = len(stdio) == STDIO and not launch.changes_user
-        process = await (start_exec if is_plain else start_placed)(launch)
+        if settings.channel == "unix":
+            launch = attrs.evolve(launch, rendezvous=self._rendezvous(worker_id, settings.uid))
+        try:
+            is_plain = len(stdio) == STDIO and not launch.changes_user
+            process = await (start_exec if is_plain else start_placed)(launch)
+        except BaseException:
+            if launch.rendezvous is not None:
+                launch.rendezvous.close()
+            raise
         # The fork server also kills, when the primary dies, what cannot end by itself.
         self._nursery.start_soon(self._guard, process)
         return process
@@ -197,9 +207,26 @@ class Starter:
         except (OSError, RuntimeError) as exc:
             log.warning("worker process %d is not guarded: %s", process.pid, exc)
 
+    def _rendezvous(self, worker_id: int, uid: int | None) -> Rendezvous:
+        made = Rendezvous(worker_id, uid)
+        self._rendezvous_open.append(made)
+
+        def closed() -> None:
+            self._rendezvous_open.remove(made)
+            self._files_changed()
+
+        made.on_closed = closed
+        self._files_changed()
+        return made
+
     def files_are(self, files: Files) -> None:
         """The primary has these unix sockets: their files go when it dies without a word."""
-        self._files = files
+        self._ports_files = files
+        self._files_changed()
+
+    def _files_changed(self) -> None:
+        meetings = [(one.path, *one.file) for one in self._rendezvous_open]
+        self._files = [*self._ports_files, *meetings]
         for server in (self._server, self._candidate):
             if server is not None:
                 self._nursery.start_soon(self._tell_files, server)

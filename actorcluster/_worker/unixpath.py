@@ -37,7 +37,12 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["bind_unix", "remove_orphan", "remove_socket"]
+__all__ = ["PRIVATE", "PRIVATE_FILE", "bind_unix", "remove_orphan", "remove_socket"]
+
+PRIVATE: Final = "actorcluster-"
+"""The name of a directory that we made for one socket begins so ..."""
+PRIVATE_FILE: Final = "channel"
+"""... and this is the socket's."""
 
 #: Longest path that fits into a socket address, whose last byte is a NUL.
 _LONGEST: Final = 107
@@ -80,10 +85,17 @@ def remove_socket(path: str, file: tuple[int, int]) -> None:
 
 
 def remove_orphan(path: str, file: tuple[int, int]) -> None:
-    """Remove the file of a socket whose primary was killed, if it is that one and nobody has it."""
+    """Remove the file of a socket whose primary was killed, if it is that one and nobody has it.
+
+    With it goes a directory that was made for it.
+    """
     with contextlib.suppress(OSError), _locked(os.path.dirname(path)) as is_locked:
         if is_locked and _identity(os.lstat(path)) == file:
             _remove_dead(path)
+    directory, name = os.path.split(path)
+    if name == PRIVATE_FILE and os.path.basename(directory).startswith(PRIVATE):
+        with contextlib.suppress(OSError):  # something is in it
+            os.rmdir(directory)
 
 
 def _bind(path: str, mode: int | None, backlog: int) -> tuple[socket.socket, tuple[int, int]]:

@@ -420,6 +420,7 @@ const (
 	KeyHelloLimits   = "limits"   // `map`: what the worker can receive; absent keys have their defaults
 	KeyHelloHandles  = "handles"  // `[str]`: names of the handle kinds the worker takes; absent: none
 	KeyHelloWorker   = "worker"   // `int`: the id from the environment
+	KeyHelloToken    = "token"    // `str`: over `unix:`, what `ACTORCLUSTER_TOKEN` holds
 	KeyHelloPID      = "pid"      // `int`: process id, for display
 	KeyHelloImpl     = "impl"     // `map`: name, version, lang, runtime, os: for display
 	KeyHelloRole     = "role"     // `str`: `worker`, also when absent; other values are reserved

@@ -390,6 +390,8 @@ enum awp_body {
 #define AWP_KEY_HELLO_HANDLES "handles"
 /* `int`: the id from the environment */
 #define AWP_KEY_HELLO_WORKER "worker"
+/* `str`: over `unix:`, what `ACTORCLUSTER_TOKEN` holds */
+#define AWP_KEY_HELLO_TOKEN "token"
 /* `int`: process id, for display */
 #define AWP_KEY_HELLO_PID "pid"
 /* `map`: name, version, lang, runtime, os: for display */

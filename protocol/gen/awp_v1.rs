@@ -556,6 +556,8 @@ pub mod key {
         pub const HANDLES: &str = "handles";
         /// `int`: the id from the environment
         pub const WORKER: &str = "worker";
+        /// `str`: over `unix:`, what `ACTORCLUSTER_TOKEN` holds
+        pub const TOKEN: &str = "token";
         /// `int`: process id, for display
         pub const PID: &str = "pid";
         /// `map`: name, version, lang, runtime, os: for display

@@ -396,6 +396,8 @@ export const Key = {
     HANDLES: "handles",
     /** `int`: the id from the environment */
     WORKER: "worker",
+    /** `str`: over `unix:`, what `ACTORCLUSTER_TOKEN` holds */
+    TOKEN: "token",
     /** `int`: process id, for display */
     PID: "pid",
     /** `map`: name, version, lang, runtime, os: for display */

@@ -88,7 +88,8 @@ def test_the_identity_is_taken_out_of_the_environment() -> None:
 @pytest.mark.parametrize(
     ("channel", "number", "problem"),
     [
-        ("unix:/tmp/x", "1", "only fd:N is known"),
+        ("tcp:[::1]:80", "1", "only fd:N and unix:/path are known"),
+        ("unix:/tmp/x", "one", "invalid literal"),
         ("fd:x", "1", "invalid literal"),
         ("fd:0", "1", "Socket operation on non-socket"),
         ("fd:1000", "1", "Bad file descriptor"),
