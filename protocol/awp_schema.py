@@ -374,7 +374,7 @@ def _parts() -> dict[str, Schema]:
         "step": {
             "oneOf": [
                 closed({"send": ref("hex")}, said),
-                closed({"receive": ref("hex")}, {key: said[key] for key in ("bytes", "comment")}),
+                closed({"receive": ref("hex")}, said),
             ]
         },
         "abort": closed(abort, {"optional": {"const": True}}),
