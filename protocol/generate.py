@@ -18,6 +18,7 @@ from pathlib import Path
 from awp_c import c_text
 from awp_go import go_text
 from awp_markdown import spec_text
+from awp_plain import plain_text
 from awp_python import python_text
 from awp_registry import Registry, RegistryError, load, lock_entries
 from awp_rust import rust_text
@@ -50,6 +51,8 @@ OUTPUTS: dict[str, Callable[[Registry, str], str]] = {
     "protocol/gen/awp_v1.go": go_text,
     "protocol/gen/awp_v1.rs": rust_text,
     "protocol/gen/awp_v1.ts": typescript_text,
+    "protocol/gen/awp_v1.py": plain_text,
+    "examples/workers/asyncio/awp/awp_v1.py": plain_text,
 }
 
 

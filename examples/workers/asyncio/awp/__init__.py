@@ -1,0 +1,1 @@
+"""AWP, the actorcluster worker protocol, for asyncio: standard library and msgpack."""
