@@ -220,6 +220,7 @@ class Connection(Arrivals):
         self._events.append(Stop(seconds, reason if isinstance(reason, int) else 0))
 
     def _goodbye_came(self, _frame: Frame, _envelope: list[object], said: _Said) -> None:
+        self.owes_goodbye = self.state is not State.CLOSING
         reason, received, detail = said.get("reason"), said["recv"], said.get("detail")
         self._ack(_frame, [received], {})
         if isinstance(received, int):
@@ -229,6 +230,7 @@ class Connection(Arrivals):
     def _abort_came(self, _frame: Frame, _envelope: list[object], said: _Said) -> None:
         code, detail = said["code"], said.get("detail")
         self.state = State.CLOSED
+        self.outbox.close()  # nothing more may be sent
         if isinstance(code, int):
             self._events.append(Aborted(code, detail if isinstance(detail, str) else None))
 

@@ -99,6 +99,7 @@ class Speaker:
         limits: what this side has announced.
         outbox: what is to be written.
         channels: open channels other than those of unfinished messages that arrive.
+        owes_goodbye: the primary has said GOODBYE, and this side has not.
     """
 
     def __init__(self, hello: Hello) -> None:
@@ -117,8 +118,8 @@ class Speaker:
         self._fd_acked = 0
         self._fds_lost: list[int] = []
         self._settings: list[dict[str, int]] = []
-        self._closed: dict[int, int] = {}
         self._farewell: int | None = None
+        self.owes_goodbye = False
         self.outbox.put(Kind.HELLO, 0, hello.body())
 
     @property
@@ -173,6 +174,7 @@ class Speaker:
         said = {"reason": self._farewell, "recv": self._received}
         self.outbox.put(Kind.GOODBYE, 0, NIL + pack(said))
         self.state = State.CLOSING
+        self.owes_goodbye = False
 
     def abort(self, code: Abort, detail: str, header: bytes = b"") -> None:
         """Give the connection up; it is to be closed once ABORT is written."""

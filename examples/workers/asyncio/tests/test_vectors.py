@@ -15,11 +15,10 @@ from typing import Any
 import msgpack
 
 from awp import events
-from awp.awp_v1 import FLAG_FRAG, HEADER_SIZE, KINDS, Abort, Kind, State
+from awp.awp_v1 import HEADER_SIZE, KINDS, Abort, Kind, State
 from awp.connection import Connection
 from awp.handles import Handle
-from awp.outbox import Message
-from awp.speaking import Hello, IncomingCall
+from awp.speaking import Hello
 
 VECTORS = Path(
     os.environ.get("AWP_VECTORS", Path(__file__).parents[4].joinpath("protocol", "vectors"))
