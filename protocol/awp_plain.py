@@ -92,8 +92,9 @@ def _kinds(registry: Registry) -> list[str]:
 
 def _keys(registry: Registry) -> list[str]:
     chosen: dict[str, list[str]] = {}
+    kinds = {kind["name"] for kind in built(registry["kind"])}
     for entry in registry["key"]:
-        if not entry["doc"].startswith("*reserved*"):
+        if entry["of"] in kinds and not entry["doc"].startswith("*reserved*"):
             field = _field(entry["name"], entry["type"], required=bool(entry.get("required")))
             chosen.setdefault(entry["of"], []).append(field)
     lines = ["# The keys of a payload that is a map.", "KEYS: dict[int, tuple[Field, ...]] = {"]

@@ -677,14 +677,6 @@ KEYS: dict[int, tuple[Field, ...]] = {
         Field("type", "str", False),
         Field("text", "str", False),
     ),
-    Kind.error: (
-        Field("code", "str", True),
-        Field("message", "str", False),
-        Field("data", "any", False),
-        Field("remote", "map", False),
-        Field("path", "[aid]", False),
-        Field("cause", "error map", False),
-    ),
 }
 
 # What an arriving frame does, by kind and state: what to do, and the state from then on.

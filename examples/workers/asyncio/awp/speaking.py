@@ -26,6 +26,8 @@ from .values import NIL, pack
 L2 = tuple(name for name, level in CAPABILITIES.items() if level <= 2)
 _HIGHEST_CHANNEL = 2**32 - 1
 _TEXT = 2000
+_LOGS = 200
+"""Records that wait to be sent, at most."""
 
 
 class NotSendable(Exception):
@@ -99,6 +101,7 @@ class Speaker:
         limits: what this side has announced.
         outbox: what is to be written.
         channels: open channels other than those of unfinished messages that arrive.
+        log_level: the lowest level that the primary wants.
         owes_goodbye: the primary has said GOODBYE, and this side has not.
     """
 
@@ -120,6 +123,9 @@ class Speaker:
         self._settings: list[dict[str, int]] = []
         self._farewell: int | None = None
         self.owes_goodbye = False
+        self.log_level = 0
+        self._logs_waiting = 0
+        self._logs_dropped = 0
         self.outbox.put(Kind.HELLO, 0, hello.body())
 
     @property
@@ -197,14 +203,25 @@ class Speaker:
         self.outbox.put(Kind.SETTINGS, 0, NIL + pack({"limits": limits}))
 
     def log(self, level: int, time: float, logger: str, text: str) -> None:
-        """Send a log record, cut off where it would be too long for a frame."""
-        if "log" in self.capabilities and self.state in (
-            State.STARTING,
-            State.ACTIVE,
-            State.STOPPING,
-        ):
-            body = pack([level, time, logger[:_TEXT]]) + pack([text[:_TEXT]])
-            self.outbox.put(Kind.LOG, 0, body, flags=FLAG_OPTIONAL)
+        """Send a log record, cut off where it is long, unless too many wait to be sent."""
+        speaks = self.state in (State.STARTING, State.ACTIVE, State.STOPPING)
+        if "log" not in self.capabilities or not speaks or level < self.log_level:
+            return
+        if self._logs_waiting >= _LOGS:
+            self._logs_dropped += 1
+            return
+        if self._logs_dropped:
+            dropped, self._logs_dropped = self._logs_dropped, 0
+            self._put_log(30, time, "awp", f"{dropped} log records were dropped")
+        self._put_log(level, time, logger, text)
+
+    def _put_log(self, level: int, time: float, logger: str, text: str) -> None:
+        self._logs_waiting += 1
+        body = pack([level, time, logger[:_TEXT]]) + pack([text[:_TEXT]])
+        self.outbox.put(Kind.LOG, 0, body, flags=FLAG_OPTIONAL, on_written=self._log_is_written)
+
+    def _log_is_written(self) -> None:
+        self._logs_waiting -= 1
 
     def exit_info(self, error: Mapping[str, object]) -> None:
         """Say why the process is about to end."""

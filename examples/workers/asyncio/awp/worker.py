@@ -62,7 +62,6 @@ class Worker:
         self.stopping = asyncio.Event()
         self.stop: events.Stop | None = None
         self.config: Mapping[str, object] = {}
-        self.log_level = 0
         self.on_undeliverable: Callable[[events.Undeliverable], None] | None = None
         self.on_settings: Callable[[Mapping[str, object]], None] | None = None
         self.end: events.Ended | events.Aborted | events.Violated | None = None
@@ -430,8 +429,10 @@ class Worker:
 
     def _settings(self, settings: Mapping[str, object]) -> None:
         config, level = settings.get("config"), settings.get("log_level")
-        self.config = config if isinstance(config, dict) else self.config
-        self.log_level = level if isinstance(level, int) else self.log_level
+        if isinstance(config, dict):
+            self.config = {**self.config, **config}
+        if isinstance(level, int):
+            self.connection.log_level = level
         if self.on_settings is not None:
             self.on_settings(settings)
 
@@ -495,6 +496,6 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record, from any thread."""
-        if record.levelno >= self._worker.log_level and not self._loop.is_closed():
+        if not self._loop.is_closed():
             level, text = min(record.levelno, 255), self.format(record)
             self._loop.call_soon_threadsafe(self._worker.log, level, text, record.name)
