@@ -125,7 +125,7 @@ class Speaker:
         self.owes_goodbye = False
         self.log_level = 0
         self._logs_waiting = 0
-        self._logs_dropped = 0
+        self._logs_dropped = (0, 0.0)
         self.outbox.put(Kind.HELLO, 0, hello.body())
 
     @property
@@ -208,12 +208,10 @@ class Speaker:
         if "log" not in self.capabilities or not speaks or level < self.log_level:
             return
         if self._logs_waiting >= _LOGS:
-            self._logs_dropped += 1
-            return
-        if self._logs_dropped:
-            dropped, self._logs_dropped = self._logs_dropped, 0
-            self._put_log(30, time, "awp", f"{dropped} log records were dropped")
-        self._put_log(level, time, logger, text)
+            count, since = self._logs_dropped
+            self._logs_dropped = (count + 1, since or time)
+        else:
+            self._put_log(level, time, logger, text)
 
     def _put_log(self, level: int, time: float, logger: str, text: str) -> None:
         self._logs_waiting += 1
@@ -222,6 +220,10 @@ class Speaker:
 
     def _log_is_written(self) -> None:
         self._logs_waiting -= 1
+        count, since = self._logs_dropped
+        if not self._logs_waiting and count:
+            self._logs_dropped = (0, 0.0)
+            self._put_log(30, since, "awp", f"{count} log records were dropped")
 
     def exit_info(self, error: Mapping[str, object]) -> None:
         """Say why the process is about to end."""

@@ -1,0 +1,155 @@
+"""The worker in examples/workers/asyncio, without our package and Trio, under our primary."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+import actorcluster
+from actorcluster import Handle, Primary, RemoteError, Worker
+from tests.program import ROOT
+from tests.samples.load import conformance_actor, descriptors, hand_offs, overload, settled
+
+SECONDS = 60
+PLACE = ROOT / "examples/workers/asyncio"
+CONFORMANCE = [sys.executable, str(PLACE / "conformance.py")]
+SERVE_HTTP = [sys.executable, str(PLACE / "serve_http.py")]
+
+
+@pytest.fixture
+async def primary() -> AsyncIterator[Primary]:
+    with trio.fail_after(SECONDS):
+        async with actorcluster.open_primary() as primary:
+            yield primary
+
+
+@asynccontextmanager
+async def the_actor() -> AsyncIterator[tuple[Primary, Worker]]:
+    with trio.fail_after(SECONDS):
+        async with conformance_actor(CONFORMANCE) as both:
+            yield both
+
+
+async def get(address: tuple[str, int], path: str) -> Any:
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(request.encode())
+        head, _, body = b"".join([piece async for piece in stream]).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    return json.loads(body)
+
+
+async def test_messages_both_ways() -> None:
+    async with the_actor() as (primary, worker):
+        body = {"a": [1, -1, 2**53, 1.5, "ä", b"\0", None, True]}
+        assert body == await worker.ask(["echo", body])
+        large = "x" * 5_000_000
+        assert large == await worker.ask(["echo", large])
+        assert 3 == await worker.ask(["tell_back", [3, "hi"]])
+        told = []
+        for _ in range(3):
+            with await primary.mailbox.receive() as message:
+                told.append(message.body)
+        assert [[1, "hi"], [2, "hi"], [3, "hi"]] == told
+        with pytest.raises(RemoteError, match="no such luck"):
+            await worker.ask(["fail", "no such luck"])
+        with trio.move_on_after(0.1) as scope:
+            await worker.ask(["sleep", 60_000])
+        assert scope.cancelled_caught
+        while not await worker.ask(["cancel_state"]):  # noqa: ASYNC110 - another process's
+            await trio.sleep(0.01)
+
+
+async def test_handles_both_ways() -> None:
+    async with the_actor() as (_, worker):
+        before = descriptors(worker)
+        ours, theirs = socket.socketpair()
+        reading, writing = os.pipe()
+        expected = [[4, os.fstat(theirs.fileno()).st_ino], [9, os.fstat(writing).st_ino]]
+        with ours, open(reading, "rb"):
+            given = [Handle.of(theirs), Handle.of(open(writing, "wb"))]
+            assert expected == await worker.ask(["take_handle", given])
+        listeners = await worker.ask(["give_handle", 3])
+        for handle in listeners:
+            with handle.into_socket() as sock:
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        assert before == await settled(worker, before)
+
+
+@pytest.mark.parametrize("mode", ["handoff", "shared"])
+async def test_hand_offs_leave_nothing(mode: str) -> None:
+    """A short form of ``python -m tests.samples``."""
+    async with the_actor() as (_, worker):
+        found = await hand_offs(worker, 100, mode)
+        assert (found.before, {b"1"}) == (found.after, set(found.said))
+
+
+async def test_overload() -> None:
+    async with the_actor() as (_, worker):
+        answered, memory = await overload(worker, 10)
+        assert 160 == answered
+        assert memory < 400 * 2**20
+
+
+async def test_two_serve_http(primary: Primary, caplog: pytest.LogCaptureFixture) -> None:
+    """They share a port with each other; what they log is written down here; they stop in time."""
+    caplog.set_level(logging.INFO)
+    workers = [await primary.fork(settings={"exec": SERVE_HTTP}) for _ in range(2)]
+    addresses = []
+    for _ in workers:
+        with await primary.mailbox.receive() as message:
+            addresses.append(message.body["listening"])
+    assert addresses[0] == addresses[1]
+    pages = [await get(addresses[0], f"/{number}") for number in range(10)]
+    assert [f"/{number}" for number in range(10)] == [page["path"] for page in pages]
+    assert [5, 5] == [sum(page["worker"] == one.id for page in pages) for one in workers]
+    for worker in workers:
+        assert {"served": 5, "pid": worker.pid} == await worker.ask("stats")
+        assert {"x": 1} == await worker.ask({"x": 1})
+        handle = await worker.ask(["socket", "/pipe"])
+        with handle.into_file() as file:
+            assert "/pipe" == json.loads(file.read())["path"]
+    kept = await trio.open_tcp_stream(*addresses[0])
+    await primary.disconnect()
+    assert ["shutdown", "shutdown"] == [(await worker.wait()).reason for worker in workers]
+    assert b"" == await kept.receive_some()
+    await kept.aclose()
+    said = [record.getMessage() for record in caplog.records]
+    assert 2 == sum("served 5 requests" in text for text in said)
+
+
+async def test_killed() -> None:
+    async with the_actor() as (_, worker):
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(actorcluster.PeerClosed):
+                    await worker.ask(["sleep", 60_000])
+
+            nursery.start_soon(ask)
+            assert 0 == await worker.ask(["cancel_state"])
+            worker.kill("SIGKILL")
+        assert "SIGKILL" == (await worker.wait()).signal
+
+
+async def test_told_to_exit() -> None:
+    async with the_actor() as (_, worker):
+        with pytest.raises(actorcluster.PeerClosed):
+            await worker.ask(["exit", 3])
+        assert 3 == (await worker.wait()).code
+
+
+async def test_stops_at_once_when_it_is_idle(primary: Primary) -> None:
+    worker = await primary.fork(settings={"exec": CONFORMANCE})
+    await worker.disconnect()
+    found = await worker.wait()
+    assert (0, "shutdown") == (found.code, found.reason)
