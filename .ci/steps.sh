@@ -109,6 +109,14 @@ style() {
     in_tree ruff format --check
 }
 
+# Samples in Python are projects of their own.
+asyncio_sample() {
+    cd "$TREE/examples/workers/asyncio"
+    PATH=$WORK/tools/bin:$PATH
+    mypy --strict awp ./*.py tests
+    python -m unittest
+}
+
 # make_environment VERSION oldest|newest: libraries as old as we promise, or as new as there are.
 make_environment() {
     local environment=$WORK/environment-$1 wheel=("$WORK"/dist/*.whl)

@@ -611,6 +611,7 @@ KEYS: dict[int, tuple[Field, ...]] = {
         Field("limits", "map", False),
         Field("handles", "[str]", False),
         Field("worker", "int", False),
+        Field("token", "str", False),
         Field("pid", "int", False),
         Field("impl", "map", False),
         Field("role", "str", False),

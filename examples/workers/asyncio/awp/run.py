@@ -12,7 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import events
 from .awp_v1 import LIMIT_DEFAULTS, Code
@@ -26,6 +26,7 @@ _OURS = ("CHANNEL", "WORKER_ID", "LIMITS", "TOKEN")
 _LOST_SECONDS = 1.5
 """Of the 2 s within which a worker ends whose primary is gone."""
 _FAREWELL_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
 
 Main = Callable[[Worker], Awaitable[None]]
 
@@ -34,29 +35,46 @@ class NotAWorker(Exception):
     """The environment names no connection that can be used."""
 
 
-def find(environ: MutableMapping[str, str]) -> tuple[socket.socket, int | None, dict[str, int]]:
-    """The connection, the worker's id, and limits; they are removed from the environment.
+class Found(NamedTuple):
+    """What the environment says."""
+
+    sock: socket.socket
+    worker: int | None
+    token: str | None
+    limits: dict[str, int]
+
+
+def find(environ: MutableMapping[str, str]) -> Found:
+    """The connection, who the worker is, and limits; all of it is removed from the environment.
 
     Raises:
-        NotAWorker: there is none.
+        NotAWorker: there is no connection.
     """
-    found = {name: environ.pop(_PREFIX + name, "") for name in _OURS}
-    channel = re.fullmatch(r"fd:(\d{1,9})", found["CHANNEL"], re.ASCII)
-    if not channel:
-        text = found["CHANNEL"] or f"no {_PREFIX}CHANNEL in the environment"
-        raise NotAWorker(f"this is a worker, to be started by a primary: {text}")
-    fd = int(channel[1])
-    try:
-        os.set_inheritable(fd, False)
-        sock = socket.socket(fileno=fd)
-    except OSError as error:
-        raise NotAWorker(f"{found['CHANNEL']} is no connection: {error}") from error
-    said = (one.partition("=") for one in found["LIMITS"].split())
+    said = {name: environ.pop(_PREFIX + name, "") for name in _OURS}
+    pairs = (one.partition("=") for one in said["LIMITS"].split())
     limits = {
-        name: int(value) for name, _, value in said if name in LIMIT_DEFAULTS and value.isdigit()
+        name: int(value) for name, _, value in pairs if name in LIMIT_DEFAULTS and value.isdigit()
     }
-    worker = found["WORKER_ID"]
-    return sock, int(worker) if worker.isdigit() else None, limits
+    try:
+        sock = _connected(said["CHANNEL"])
+    except OSError as error:
+        raise NotAWorker(f"{said['CHANNEL']} is no connection: {error}") from error
+    worker = int(said["WORKER_ID"]) if said["WORKER_ID"].isdigit() else None
+    return Found(sock, worker, said["TOKEN"] or None, limits)
+
+
+def _connected(channel: str) -> socket.socket:
+    if channel.startswith("unix:"):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(_CONNECT_SECONDS)
+        sock.connect(channel.removeprefix("unix:"))
+        return sock
+    inherited = re.fullmatch(r"fd:(\d{1,9})", channel, re.ASCII)
+    if not inherited:
+        text = channel or f"no {_PREFIX}CHANNEL in the environment"
+        raise NotAWorker(f"this is a worker, to be started by a primary: {text}")
+    os.set_inheritable(int(inherited[1]), False)
+    return socket.socket(fileno=int(inherited[1]))
 
 
 def run(
@@ -79,7 +97,7 @@ def run(
         handles: names of the kinds of handles to take.
     """
     try:
-        sock, worker, told = find(os.environ)
+        sock, worker, token, told = find(os.environ)
     except NotAWorker as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(2)
@@ -88,6 +106,7 @@ def run(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     hello = Hello(
         worker=worker,
+        token=token,
         capabilities=capabilities,
         handles=handles,
         limits={**(limits or {}), **told},

@@ -47,6 +47,7 @@ class Hello:
     """What the worker says of itself."""
 
     worker: int | None = None
+    token: str | None = field(default=None, repr=False)
     capabilities: tuple[str, ...] = L2
     handles: tuple[str, ...] = ALL_KINDS
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Hello:
             "impl": dict(self.impl),
         }
         said |= {"worker": self.worker} if self.worker is not None else {}
+        said |= {"token": self.token} if self.token is not None else {}
         said |= {"pid": self.pid} if self.pid is not None else {}
         return NIL + pack(said)
 

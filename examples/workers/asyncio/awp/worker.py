@@ -401,13 +401,10 @@ class Worker:
 
     def _cancelled(self, channel: int) -> None:
         message = self._open.get(channel)
-        if message is None:
-            return
-        if message in self._mailbox:
-            self._mailbox.remove(message)
-            self._give_up(message, Code.CANCELLED, "taken back")
-        else:
+        if message is not None:
             message.interrupt(Code.CANCELLED)
+            if message in self._mailbox:
+                message.fail(Code.CANCELLED, "taken back")  # it stays, to be seen as cancelled
 
     def _listening(self, event: events.Listening) -> None:
         asked, credit = self._listens.pop(event.channel, (None, 0))

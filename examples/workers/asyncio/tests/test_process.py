@@ -36,7 +36,8 @@ awp.run(main)
 ENVIRONMENT = """
 import os, subprocess, sys, awp
 async def main(worker):
-    code = "import os; print(sorted(n for n in os.environ if n.startswith('ACTORCLUSTER')))"
+    names = "('CHANNEL', 'WORKER_ID', 'LIMITS', 'TOKEN')"
+    code = f"import os; print([n for n in {names} if 'ACTORCLUSTER_' + n in os.environ])"
     print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
 awp.run(main)
 """
