@@ -60,6 +60,10 @@ def copy(tmp_path: Path) -> Path:
     package = tmp_path / "actorcluster" / "wire"
     package.mkdir(parents=True)
     shutil.copy(_generated.__file__, package)  # of the package as it is installed
+    for constants in ROOT.glob("examples/workers/**/awp_v1.*"):
+        place = tmp_path / constants.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(constants, place)
     return tmp_path
 
 
