@@ -242,8 +242,8 @@ class Pipe(Writing):
         """Whether who begins to wait for something of the peer's may read meanwhile, see `lead`."""
         if self._leads or self._ended or self._taken > _SPARSE or self._is_full:
             return False
-        if self._socket.is_full_read:
-            return False
+        if self._socket.is_full_read or self._over or self._met_by_leader is not None:
+            return False  # in the latter cases the reader has to come back, to end it
         return self._waits or self._steps_aside
 
     @trio.lowlevel.enable_ki_protection

@@ -32,6 +32,11 @@ __all__ = ["Dispatch"]
 _UNUSUAL: Final = FLAG_FRAG | FLAG_MORE
 _MAIL: Final = frozenset({int(Kind.TELL), int(Kind.CALL), int(Kind.REPLY)})
 _BEFORE_READY: Final = (State.HANDSHAKE, State.STARTING)
+#: With one of these in force, frames of kinds that are unknown here may bring descriptors.
+_BRINGING: Final = {
+    "worker": {Capability.HANDLE, Capability.LISTEN_HANDOFF, Capability.LISTEN_SHARED},
+    "primary": {Capability.HANDLE_SEND},
+}
 #: What may arrive before this side has introduced itself.
 _FIRST: Final = frozenset({int(Kind.HELLO), int(Kind.ABORT)})
 
@@ -157,7 +162,9 @@ class Dispatch(Life):
         if self._machine.state in _BEFORE_READY:
             problem = " before READY"
         elif kind not in _ON:
-            return
+            if not self.capabilities.isdisjoint(_BRINGING[self.role]):
+                return
+            problem = ", and no capability for any is in force"
         elif not KINDS[kind].handles:
             problem = ""
         elif (needed := self._needed_for_handles(kind)) not in self.capabilities:

@@ -404,7 +404,8 @@ def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
         frame.envelope = envelope
         frame.payload = payload
     except UNPACK_ERRORS:
-        _decode_parts(values, frame, bytes(data[HEADER_SIZE:]))
+        if frame.body is None:  # an opaque one may be anything (AWP-PI-1)
+            _decode_parts(values, frame, bytes(data[HEADER_SIZE:]))
     values.indexes.clear()
     return frame
 

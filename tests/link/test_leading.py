@@ -511,3 +511,27 @@ async def test_the_channel_ends_for_the_one_that_leads() -> None:
         mailbox._end()
         await all_blocked()
         assert ["the end"] == got
+
+
+async def test_a_message_and_a_fault_behind_it_in_one_read() -> None:
+    """Who received the message waits for the next one, and must not lead in the reader's place."""
+    got: list[Any] = []
+
+    async def receive_all(mailbox: Mailbox) -> None:
+        got.extend([message.body async for message in mailbox])
+
+    async with played() as (end, peer), trio.open_nursery() as nursery:
+        mailbox = mailbox_of(end)
+        nursery.start_soon(receive_all, mailbox)
+        await all_blocked()
+        assert end.channel._leads
+        peer.connection.send_tell(peer.connection.encode("!"))
+        batches = peer.connection.data_to_send()
+        data = b"".join(bytes(buffer) for batch in batches for buffer in batch.buffers)
+        peer.sock.send(data + b"no frame at all " * 2)
+        with trio.fail_after(60):
+            await end.over.wait()
+        assert end.fault is not None
+        assert AbortCode.BAD_SIGNATURE == end.fault.code
+        mailbox._end()
+    assert ["!"] == got

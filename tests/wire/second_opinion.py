@@ -86,18 +86,34 @@ def read_by_headers(data: bytes, max_frame: int) -> Outcome:
         if len(body) < length:
             break
         try:
-            frames.append(frame_of(head, body))
+            frames.append(opaque(head, body) if head[7] in OPAQUE else frame_of(head, body))
         except IndexError:
             return frames, "AWP-FR-3"
         at += 16 + length
     return frames, None
 
 
+OPAQUE = (6, 7)  # PING and PONG, whose bodies may be anything
+
+
+def opaque(head: bytes, body: bytes) -> Frame:
+    """One of these: what it holds is seen where it holds something."""
+    try:
+        frame = frame_of(head, body)
+    except IndexError:
+        frame = None
+    if frame is None or frame.error is not None:
+        kind, flags, nfds = head[7:10]
+        channel = int.from_bytes(head[12:16], "big")
+        frame = Frame(kind, flags, nfds, channel, len(body), None, None)
+    frame.body = body
+    return frame
+
+
 def frame_of(head: bytes, body: bytes) -> Frame:
     kind, flags, nfds = head[7:10]
     channel = int.from_bytes(head[12:16], "big")
     frame = Frame(kind, flags, nfds, channel, len(body), None, None)
-    frame.body = body if kind in (6, 7) else None
     middle = None
     try:
         middle = end_of_value(body, 0)

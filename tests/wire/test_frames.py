@@ -171,6 +171,10 @@ def test_reserved_byte_is_ignored() -> None:
         pytest.param(b"\x91\xcd\x00\x01", b"\xc4\x01x", id="not canonical"),
         pytest.param(NIL, b"\x81\x01\x02", id="beyond the profile"),
         pytest.param(NIL, b"\xc5\xff\xff" + bytes(65535), id="large"),
+        pytest.param(b"", b"", id="nothing"),
+        pytest.param(b"", NIL, id="one value"),
+        pytest.param(NIL, b"\x01\x02\x03", id="four values"),
+        pytest.param(b"\xdd\xff\xff\xff\xff", b"\xc1", id="no msgpack"),
     ],
 )
 def test_echoes_keep_their_bytes(kind: Kind, envelope: bytes, payload: bytes) -> None:

@@ -246,6 +246,12 @@ def test_descriptors_without_their_capability() -> None:
     assert "handle is not in force" in str(error)
 
 
+def test_descriptors_of_unknown_kinds_without_any_capability_for_them() -> None:
+    pair = ConnectionPair(worker={"capabilities": ["msg"]})
+    pair.start()
+    breaks(pair.worker, frame(0x61, None, None, flags=0x80, nfds=1), "AWP-FD-6", FD, [7])
+
+
 def test_descriptors_of_a_closed_connection_are_discarded(pair: ConnectionPair) -> None:
     pair.worker.abort(1)
     assert [] == pair.worker.receive(frame(Kind.TELL, MESSAGE_WITH_HANDLE, 1, nfds=1), [7])
