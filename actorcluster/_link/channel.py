@@ -32,6 +32,7 @@ from ..wire.events import (
     Event,
     RepliesReceived,
     ReplyReceived,
+    SettingsChanged,
     TellReceived,
     TellsReceived,
 )
@@ -76,6 +77,7 @@ class Channel(Answering):
         super().__init__(socket, connection, on_event)
         self._acts[Acknowledged] = lambda _: None  # the core has booked it
         self._acts[CreditGranted] = self._on_credit
+        self._acts[SettingsChanged] = self._on_settings
         self._acts[ErrorReceived] = self._on_answer
         self._acts[ReplyReceived] = self._on_answer
         self._acts[RepliesReceived] = self._on_answers
@@ -138,6 +140,10 @@ class Channel(Answering):
 
     def _on_credit(self, _: CreditGranted) -> None:
         self._let_waiters_go()
+
+    def _on_settings(self, event: SettingsChanged) -> None:
+        self._let_waiters_go()  # there may be more room than there was
+        self._on_event(event)
 
     def _let_waiters_go(self) -> None:
         waiters = self._waiters

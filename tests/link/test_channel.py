@@ -137,6 +137,18 @@ async def test_a_message_larger_than_the_window_waits_for_an_empty_mailbox() -> 
             assert ["x", b"y" * 3 * WINDOW] == await other.bodies(2)
 
 
+async def test_a_window_that_grows_makes_room() -> None:
+    async with played(peer=SMALL_WINDOW) as (end, peer):
+        fill(end)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end.channel.send, "it waits")
+            await all_blocked()
+            assert 1 == end.channel.statistics().senders_waiting
+            peer.connection.send_settings({"limits": {"window": 2 * WINDOW}})
+            peer.say()
+        assert "it waits" == (await empty(peer))[-1]
+
+
 async def test_cancelling_the_head_lets_the_next_in() -> None:
     async with played(peer=SMALL_WINDOW) as (end, peer):
         end.channel.send_nowait(b"x" * 30_000)
