@@ -32,10 +32,11 @@ ORDER = """
 
     conform.diagnostic conform.material conform.options conform.claims conform.frames
     conform.shapes conform.books conform.watch conform.line conform.transcript conform.process
-    conform.things conform.case conform.ear conform.play
+    conform.things conform.case conform.ear conform.play conform.played
     conform.cases.transports conform.cases.bringup conform.cases.framing
     conform.cases.liveness conform.cases.calls conform.cases.shutdown conform.cases.vectors
-    conform.cases.states conform.cases.watched conform.cases.__init__
+    conform.cases.states conform.cases.channels conform.cases.messages conform.cases.settings
+    conform.cases.flow conform.cases.watched conform.cases.__init__
     conform.report conform.runner conform.coverage conform.__init__
 
     _link.__init__ _link.kinds _link.head _link.staging _link.handles

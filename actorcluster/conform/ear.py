@@ -166,6 +166,10 @@ class Ear:
         numbers = [one.item(0) for one in self.heard if one.kind == kind]
         return max((one for one in numbers if isinstance(one, int)), default=0)
 
+    def drop(self, like: Callable[[Heard], bool]) -> None:
+        """Do not expect it, nor mind it."""
+        self.inbox = [one for one in self.inbox if not like(one)]
+
     def quiet(self, requirement: str = "") -> None:
         """Fail if something came that was not expected."""
         self.check(not self.inbox, f"unexpected: {', '.join(map(str, self.inbox))}", requirement)

@@ -158,7 +158,7 @@ class Line:
         for index, piece in enumerate(pieces):
             await self._write_piece(piece, fds if index == 0 else ())
             if index + 1 < len(pieces):
-                await self._drained()
+                await self.drained()
 
     async def _write_piece(self, piece: bytes, fds: Sequence[int]) -> None:
         view = memoryview(piece)
@@ -192,7 +192,7 @@ class Line:
             cuts = [at for at in range(1, len(data)) if at < _EDGE or at > len(data) - _EDGE]
         return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
-    async def _drained(self) -> None:
+    async def drained(self) -> None:
         """Wait until the other side has read it all; one that does not read is not waited for."""
         with trio.move_on_after(_DRAIN_SECONDS):
             while self.unread() and self.ended is None:  # noqa: ASYNC110  (the kernel tells nobody)

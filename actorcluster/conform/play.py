@@ -181,6 +181,25 @@ class Play(Ear):
         self._next_channel += 2
         return self._next_channel
 
+    def take_channels_from(self, number: int) -> None:
+        """Take the ids of our calls from there on."""
+        self._next_channel = number
+
+    def note_messages(self, frames: Sequence[Heard]) -> None:
+        """Count messages that were written raw."""
+        self.messages_sent += sum(
+            one.kind in (Kind.TELL, Kind.CALL) and not one.flags & FLAG_MORE for one in frames
+        )
+
+    async def all_closed(self, requirement: str = "AWP-FD-7") -> None:
+        """Find out that the worker has closed every descriptor that it was sent."""
+        for one in self.things:
+            await self.poll(
+                lambda one=one: not self.program.holds(one.inode),  # type: ignore[misc]
+                f"the worker still has descriptor {one.name}",
+                requirement=requirement,
+            )
+
     def thing(self, kind: int) -> Thing:
         """Open a descriptor to send; it is closed with the case."""
         made = make_thing(kind, f"{kind_of_handle(kind)}-{len(self.things)}")

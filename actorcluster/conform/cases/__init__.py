@@ -8,8 +8,12 @@ from __future__ import annotations
 from . import (  # noqa: F401  (each enters its cases)
     bringup,
     calls,
+    channels,
+    flow,
     framing,
     liveness,
+    messages,
+    settings,
     shutdown,
     states,
     transports,
