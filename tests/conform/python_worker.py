@@ -70,7 +70,7 @@ class Conformance:
                     close_handles(message.body)
         except Exception as exc:  # noqa: BLE001  (of whatever an argument is)
             # An ask has got its ERROR; a command that comes by TELL fails for nobody.
-            logging.getLogger("conformance.worker").debug("%s: %s", name, exc)
+            logging.getLogger("worker").debug("%s: %s", name, exc)
 
     async def sleep(self, message: Message, milliseconds: Any) -> None:
         is_over = False
@@ -188,6 +188,9 @@ def wire_kind(handle: Handle) -> int:
 
 
 async def main(actor: Actor) -> None:
+    log = logging.getLogger("conformance")
+    log.setLevel(logging.DEBUG)
+    log.addHandler(actor.log_handler())
     async with trio.open_nursery() as nursery:
         await Conformance(actor, nursery).serve()
 
