@@ -82,6 +82,8 @@ class Writing:
         self._hurried = 0
         #: nothing can be written any more, and what is queued is dropped.
         self._broken = False
+        #: nothing will be queued any more.
+        self._is_last = False
         #: bytes given to the socket so far, written or not.
         self._given = 0
         #: set and replaced with each `_push`, where somebody waits for that.
@@ -151,6 +153,8 @@ class Writing:
             done = self._write_now(connection.data_to_send())
         if self._lent and Capability.HANDLE_ACK not in connection.capabilities:
             self._release(self._socket.groups_sent)  # nobody will say when they have arrived
+        if done and self._is_last:
+            self.shutdown_write()
         self._tell_progress()
         return done
 
@@ -302,6 +306,11 @@ class Writing:
         """Tell the peer that nothing more comes, after `wait_flushed`."""
         if not self._ended:
             self._socket.shutdown_write()
+
+    def end_writing(self) -> None:
+        """Send what was queued, and then tell the peer that nothing more comes (AWP-ST-2)."""
+        self._is_last = True
+        self.flush()
 
     def _release(self, upto: int) -> None:
         """Close our copies of what has arrived."""

@@ -320,7 +320,7 @@ class Peer:
         self.channel.refuse_sends(self.closed)
         if self.connection.state is not State.CLOSED:
             self.connection.send_goodbye(Reason.NORMAL)
-            self.channel.flush()
+            self.channel.end_writing()
 
     def _on_log(self, event: events.Log) -> None:
         if self._journal is None:

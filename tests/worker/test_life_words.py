@@ -16,6 +16,7 @@ from actorcluster import PeerClosed, RemoteProtocolError, VersionMismatch
 from actorcluster.wire import events
 from actorcluster.wire._generated import Kind
 from actorcluster.wire.frames import encode_frame
+from tests.worker.lines import until
 from tests.worker.rig import DEAF, Rig, leaves, rig, settle, shape
 
 Clock = trio.testing.MockClock
@@ -79,6 +80,17 @@ async def test_a_worker_that_cannot_take_its_settings() -> None:
         one.says(Kind.HELLO, {"versions": [[1, 0]], "limits": {"max_frame": 16384}})
         assert "protocol" == (await one.ends()).reason
         assert "exceeds" in str(one.moments.errors[0])
+
+
+async def test_goodbye_is_answered_and_then_the_stream_ends() -> None:
+    """AWP-ST-2: a worker may wait for that before it goes, having said no end of its own."""
+    async with rig() as one:
+        await one.comes_online()
+        one.says(Kind.GOODBYE, {"recv": 0})
+        await until(lambda: one.worker.channel._ended)
+        assert events.Goodbye in map(type, one.worker.events)
+        one.process_ends()
+        assert "normal" == (await one.ends()).reason
 
 
 async def test_goodbye_twice() -> None:
