@@ -239,7 +239,7 @@ class Ports(Receiving):
             rejected and not listener.decided < min(rejected) <= max(rejected) <= upto
         ):
             text = f"connections {listener.decided + 1} to {listener.handed} are undecided"
-            raise self._violation("AWP-LI-2", f"{text}, not up to {upto} without {rejected}")
+            raise self._violation("AWP-LI-9", f"{text}, not up to {upto} without {rejected}")
         listener.decided = upto
         self._events.append(ConnReply(frame.channel, upto, rejected))
 

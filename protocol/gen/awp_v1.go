@@ -434,7 +434,7 @@ const (
 	KeyWelcomeCaps      = "caps"      // `[str]`: capabilities in force: the intersection
 	KeyWelcomeLimits    = "limits"    // `map`: what the primary can receive
 	KeyWelcomeHandles   = "handles"   // `[str]`: names of the handle kinds the primary takes
-	KeyWelcomeHeartbeat = "heartbeat" // `number`: ms between PINGs; 0: none
+	KeyWelcomeHeartbeat = "heartbeat" // `number`: ms between PINGs; 0 or absent: none
 	KeyWelcomeConfig    = "config"    // `map`: application settings; the protocol does not look into it
 	KeyWelcomeName      = "name"      // `str`: the worker's name
 )
@@ -466,7 +466,7 @@ const (
 
 // Keys of STOP.
 const (
-	KeyStopDeadline = "deadline" // `number`: ms the worker has to drain; nil or absent: no limit
+	KeyStopDeadline = "deadline" // `number`: ms the worker has to drain, from the arrival of STOP; nil or absent: no limit
 	KeyStopReason   = "reason"   // `int`: a reason code; absent: 0
 )
 
@@ -532,7 +532,7 @@ const (
 
 // Keys of the meta map of a message.
 const (
-	MetaMessageTTL    = "ttl"    // `number`: ms left until the sender gives up, at the moment of sending
+	MetaMessageTTL    = "ttl"    // `number`: in a CALL: ms left until the caller gives up, at the moment of sending
 	MetaMessageHandle = "handle" // `u8`: index of the handle that goes with the message as a whole, rather than with a part of it
 	MetaMessageName   = "name"   // `str`: in a message that the primary passes on: name of the worker that `from` belongs to
 	MetaMessageFind   = "find"   // `bool`: true in a CALL to another worker: a question to the primary, see AWP-MS-13

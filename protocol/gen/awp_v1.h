@@ -412,7 +412,7 @@ enum awp_body {
 #define AWP_KEY_WELCOME_LIMITS "limits"
 /* `[str]`: names of the handle kinds the primary takes */
 #define AWP_KEY_WELCOME_HANDLES "handles"
-/* `number`: ms between PINGs; 0: none */
+/* `number`: ms between PINGs; 0 or absent: none */
 #define AWP_KEY_WELCOME_HEARTBEAT "heartbeat"
 /* `map`: application settings; the protocol does not look into it */
 #define AWP_KEY_WELCOME_CONFIG "config"
@@ -448,7 +448,8 @@ enum awp_body {
 #define AWP_KEY_ABORT_FRAME "frame"
 
 /* Keys of STOP. */
-/* `number`: ms the worker has to drain; nil or absent: no limit */
+/* `number`: ms the worker has to drain, from the arrival of STOP; nil or
+ * absent: no limit */
 #define AWP_KEY_STOP_DEADLINE "deadline"
 /* `int`: a reason code; absent: 0 */
 #define AWP_KEY_STOP_REASON "reason"
@@ -551,7 +552,8 @@ enum awp_body {
 #define AWP_KEY_ERROR_CAUSE "cause"
 
 /* Keys of the meta map of a message. */
-/* `number`: ms left until the sender gives up, at the moment of sending */
+/* `number`: in a CALL: ms left until the caller gives up, at the moment of
+ * sending */
 #define AWP_META_MESSAGE_TTL "ttl"
 /* `u8`: index of the handle that goes with the message as a whole, rather
  * than with a part of it */

@@ -580,7 +580,7 @@ pub mod key {
         pub const LIMITS: &str = "limits";
         /// `[str]`: names of the handle kinds the primary takes
         pub const HANDLES: &str = "handles";
-        /// `number`: ms between PINGs; 0: none
+        /// `number`: ms between PINGs; 0 or absent: none
         pub const HEARTBEAT: &str = "heartbeat";
         /// `map`: application settings; the protocol does not look into it
         pub const CONFIG: &str = "config";
@@ -624,7 +624,7 @@ pub mod key {
 
     /// STOP.
     pub mod stop {
-        /// `number`: ms the worker has to drain; nil or absent: no limit
+        /// `number`: ms the worker has to drain, from the arrival of STOP; nil or absent: no limit
         pub const DEADLINE: &str = "deadline";
         /// `int`: a reason code; absent: 0
         pub const REASON: &str = "reason";
@@ -736,7 +736,7 @@ pub mod key {
 pub mod meta {
     /// message.
     pub mod message {
-        /// `number`: ms left until the sender gives up, at the moment of sending
+        /// `number`: in a CALL: ms left until the caller gives up, at the moment of sending
         pub const TTL: &str = "ttl";
         /// `u8`: index of the handle that goes with the message as a whole, rather than with a part
         /// of it

@@ -418,7 +418,7 @@ export const Key = {
     LIMITS: "limits",
     /** `[str]`: names of the handle kinds the primary takes */
     HANDLES: "handles",
-    /** `number`: ms between PINGs; 0: none */
+    /** `number`: ms between PINGs; 0 or absent: none */
     HEARTBEAT: "heartbeat",
     /** `map`: application settings; the protocol does not look into it */
     CONFIG: "config",
@@ -458,7 +458,10 @@ export const Key = {
     FRAME: "frame",
   },
   STOP: {
-    /** `number`: ms the worker has to drain; nil or absent: no limit */
+    /**
+     * `number`: ms the worker has to drain, from the arrival of STOP; nil or
+     * absent: no limit
+     */
     DEADLINE: "deadline",
     /** `int`: a reason code; absent: 0 */
     REASON: "reason",
@@ -595,7 +598,10 @@ export const Key = {
 /** Keys of meta maps. */
 export const Meta = {
   MESSAGE: {
-    /** `number`: ms left until the sender gives up, at the moment of sending */
+    /**
+     * `number`: in a CALL: ms left until the caller gives up, at the moment of
+     * sending
+     */
     TTL: "ttl",
     /**
      * `u8`: index of the handle that goes with the message as a whole, rather

@@ -341,7 +341,7 @@ def test_a_wrong_conn_reply(listening: ConnectionPair, envelope: Any) -> None:
     listening.run()
     with pytest.raises(RemoteProtocolError) as caught:
         listening.primary.receive(frame(Kind.CONN_REPLY, envelope, None, channel=1))
-    assert caught.value.requirement in ("AWP-LI-2", "AWP-FR-6")
+    assert caught.value.requirement in ("AWP-LI-9", "AWP-FR-6")
 
 
 def test_frames_of_a_listener_that_is_gone_are_ignored(listening: ConnectionPair) -> None:

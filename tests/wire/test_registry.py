@@ -147,7 +147,7 @@ def test_what_is_new_is_appended_to_the_lock(copy: Path) -> None:
         ("awp.v1.toml", 'STOP = "STOPPING"', 'STOP = "STOPPED"', "no state is called STOPPED"),
         ("SPEC.md", "* **[AWP-FR-7]**", "* **[AWP-FR-6]**", "SPEC.md states AWP-FR-6 twice"),
         ("SPEC.md", "* **[AWP-FR-7]**", "* see below:", "SPEC.md does not state AWP-FR-7"),
-        ("SPEC.md", "(AWP-MS-1).", "(AWP-MS-99).", "the registry lacks AWP-MS-99"),
+        ("SPEC.md", "(AWP-MS-1), and", "(AWP-MS-99), and", "the registry lacks AWP-MS-99"),
         ("SPEC.md", "<!-- begin kinds -->", "<!-- begin kids -->", "unknown part: kids"),
     ],
 )
