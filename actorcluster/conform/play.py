@@ -159,7 +159,7 @@ class Play(Ear):
 
     async def send(
         self,
-        kind: Kind,
+        kind: int,
         envelope: Any = None,
         payload: Any = None,
         *,
@@ -194,8 +194,10 @@ class Play(Ear):
     async def all_closed(self, requirement: str = "AWP-FD-7") -> None:
         """Find out that the worker has closed every descriptor that it was sent."""
         for one in self.things:
+            if not one.device:
+                continue
             await self.poll(
-                lambda one=one: not self.program.holds(one.inode),  # type: ignore[misc]
+                lambda one=one: not self.program.holds(one.inode, one.device),  # type: ignore[misc]
                 f"the worker still has descriptor {one.name}",
                 requirement=requirement,
             )

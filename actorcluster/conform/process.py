@@ -152,12 +152,13 @@ class Program:
                 found[int(name)] = os.readlink(f"/proc/{self.pid}/fd/{name}")
         return found
 
-    def holds(self, inode: int) -> list[int]:
-        """Give the descriptors behind which there is this inode."""
+    def holds(self, inode: int, device: int = 0) -> list[int]:
+        """Give the descriptors behind which there is this inode, of that device if it is named."""
         found = []
         for name in self._listed("fd"):
             with contextlib.suppress(OSError):
-                if os.stat(f"/proc/{self.pid}/fd/{name}").st_ino == inode:
+                found_there = os.stat(f"/proc/{self.pid}/fd/{name}")
+                if found_there.st_ino == inode and device in (0, found_there.st_dev):
                     found.append(int(name))
         return found
 
@@ -188,6 +189,11 @@ class Program:
                 yield from file
         except (FileNotFoundError, ProcessLookupError):
             return
+
+    def forbid_descriptors(self) -> None:
+        """From now on it cannot open any descriptor more."""
+        taken = self.descriptors()
+        self.limit_descriptors(next(n for n in range(len(taken) + 1) if n not in taken))
 
     def limit_descriptors(self, most: int) -> None:
         """From now on it cannot open descriptors with this number or higher ones."""

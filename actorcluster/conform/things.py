@@ -26,6 +26,7 @@ class Thing:
     Attributes:
         fd: ours; closed by `close_ours` once it was sent.
         inode: as `fstat` gives it.
+        device: likewise; 0: the kernel has one inode for all of the kind.
         others: what keeps it alive or useful: the other end of a pipe, for example.
     """
 
@@ -34,6 +35,7 @@ class Thing:
     inode: int
     others: list[socket.socket | int]
     name: str = ""
+    device: int = 0
 
     def close_ours(self) -> None:
         """Close our own copy."""
@@ -56,7 +58,9 @@ class Thing:
 def make_thing(kind: int, name: str = "") -> Thing:
     """Open a descriptor that is what the code of a handle kind says; of unknown ones a pipe."""
     fd, others = MAKERS.get(kind, _pipe_read)()
-    return Thing(kind, fd, os.fstat(fd).st_ino, others, name)
+    found = os.fstat(fd)
+    device = 0 if kind in _ANONYMOUS else found.st_dev
+    return Thing(kind, fd, found.st_ino, others, name, device)
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -68,6 +72,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     return served, client
 
 
+_ANONYMOUS: Final = (HandleKind.EVENTFD, HandleKind.PIDFD)
 _Made = tuple[int, list[socket.socket | int]]
 
 

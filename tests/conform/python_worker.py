@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import socket
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -28,7 +29,8 @@ KINDS = {
     "file": 10,
     "memfd": 11,
 }
-PIPE_READ, PIPE_WRITE, OPAQUE = 8, 9, 127
+UNIX_DGRAM, UNIX_SEQPACKET, PIPE_READ, PIPE_WRITE, TTY, OPAQUE = 6, 7, 8, 9, 12, 127
+ANONYMOUS = {"anon_inode:[eventfd]": 13, "anon_inode:[pidfd]": 14}
 OPTIONS = {
     "policy": "policy",
     "backlog": "backlog",
@@ -180,11 +182,19 @@ def close_handles(body: Any) -> None:
 
 
 def wire_kind(handle: Handle) -> int:
-    """Give the code of a handle's kind, of which the API has only a word."""
-    if handle.kind != "pipe":
-        return KINDS.get(handle.kind, OPAQUE)
-    mode = fcntl.fcntl(handle.fileno(), fcntl.F_GETFL) & os.O_ACCMODE
-    return PIPE_READ if mode == os.O_RDONLY else PIPE_WRITE
+    """Give the code of a handle's kind, of which the API has only a word, or "other"."""
+    if handle.kind in KINDS:
+        return KINDS[handle.kind]
+    fd = handle.fileno()
+    if handle.kind == "pipe":
+        mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+        return PIPE_READ if mode == os.O_RDONLY else PIPE_WRITE
+    if os.isatty(fd):
+        return TTY
+    if stat.S_ISSOCK(os.fstat(fd).st_mode):
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            return UNIX_DGRAM if sock.type == socket.SOCK_DGRAM else UNIX_SEQPACKET
+    return ANONYMOUS.get(os.readlink(f"/proc/self/fd/{fd}"), OPAQUE)
 
 
 async def main(actor: Actor) -> None:
