@@ -42,7 +42,7 @@ ORDER = """
     conform.report conform.runner conform.coverage conform.__init__
 
     _link.__init__ _link.kinds _link.head _link.staging _link.handles
-    _link.fdsocket _link.carrier _link.memory
+    _link.fdsocket _link.carrier _link.nodelines _link.pairing _link.lane _link.memory
     _link.failure _link.parcel _link.pace
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held _link.introduction
@@ -115,6 +115,8 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "conform.books",
     "conform.watch",
     "conform.case",
+    "_link.nodelines",
+    "_link.pairing",
     "_worker.words",
     "_worker.logquota",
     "_worker.deferred",

@@ -352,10 +352,10 @@ class Pipe(Writing):
         if not self._take_unread():
             return
         left = self._socket.pending()
-        while left > 0 and (got := self._socket.receive_now()) is not None:
-            data, fds, truncated = got
+        while left > 0 and (got := self._socket.gather_now()) is not None:
+            data, groups = got
             left -= len(data)
-            if not self._take(data, [(fds, truncated)] if fds or truncated else []):
+            if not self._take(data, groups):
                 return
 
     def _take_unread(self) -> bool:

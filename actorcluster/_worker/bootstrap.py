@@ -39,7 +39,12 @@ _SEND_BUFFER: Final = 1024 * 1024  # as the primary asks for
 _UCRED: Final = struct.Struct("3i")  # what SO_PEERCRED gives: pid, uid, gid
 
 
-IDENTITY: Final = ("ACTORCLUSTER_CHANNEL", "ACTORCLUSTER_WORKER_ID", "ACTORCLUSTER_TOKEN")
+IDENTITY: Final = (
+    "ACTORCLUSTER_CHANNEL",
+    "ACTORCLUSTER_WORKER_ID",
+    "ACTORCLUSTER_TOKEN",
+    "ACTORCLUSTER_LANE",
+)
 """Environment variables that name a worker's channel; nobody inherits somebody else's."""
 
 
@@ -74,10 +79,12 @@ class _Self:
 
 def _read_environment(environ: MutableMapping[str, str]) -> None:
     _Self.limits = environ.pop(LIMITS, None)
-    channel, number, _Self.token = (environ.pop(name, None) for name in IDENTITY)
+    channel, number, _Self.token, lane = (environ.pop(name, None) for name in IDENTITY)
     if channel is None:
         return
     try:
+        if lane is not None:
+            raise ValueError("a lane for handles is for other runtimes")
         scheme, _, rest = channel.partition(":")
         if scheme == "unix":
             _Self.identity, _Self.path = Identity(-1, int(number or "")), rest

@@ -38,6 +38,7 @@ from typing import Any, Final, final
 
 import trio
 
+from .._link.carrier import Carrier
 from .._link.channel import Channel
 from .._link.fdsocket import FdSocket
 from .._link.handles import HANDLES
@@ -181,7 +182,8 @@ class Life(Peer):
 
     async def _serve(self, process: Process) -> None:
         if process.rendezvous is None:
-            self._open_channel(process.channel)
+            lane, sock = process.lane, process.channel
+            self._open_channel(FdSocket(sock) if lane is None else self._two(sock, lane))
         for signum in self._signals:
             process.send_signal(signum)
         async with trio.open_nursery() as nursery:
@@ -210,8 +212,15 @@ class Life(Peer):
             await process.wait()
             nursery.cancel_scope.cancel()
 
-    def _open_channel(self, sock: socket.socket) -> Channel:
-        self.channel = channel = Channel(FdSocket(sock), self.connection, self._on_event)
+    def _two(self, sock: socket.socket, lane: socket.socket) -> Carrier:
+        from .._link.lane import LaneSocket  # noqa: PLC0415  (few need it)
+        from .._link.nodelines import KINDS  # noqa: PLC0415
+
+        self.connection.send_only(KINDS)
+        return LaneSocket(sock, lane)
+
+    def _open_channel(self, carrier: Carrier) -> Channel:
+        self.channel = channel = Channel(carrier, self.connection, self._on_event)
         channel.pass_mail_to(self._on_mail, self._on_run)
         if self.told_to_stop:
             channel.refuse_sends(self.closed)
@@ -222,7 +231,7 @@ class Life(Peer):
         with self._meeting:
             sock, hello = await rendezvous.meet()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            self._open_channel(sock).unread = hello
+            self._open_channel(FdSocket(sock)).unread = hello
 
     async def _converse(self, channel: Channel) -> None:
         """Serve the channel to its end, whatever the worker makes of it."""

@@ -67,7 +67,9 @@ class Launch:
             for `start_exec`, as the next.
         gid: group id to change to; None leaves it.
         stdio: descriptors of the primary that become 0, 1, 2 ...; None means the primary's own.
-        rendezvous: where it is to connect; None: it inherits its channel. For `start_exec` only.
+        rendezvous: where it is to connect; None: it inherits its channel. For `start_exec` only,
+            as the next.
+        lane: in which form handles go by a channel of their own; None: beside the bytes.
     """
 
     worker_id: int
@@ -81,6 +83,7 @@ class Launch:
     gid: int | None = None
     stdio: tuple[int | None, ...] = (None,) * STDIO
     rendezvous: Rendezvous | None = None
+    lane: Literal["node"] | None = None
 
     @property
     def changes_user(self) -> bool:
@@ -97,6 +100,7 @@ class Process:
         pidfd: readable once it has ended; -1 after `close`.
         start_method: how it came into being.
         rendezvous: where it connects, closed with the rest; None: it was given its channel.
+        lane: our end of its channel for handles, if it has one, as `channel`.
         stdio: our ends of its streams, by its number there; None where there is none.
         kills: knows whether it was killed for want of memory; None does not.
         tee: where its stderr goes, when it is captured; closed with the rest.
@@ -114,6 +118,7 @@ class Process:
         self.start_method = start_method
         self._channel = channel
         self.rendezvous = rendezvous
+        self.lane: socket.socket | None = None
         self.stdio: tuple[Stream | None, ...] = (None,) * STDIO
         self.kills: MemoryKills | None = None
         self.tee: Tee | None = None
@@ -197,8 +202,9 @@ class Process:
         with trio.CancelScope(shield=True):
             self.kill_now()
             status = await self.wait()
-        if self._channel is not None:
-            self._channel.close()
+        for end in (self._channel, self.lane):
+            if end is not None:
+                end.close()
         self.close()
         return status
 
@@ -254,13 +260,44 @@ async def start_exec(
         return Process(pid, "exec", None, launch.rendezvous)
     ours, theirs = channel_pair(above)
     with theirs:
+        number = theirs.fileno()
+        told = {"ACTORCLUSTER_CHANNEL": f"fd:{number}"}
         try:
-            number = theirs.fileno()
-            pid = _spawn(launch, {"ACTORCLUSTER_CHANNEL": f"fd:{number}"}, [number, *pass_fds])
-            return Process(pid, "exec", ours)
+            if launch.lane is None:
+                pid = _spawn(launch, told, [number, *pass_fds])
+                return Process(pid, "exec", ours)
+            return _spawn_with_lane(launch, ours, told, [number, *pass_fds], above)
         except BaseException:
             ours.close()
             raise
+
+
+def _spawn_with_lane(
+    launch: Launch,
+    channel: socket.socket,
+    told: Mapping[str, str],
+    pass_fds: Sequence[int],
+    above: int,
+) -> Process:
+    """Start it with a channel of Node's beside ours."""
+    ours, theirs = channel_pair(above)
+    with theirs:
+        number = theirs.fileno()
+        lane = {
+            "ACTORCLUSTER_LANE": "node",
+            "NODE_CHANNEL_FD": str(number),
+            "NODE_CHANNEL_SERIALIZATION_MODE": "json",
+        }
+        try:
+            env = {name: text for name, text in launch.env.items() if name != "NODE_UNIQUE_ID"}
+            launch = attrs.evolve(launch, env=env)  # with it Node would speak to its own primary
+            pid = _spawn(launch, {**told, **lane}, [number, *pass_fds])
+            process = Process(pid, "exec", channel)
+        except BaseException:
+            ours.close()
+            raise
+    process.lane = ours
+    return process
 
 
 def _spawn(launch: Launch, channel: Mapping[str, str], pass_fds: Sequence[int]) -> int:

@@ -45,7 +45,7 @@ __all__ = ["Rendezvous"]
 
 log = logging.getLogger("actorcluster.worker")
 
-_CHANNEL, _, _TOKEN = IDENTITY
+_CHANNEL, _, _TOKEN, _ = IDENTITY
 _TOKEN_BYTES: Final = 32
 _LONGEST: Final = 107
 """Of a path that a worker can connect to."""

@@ -219,6 +219,12 @@ def _validate_channel(_: Settings, field: attrs.Attribute[Any], value: object) -
         raise error(field.name, value, "'fd' or 'unix'")
 
 
+def _validate_lane(_: Settings, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and value != "node":
+        error = _wrong_value if isinstance(value, str) else _wrong_type
+        raise error(field.name, value, "None or 'node'")
+
+
 def _validate_preload(_: Settings, field: attrs.Attribute[Any], value: object) -> None:
     for index, item in enumerate(_check_texts(field.name, value)):
         if not all(part.isidentifier() for part in item.split(".")):
@@ -275,6 +281,8 @@ class Settings:
         channel: ``"fd"``: the worker inherits its channel; ``"unix"``: it connects to a socket that
             is there for it alone, for programs that cannot use a descriptor which they inherit.
             Such a worker is executed.
+        lane: ``"node"``: handles go to and from the worker, a program of its own in *exec*, by a
+            channel of Node's beside ours; None: with the messages.
         preload: modules that the fork server imports before it forks.
         mailbox_size: room of a mailbox, bytes; 4 MiB, at least 64 KiB.
         max_message: largest encoded message taken, bytes; 16 MiB, at least 64 KiB.
@@ -306,6 +314,7 @@ class Settings:
         default="auto", validator=_validate_start_method
     )
     channel: Literal["fd", "unix"] = attrs.field(default="fd", validator=_validate_channel)
+    lane: Literal["node"] | None = attrs.field(default=None, validator=_validate_lane)
     preload: tuple[str, ...] = attrs.field(
         default=(), converter=_texts, validator=_validate_preload
     )
@@ -320,6 +329,9 @@ class Settings:
         if self.stderr == "capture" and wish != "inherit":
             why = "silent=True makes it a pipe" if self.stdio is None else f"stdio[2] is {wish!r}"
             raise ValueError(f"stderr='capture' cannot be kept: {why}, for somebody else to read")
+
+        if self.lane is not None and self.channel != "fd":
+            raise ValueError(f"lane={self.lane!r} goes with channel='fd' only")
 
     def merged(self, **changes: Any) -> Settings:
         """A copy with *changes*: what is not named stays as it is, as in Node's setup.
@@ -368,8 +380,12 @@ def choose_start_method(
         The method, and why ``"auto"`` had to fall back to ``"exec"`` (to be logged once) or None.
 
     Raises:
-        ValueError: ``start_method="forkserver"`` cannot be kept.
+        ValueError: ``start_method="forkserver"`` or *lane* cannot be kept.
     """
+    if settings.lane is not None and not (
+        target_form == "script" and isinstance(settings.exec, tuple)
+    ):
+        raise ValueError(f"lane={settings.lane!r} is for a command line in exec, not for Python")
     if settings.start_method == "exec":
         return ("exec", None)
     obstacle = _obstacle(settings, target_form, available, why_not)

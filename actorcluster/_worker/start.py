@@ -165,6 +165,8 @@ class Starter:
         launch = attrs.evolve(launch, argv=_command(plan))
         if settings.channel == "unix":
             launch = attrs.evolve(launch, rendezvous=self._rendezvous(worker_id, settings.uid))
+        elif settings.lane is not None:
+            launch = attrs.evolve(launch, lane=settings.lane)
         try:
             is_plain = len(stdio) == STDIO and not launch.changes_user
             process = await (start_exec if is_plain else start_placed)(launch)

@@ -654,7 +654,7 @@ PRIMARY_AFTER_SENDING: dict[int, State] = {
 # The testable sentences of protocol/SPEC.md.
 REQUIREMENTS: dict[str, str] = {
     "AWP-TR-1": "The primary MUST set `ACTORCLUSTER_CHANNEL` and `ACTORCLUSTER_WORKER_ID` in the worker's environment; the id is decimal, 1 or more, and never used twice in the life of a primary.",
-    "AWP-TR-2": "A worker MUST remove `ACTORCLUSTER_CHANNEL`, `ACTORCLUSTER_WORKER_ID`, `ACTORCLUSTER_LIMITS` and `ACTORCLUSTER_TOKEN` from its environment, and set close-on-exec on its end of the connection, before it starts another program.",
+    "AWP-TR-2": "A worker MUST remove `ACTORCLUSTER_CHANNEL`, `ACTORCLUSTER_WORKER_ID`, `ACTORCLUSTER_LIMITS`, `ACTORCLUSTER_TOKEN` and `ACTORCLUSTER_LANE` from its environment, and set close-on-exec on its end of the connection, before it starts another program.",
     "AWP-TR-3": "A program that finds no `ACTORCLUSTER_CHANNEL` is not a worker; it SHOULD run by itself, or print a message and exit with status 2.",
     "AWP-TR-4": "Over `unix:` the primary MUST check the peer's user id and compare the token in constant time, and the socket MUST live in a directory of mode 0700.",
     "AWP-TR-6": "ECONNRESET and EPIPE on the connection MUST be treated as end of file, after all input received so far was processed.",
@@ -771,4 +771,10 @@ REQUIREMENTS: dict[str, str] = {
     "AWP-LO-1": "A worker MUST set OPTIONAL in LOG, and SHOULD NOT send one whose level is below the `log_level` of the primary's SETTINGS.",
     "AWP-LO-2": "A worker MUST bound the LOG frames that wait to be sent, dropping records rather than waiting, and SHOULD say by one more LOG how many were dropped.",
     "AWP-LO-3": "The primary MUST bound what it does for the LOG frames of one worker, and MUST NOT give up the connection for a level, time, logger, text or attribute, whatever it is.",
+    "AWP-LN-1": "Where a lane is in force, every frame with handles MUST have the flag LANE, its `nfds` being their number as ever; descriptors that come beside the bytes all the same MUST be closed, and belong to no frame.",
+    "AWP-LN-2": "Both sides MUST number the handles that the frames of a direction declare 1, 2, 3 ... in the order of the frames, and send each of them on the lane with its number, at any time before or after its frame.",
+    "AWP-LN-3": "A receiver MUST NOT act on a frame with LANE before its handles are there or lost, and MAY hold back what comes behind it for as long; a handle that has not come 5 s after its frame, or when the lane ends, is lost as AWP-FD-5 says, and is closed if it comes later.",
+    "AWP-LN-4": "A receiver MUST close a handle whose number is none, is taken, or is more than 1024 ahead of what was declared, and MUST bound those that no frame has declared yet, for which it MAY stop reading the lane; none of this ends the connection.",
+    "AWP-LN-5": "On a lane of form `node` the primary MUST NOT send a handle of a kind that has no type in section 25, whatever the worker lists, nor more than one descriptor in one `sendmsg`, and MUST send each line whole.",
+    "AWP-LN-6": "A lane that ends while the connection goes on, or says what its form does not allow, MUST be taken as ended for good; a primary that has a handle to send then MUST end the connection as if the worker had.",
 }

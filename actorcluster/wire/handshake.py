@@ -165,5 +165,5 @@ class Handshake(Monitors):
     def _meet(self, capabilities: frozenset[str], handles: frozenset[str], limits: Any) -> None:
         """Take over what the peer said about itself."""
         self._set_peer_limits(check_limits(limits, FLOORS))
-        self._peer_handle_kinds = kinds_of(handles)
+        self._peer_handle_kinds = kinds_of(handles) & self._sendable_kinds
         self._agree(capabilities)

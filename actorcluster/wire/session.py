@@ -84,6 +84,9 @@ class Session:
         capabilities: those in force; none before WELCOME.
     """
 
+    #: kinds of handles that could be sent at all.
+    _sendable_kinds: frozenset[int] = frozenset(HANDLE_NAMES)
+
     def __init__(
         self,
         role: Role,
@@ -210,6 +213,10 @@ class Session:
         self._outbox.fds_in_flight = self.peer_limits["fds_in_flight"] if acknowledged else None
 
     # ---- frames out -----------------------------------------------------------------------
+
+    def send_only(self, kinds: Iterable[int]) -> None:
+        """Before the introductions: whatever the peer takes, no other kinds of handles can go."""
+        self._sendable_kinds = frozenset(kinds)
 
     def _check_sendable(self, kind: int) -> None:
         """Raise `LocalProtocolError` unless ``kind`` may be sent now."""

@@ -19,6 +19,7 @@ type Flag uint8
 const (
 	FlagMore     Flag = 0x01 // more fragments of this message follow; only together with FRAG
 	FlagFrag     Flag = 0x02 // the payload is a bin with a piece of the encoded payload
+	FlagLane     Flag = 0x08 // the handles travel on a side lane, see section 25
 	FlagOptional Flag = 0x80 // a receiver that does not know the kind ignores the frame
 )
 

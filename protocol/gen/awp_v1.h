@@ -22,6 +22,8 @@ enum awp_flag {
   AWP_FLAG_MORE = 0x01,
   /* the payload is a bin with a piece of the encoded payload */
   AWP_FLAG_FRAG = 0x02,
+  /* the handles travel on a side lane, see section 25 */
+  AWP_FLAG_LANE = 0x08,
   /* a receiver that does not know the kind ignores the frame */
   AWP_FLAG_OPTIONAL = 0x80,
 };

@@ -15,6 +15,8 @@ pub mod flag {
     pub const MORE: u8 = 0x01;
     /// the payload is a bin with a piece of the encoded payload
     pub const FRAG: u8 = 0x02;
+    /// the handles travel on a side lane, see section 25
+    pub const LANE: u8 = 0x08;
     /// a receiver that does not know the kind ignores the frame
     pub const OPTIONAL: u8 = 0x80;
 }

@@ -13,6 +13,8 @@ export const Flag = {
   MORE: 0x01,
   /** the payload is a bin with a piece of the encoded payload */
   FRAG: 0x02,
+  /** the handles travel on a side lane, see section 25 */
+  LANE: 0x08,
   /** a receiver that does not know the kind ignores the frame */
   OPTIONAL: 0x80,
 } as const;
