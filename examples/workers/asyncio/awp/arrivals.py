@@ -28,7 +28,7 @@ from .handles import Handle, close_all, is_what_it_says
 from .inbox import Inbox, Incoming
 from .listening import ListenerChannel
 from .outbox import LEAST_COST
-from .speaking import Hello, IncomingCall, Open, OutgoingCall, Speaker, error_map
+from .speaking import ACK_EVERY, Hello, IncomingCall, Open, OutgoingCall, Speaker, error_map
 from .values import NIL, BadBody, BadLength, Decoder, pack
 
 _Said = Mapping[str, object]
@@ -103,7 +103,7 @@ class Arrivals(Speaker):
                 message.fail(Code.REFUSED, f"{self.limits['max_calls']} calls are open")
         if frame.flags & FLAG_MORE:
             return
-        self.inbox.join(message)
+        self.inbox.finish(message)
         if frame.kind == Kind.REPLY:
             self._reply_came(message)
         else:
@@ -137,6 +137,7 @@ class Arrivals(Speaker):
             message.fail(Code.REFUSED, "")
             raise Violation(Abort.FLOW_VIOLATION, f"a message of {charge} bytes without credit")
         self._charged += charge
+        self._acknowledge(ACK_EVERY)
         if message.error is None:
             self._check_address(message)
         if message.error is not None:
@@ -235,7 +236,7 @@ class Arrivals(Speaker):
         if frame.lost:
             self._failed(frame.channel, error_map(Code.HANDLE_LOST, "the socket did not arrive"))
             return
-        if any(not self.inbox.verify(handle) for handle in handles):
+        if not all(map(self.inbox.takes, handles)):
             close_all(handles)
             text = "the socket is not what it says"
             self._failed(frame.channel, error_map(Code.UNSUPPORTED_HANDLE, text))
@@ -265,4 +266,8 @@ class Arrivals(Speaker):
             close_all(handles)
             self.decide(frame.channel, range(first, first + frame.nfds), taken=False)
             return
+        for number, handle in enumerate(handles, first):
+            if not self.inbox.takes(handle):
+                handle.close()
+                self.decide(frame.channel, [number], taken=False)
         self._events.append(Connections(frame.channel, first, tuple(handles), meta))

@@ -150,7 +150,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Connections to take or to reject, numbered from `first`."""
+    """Connections to take or to reject, numbered from `first`; closed ones are rejected."""
 
     channel: int
     first: int

@@ -154,9 +154,10 @@ class Inbox:
             if HANDLE_NAMES.get(handle.kind) not in self.taken:
                 message.fail(Code.UNSUPPORTED_HANDLE, f"kind {handle.kind} is not taken")
                 return
-            if not self.verify(handle):
-                message.fail(Code.UNSUPPORTED_HANDLE, f"the descriptor is no {handle}")
-                return
+
+    def takes(self, handle: Handle) -> bool:
+        """Whether a socket is of a kind that is taken, and is what it says."""
+        return HANDLE_NAMES.get(handle.kind) in self.taken and self.verify(handle)
 
     def _payload(self, message: Incoming, frame: Frame, decoder: Decoder) -> None:
         in_pieces = bool(frame.flags & FLAG_FRAG)
@@ -219,10 +220,15 @@ class Inbox:
         data = {"size": size, "limit": self.limits[limit]}
         message.fail(Code.TOO_LARGE, f"{limit} is {self.limits[limit]:,} bytes", data)
 
-    def join(self, message: Incoming) -> None:
-        """Decode the pieces of a message whose last one came."""
-        if message.error is not None or not message.pieces:
-            return
+    def finish(self, message: Incoming) -> None:
+        """A message whose last piece came: decode the pieces, and look at its descriptors."""
+        if message.pieces:
+            self._join(message)
+        for handle in message.handles:
+            if message.error is None and not self.verify(handle):
+                message.fail(Code.UNSUPPORTED_HANDLE, f"the descriptor is no {handle}")
+
+    def _join(self, message: Incoming) -> None:
         decoder = Decoder(b"".join(message.pieces), self.limits["max_depth"], objects=1)
         message.pieces.clear()
         decoder.handles = message.handles

@@ -94,7 +94,8 @@ class Listener:
 
     def arrive(self, event: Connections) -> None:
         """Connections were handed over."""
-        self._waiting.extend(enumerate(event.handles, event.first))
+        numbered = enumerate(event.handles, event.first)
+        self._waiting.extend(one for one in numbered if one[1].fd >= 0)
         self._arrived.set()
         if not self._is_open:
             self.reject_waiting()

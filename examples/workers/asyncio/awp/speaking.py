@@ -26,6 +26,7 @@ from .values import NIL, pack
 L2 = tuple(name for name, level in CAPABILITIES.items() if level <= 2)
 _HIGHEST_CHANNEL = 2**32 - 1
 _TEXT = 2000
+ACK_EVERY = 500
 _LOGS = 200
 """Records that wait to be sent, at most."""
 
@@ -186,7 +187,6 @@ class Speaker:
 
     def abort(self, code: Abort, detail: str, header: bytes = b"") -> None:
         """Give the connection up; it is to be closed once ABORT is written."""
-        self.gather(everything=True)
         self.outbox.drop_waiting(streams=True)
         said: dict[str, object] = {"code": int(code), "detail": detail[:_TEXT]}
         said |= {"frame": header} if len(header) == 16 else {}
@@ -376,7 +376,7 @@ class Speaker:
     @property
     def has_due(self) -> bool:
         """Whether credit or an acknowledgement waits to be gathered with others."""
-        return bool(self._credit_due) or self._ack_sent < self._received
+        return self._credit_due > 0 or self._ack_sent < self._received
 
     def gather(self, *, everything: bool = False) -> None:
         """Queue acknowledgements and credit: all, or what is not better gathered for a while."""
@@ -390,7 +390,10 @@ class Speaker:
         if self._credit_due and (everything or not self._charged or self._credit_due > enough):
             self.outbox.put(Kind.CREDIT, 0, pack([self._credit_due]) + NIL)
             self._credit_due = 0
-        unsaid = self._received - self._ack_sent
-        if unsaid and (everything or unsaid >= 500) and "ack" in self.capabilities:
+        self._acknowledge(1 if everything else ACK_EVERY)
+
+    def _acknowledge(self, least: int) -> None:
+        """Queue an ACK, if it speaks of so many messages."""
+        if self._received - self._ack_sent >= least and "ack" in self.capabilities:
             self.outbox.put(Kind.ACK, 0, pack([self._received]) + NIL)
             self._ack_sent = self._received

@@ -27,6 +27,7 @@ _READS_IN_A_ROW = 8
 _GATHER_SECONDS = 0.2
 _AGAIN_SECONDS = 0.05
 _ABORT_SECONDS = 1.0
+_LAST_WORDS_SECONDS = 0.02
 
 
 class Transport:
@@ -100,7 +101,8 @@ class Transport:
             self._loop.remove_reader(self._sock)
             self._is_over = True
             if not self._connection.owes_goodbye:
-                self._end()
+                # What came before is processed, and that takes the application a moment.
+                self._loop.call_later(_LAST_WORDS_SECONDS, self._end)
             return False
         for event in self._connection.receive(data, fds, bool(flags & socket.MSG_CTRUNC)):
             self._broken = self._broken or isinstance(event, Aborted)
@@ -112,9 +114,11 @@ class Transport:
 
     def _end(self) -> None:
         """End of file, and nothing that the primary waits for."""
-        for event in self._connection.receive_eof():
-            self._deliver(event)
-        self._broken = True
+        if not self.closed.is_set():
+            self._pump()
+            for event in self._connection.receive_eof():
+                self._deliver(event)
+            self.close()
 
     # --------------------------------------------------------------------------------- writing
 
@@ -201,8 +205,7 @@ class Transport:
             except OSError:
                 pass  # it is gone, as reading will show
             if self._is_over:
-                self._end()
-                self.close()
+                self._loop.call_soon(self._end)
         elif self._connection.has_due and self._timer is None:
             self._timer = self._loop.call_later(_GATHER_SECONDS, self._gather)
 
