@@ -241,7 +241,7 @@ class Connection(Arrivals):
 
     def _settings_ack(self, _frame: Frame, _envelope: list[object], _said: _Said) -> None:
         if not self._settings:
-            return
+            raise Violation(Abort.PROTOCOL_ERROR, "SETTINGS_ACK without SETTINGS")
         limits = self._settings.pop(0)
         self.limits.update(limits)
         self._window = limits.get("window", self._window)

@@ -131,7 +131,8 @@ class Inbox:
         message.payload_size = len(frame.body) - decoder.end
         elements = shapes.envelope(frame.kind, raw)
         meta = elements[-1]
-        if isinstance(meta, dict) and not isinstance(meta.get("ttl"), int | float | None):
+        ttl = meta.get("ttl") if isinstance(meta, dict) else None
+        if ttl is not None and not shapes.is_number(ttl):
             raise BadBody("ttl is no number")
         message.envelope = elements
         entries = elements[2 if frame.kind != Kind.REPLY else 0] or []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from .awp_v1 import KEYS, KINDS, Field
@@ -17,8 +18,13 @@ def _below(limit: int) -> Callable[[object], bool]:
     return lambda value: isinstance(value, int) and _int(value) and 0 <= value < limit
 
 
-def _number(value: object) -> bool:
+def _float(value: object) -> bool:
     return _int(value) or isinstance(value, float)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is what SPEC.md calls a number: finite and not negative."""
+    return isinstance(value, int | float) and _float(value) and 0 <= value < math.inf
 
 
 def _text(value: object) -> bool:
@@ -47,8 +53,8 @@ _CHECKS: dict[str, Callable[[object], bool]] = {
     "u64": _below(2**64),
     "aid": _aid,
     "address": lambda value: _aid(value) or isinstance(value, str),
-    "f64": _number,
-    "number": _number,
+    "f64": _float,
+    "number": is_number,
     "int": _int,
     "bool": lambda value: isinstance(value, bool),
     "str": _text,
