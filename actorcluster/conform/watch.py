@@ -14,6 +14,7 @@ many a case, it goes on with the worker's side alone (`is_blind`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -102,6 +103,7 @@ class Watch:
         self._ready = False
         self._caps: frozenset[str] = frozenset()
         self._limits = dict(LIMIT_DEFAULTS)
+        self._changes: deque[dict[str, int]] = deque()  # of SETTINGS that are not acknowledged
         self._handles: frozenset[str] = frozenset()
         self._worker = 0
         self._channels: dict[int, int] = {}  # opened by the worker, and by what
@@ -162,6 +164,8 @@ class Watch:
             self._pings.append((said.channel, said.body))
         elif kind == Kind.CREDIT and said.channel == 0 and isinstance(said.item(0), int):
             books.theirs_spent -= said.item(0)
+        elif kind == Kind.SETTINGS and isinstance(said.payload, dict):
+            self._settings(said.payload.get("limits"))
         elif kind == Kind.HANDLE_ACK and isinstance(said.item(0), int):
             books.in_flight.acknowledged(said.item(0))
         elif kind == Kind.DOWN:
@@ -179,6 +183,14 @@ class Watch:
         self._handles = frozenset(payload.get("handles") or ())
         self._worker = payload.get("worker", 0)
         self.state = State.STARTING
+
+    def _settings(self, limits: object) -> None:
+        """What grows holds at once, all else and the window once the worker has acknowledged it."""
+        named = limits if isinstance(limits, dict) else {}
+        change = {key: size for key, size in named.items() if isinstance(size, int)}
+        grown = {key: size for key, size in change.items() if size > self._limits.get(key, 0)}
+        self._limits |= {**grown, "window": self._limits["window"]}
+        self._changes.append(change)
 
     def _conn(self, said: Heard) -> None:
         listener = self.books.listeners.setdefault(said.channel, Listener())
@@ -246,6 +258,7 @@ class Watch:
             self._reach(State.ACTIVE)
         elif kind == Kind.GOODBYE:
             self.state = State.CLOSING
+            self.tried.add("watch.after-goodbye")
         elif kind == Kind.ABORT:
             self.state = State.CLOSED
             self.tried.add("watch.after-abort")
@@ -273,6 +286,8 @@ class Watch:
                 self._message(heard)
             case Kind.ERROR:
                 self._answered(heard)
+            case Kind.SETTINGS_ACK if self._changes:
+                self._limits |= self._changes.popleft()
             case Kind.CREDIT:
                 if heard.channel == 0 and not self.is_blind:
                     self.books.ours_owed -= heard.item(0)
@@ -300,15 +315,19 @@ class Watch:
                 self._conn_answer(heard)
             case Kind.LISTEN_CLOSE:
                 self._channels.pop(heard.channel, None)
-            case Kind.MONITOR:
-                number = heard.item(0)
-                text = f"MONITOR {number} is open"
-                self._note("watch.monitors", number not in self._monitors, text)
-                self._monitors.add(number)
-            case Kind.DEMONITOR:
-                self._monitors.discard(heard.item(0))
+            case Kind.MONITOR | Kind.DEMONITOR:
+                self._monitor(heard)
             case _:
                 pass
+
+    def _monitor(self, heard: Heard) -> None:
+        number = heard.item(0)
+        if heard.kind == Kind.DEMONITOR:
+            self._monitors.discard(number)
+            return
+        is_free = number not in self._monitors
+        self._note("watch.monitors", is_free, f"MONITOR {number} is open")
+        self._monitors.add(number)
 
     def _hello(self, heard: Heard) -> None:
         limits = heard.field("limits") or {}
@@ -331,9 +350,10 @@ class Watch:
     def _message(self, heard: Heard) -> None:
         if heard.kind == Kind.REPLY and heard.channel not in self._partials:
             self._answer_begins(heard)
-        if heard.kind != Kind.REPLY and heard.item(1) is not None:
-            is_own = isinstance(heard.item(1), int) and heard.item(1) >> 32 == self._worker
-            self._note("watch.sender", is_own, f"`from` is {heard.item(1)!r}")
+        if heard.kind != Kind.REPLY:
+            sender = heard.item(1)
+            is_own = isinstance(sender, int) and sender >> 32 == self._worker
+            self._note("watch.sender", sender is None or is_own, f"`from` is {sender!r}")
         if not heard.flags & FLAG_FRAG and heard.channel not in self._partials:
             self._note("watch.fragments", not heard.flags & FLAG_MORE, "MORE without FRAG")
             self._complete(heard, len(heard.body))

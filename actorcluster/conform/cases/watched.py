@@ -20,13 +20,21 @@ _OF_LEVEL_0: Final = frozenset(
     }
 )  # fmt: skip
 
+#: What only workers that take and send handles, or monitor others, can come to.
+_OF_LEVEL: Final = {
+    **dict.fromkeys(("AWP-FD-1", "AWP-FD-8", "AWP-HA-1", "AWP-HA-4", "AWP-HA-5"), 2),
+    **dict.fromkeys(("AWP-LI-3", "AWP-LI-8"), 2),
+    **dict.fromkeys(_OF_LEVEL_0, 0),
+    "AWP-SU-2": 3,
+}
+
 for _rule, (_requirement, _title) in RULES.items():
     add(
         Case(
             id=_rule,
             requirements=(_requirement,),
             title=_title,
-            level=0 if _requirement in _OF_LEVEL_0 else 1,
+            level=_OF_LEVEL.get(_requirement, 1),
             watch=True,
         )
     )
