@@ -128,6 +128,14 @@ make_environment() {
     "$WORK/tools/bin/pip" --python "$environment/bin/python" list
 }
 
+# As its README says; the sanitizers are for tests/samples.
+c_sample() {
+    cd "$TREE/examples/workers/c"
+    make -j2 O="$WORK/c" all tests
+    "$WORK/c/test_mp"
+    "$WORK/c/test_awp"
+}
+
 # wheel_tests VERSION most|processes|others: the tests again, from the wheel. With the newest Python
 # those that start workers and the others, and they are measured; with a Python between that and the
 # README's those that depend on it and on the libraries. What is played once is in the README's run,
@@ -135,6 +143,7 @@ make_environment() {
 wheel_tests() {
     local place=$WORK/outside-$1-$2 processes=(tests/e2e tests/worker tests/cli) chosen=()
     local once=(tests/hostile tests/mutants tests/chaos tests/reload_load tests/full_house)
+    once+=(tests/samples)
     local programs=(tests/cli tests/examples tests/e2e/test_{environments,signals}.py)
     programs+=(tests/hardened tests/liveness tests/node_parity tests/differential_otp)
     case $2 in

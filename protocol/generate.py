@@ -53,6 +53,7 @@ OUTPUTS: dict[str, Callable[[Registry, str], str]] = {
     "protocol/gen/awp_v1.ts": typescript_text,
     "protocol/gen/awp_v1.py": plain_text,
     "examples/workers/asyncio/awp/awp_v1.py": plain_text,
+    "examples/workers/c/awp_v1.h": c_text,
 }
 
 

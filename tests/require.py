@@ -89,6 +89,17 @@ def _coverage(name: str) -> str | None:
     return None if importlib.util.find_spec(name) else "it is not installed"
 
 
+def _gcc(_: str) -> str | None:
+    """A compiler for the sample in C, with make and the sanitizers' libraries."""
+    version = _output("gcc", "-dumpversion")
+    if version is None or _output("make", "--version") is None:
+        return "gcc and make are not both here"
+    if int(version.partition(".")[0]) < 9:
+        return f"gcc {version} is older than 9"
+    library = _output("gcc", "-print-file-name=libasan.so") or ""
+    return None if os.path.isabs(library) else "gcc has no sanitizers"
+
+
 def _erlang(_: str) -> str | None:
     return None if shutil.which("escript") else "escript is not installed"
 
@@ -203,6 +214,7 @@ _PROBES = {
     "cgroup": _cgroup,
     "clang-format": _program,
     "coverage": _coverage,
+    "gcc": _gcc,
     "glibc": _glibc,
     "go": _program,
     "ipv6": _ipv6,

@@ -1,0 +1,1 @@
+"""Workers in other languages: examples/workers, built, tested and set to work."""
