@@ -14,104 +14,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from awp_forms import Schema, array_of, closed, diagnostic, nullable, ref
 from awp_registry import Registry, RegistryError, built, states
 
-Schema = dict[str, Any]
-
 WIDTH = 90
-SAFE = 2**53 - 1
-
-
-def ref(name: str) -> Schema:
-    """Another definition."""
-    return {"$ref": f"#/$defs/{name}"}
-
-
-def nullable(schema: Schema) -> Schema:
-    """Absent or nil."""
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def array_of(schema: Schema, *, least: int = 0) -> Schema:
-    """An array of one type."""
-    return {"type": "array", "items": schema, **({"minItems": least} if least else {})}
-
-
-def closed(required: dict[str, Schema], optional: dict[str, Schema] | None = None) -> Schema:
-    """An object of a vector, in which every key has a meaning."""
-    return {
-        "type": "object",
-        "required": [*required],
-        "properties": {**required, **(optional or {})},
-        "additionalProperties": False,
-    }
-
-
-# ---- the diagnostic form ------------------------------------------------------------------------
-
-HEX: Schema = {"type": "string", "pattern": "^([0-9a-f]{2})*$"}
-INTEGER: Schema = {"type": "integer", "minimum": -SAFE, "maximum": SAFE}
-BIG: Schema = {"type": "string", "pattern": "^-?[1-9][0-9]{15,19}$"}
-FLOAT: Schema = {
-    "type": "string",
-    "pattern": "^(nan|-?inf|-?(0|[1-9][0-9]*)|-?[1-9](\\.[0-9]+)?e\\+[0-9]+)$",
-}
-#: An object that is not a map.
-ONE_FORM: Schema = {
-    "minProperties": 1,
-    "maxProperties": 1,
-    "propertyNames": {"pattern": "^\\$"},
-}
-BYTE: Schema = {"type": "integer", "minimum": -128, "maximum": 127}
-
-
-def _forms(value: str, *, handles: bool) -> dict[str, Schema]:
-    """The forms of what JSON cannot say, each an object with one key."""
-    pair = {"prefixItems": [{"type": "string", "pattern": "^\\$"}, ref(value)]}
-    size = {"type": "array", "minItems": 2, "maxItems": 2}
-    forms: dict[str, Schema] = {
-        "$bin": ref("hex"),
-        "$ext": {"prefixItems": [BYTE, ref("hex")], **size},
-        "$int": BIG,
-        "$float": FLOAT,
-        "$map": {"type": "array", "items": {**pair, **size}, "minItems": 1, "maxItems": 1},
-    }
-    if handles:
-        entry = [{"type": "string"}, {"type": "integer"}, ref("map")]
-        forms["$handle"] = {"type": "array", "prefixItems": entry, "minItems": 3, "maxItems": 3}
-    return forms
-
-
-def _value(name: str, *, handles: bool) -> Schema:
-    """Any value; the conditions keep a failure next to its reason."""
-    form = {"properties": _forms(name, handles=handles), "additionalProperties": False}
-    return {
-        "allOf": [
-            {
-                "if": {"type": "object"},
-                "then": {"if": ONE_FORM, "then": form, "else": {"additionalProperties": ref(name)}},
-            },
-            {"if": {"type": "array"}, "then": {"items": ref(name)}},
-            {"if": {"type": "integer"}, "then": INTEGER},
-        ]
-    }
-
-
-def _diagnostic() -> dict[str, Schema]:
-    no_form = {"required": ["$map"]}
-    return {
-        "hex": HEX,
-        "value": _value("value", handles=False),
-        "told": _value("told", handles=True),
-        "map": {"type": "object", "if": ONE_FORM, "then": no_form, **ref("value")},
-        "bin": closed({"$bin": HEX}),
-        "int": {"anyOf": [INTEGER, closed({"$int": BIG})]},
-        "u64": {
-            "anyOf": [{**INTEGER, "minimum": 0}, closed({"$int": {**BIG, "pattern": "^[1-9]"}})]
-        },
-        "number": {"anyOf": [{"type": "number", "minimum": 0}, closed({"$float": FLOAT})]},
-    }
-
 
 # ---- what the registry's types mean -------------------------------------------------------------
 
@@ -424,6 +330,32 @@ def _vectors() -> dict[str, Schema]:
     }
 
 
+def _transcript() -> Schema:
+    """What the conformance kit writes of a case that failed; what was said may be anything."""
+    said: dict[str, Schema] = {
+        "time": {"type": "number", "minimum": 0},
+        "fds": array_of({"type": "string"}),
+        "cut": COUNT,
+        "comment": {"type": "string"},
+    }
+    heard = {"time": said["time"], "kind": ref("kind"), "flags": U8, "nfds": U8, "channel": U32}
+    body = {"body": ref("hex"), "envelope": ref("value"), "payload": ref("value")}
+    step = {"oneOf": [closed({who: ref("hex")}, said) for who in ("send", "receive")]}
+    return closed(
+        {
+            "id": {"type": "string", "pattern": "^transcript\\."},
+            "kind": {"const": "stream"},
+            "requirements": array_of(ref("requirement")),
+            "comment": {"type": "string"},
+            "prelude": closed({"role": {"const": "worker"}, "steps": array_of(step)}),
+            "before": array_of(step),
+            "reads": array_of(closed({"hex": ref("hex")}, said)),
+            "expect": {"type": "array", "maxItems": 0},
+            "observed": array_of(closed(heard, body)),
+        }
+    )
+
+
 def schema_text(registry: Registry, _old: str) -> str:
     """The text of ``awp.v1.schema.json``."""
     protocol = registry["protocol"]
@@ -440,18 +372,23 @@ def schema_text(registry: Registry, _old: str) -> str:
                 "required": ["kind"],
                 "if": is_frame,
                 "then": ref("frame-vector"),
-                "else": ref("stream-vector"),
+                "else": {
+                    "if": {"required": ["observed"]},
+                    "then": ref("transcript"),
+                    "else": ref("stream-vector"),
+                },
             }
         },
         "else": {"type": "object", "additionalProperties": ref("prelude")},
         "$defs": {
             **_vectors(),
+            "transcript": _transcript(),
             **_parts(),
             **_enums(registry),
             "frame": _frame(registry),
             "answer": _answer(registry),
             "event": _event(),
-            **_diagnostic(),
+            **diagnostic(),
             **_metas(registry),
             **{f"envelope.{kind['name']}": _envelope(kind) for kind in kinds},
             **_payloads(registry),

@@ -11,6 +11,8 @@ import attrs
 import jsonschema
 import pytest
 
+from actorcluster.conform.line import Step
+from actorcluster.conform.transcript import transcript
 from actorcluster.wire import events
 
 PROTOCOL = Path(__file__).resolve().parents[2] / "protocol"
@@ -175,6 +177,24 @@ def test_a_broken_stream_vector(path: str, to: object) -> None:
 )
 def test_a_broken_prelude(path: str, to: object) -> None:
     assert problems(changed(PRELUDES, path, to))
+
+
+def frame(kind: int, body: str) -> bytes:
+    return bytes.fromhex(f"95ce{len(body) // 2:08x}ce{kind:02x}000000ce00000000{body}")
+
+
+def test_transcripts_of_the_kit_keep_to_it() -> None:
+    said = [
+        Step(False, 0.0, frame(0x01, "c080")),
+        Step(True, 0.1, frame(0x02, "c080"), ("A",)),
+        Step(False, 0.2, frame(0x60, "c1") + frame(0x20, "91c001")),
+        Step(True, 0.3, b"\x95\xce"),
+        Step(False, 0.4, frame(0x06, "ff") + frame(0x23, "a1")),
+    ]
+    written = transcript("framing.one", ["AWP-FR-4"], "it did not", said)
+    assert written["observed"]
+    assert [] == problems(json.loads(json.dumps([written])))
+    assert problems([changed(written, "observed/0/kind", "TOLD")])
 
 
 def test_it_knows_every_event_and_its_fields() -> None:
