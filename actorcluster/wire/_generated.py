@@ -733,6 +733,7 @@ REQUIREMENTS: dict[str, str] = {
     "AWP-LG-5": "What the state table says of a message in fragments MUST be decided at its first fragment; only in CLOSING the rest is ignored.",
     "AWP-LG-6": "CANCEL on the channel of a TELL or CALL that is not complete abandons it: the receiver MUST drop its pieces and handles, and answer a CALL with ERROR `cancelled`. An abandoned message was never charged at the receiver; its sender takes the charge back by itself.",
     "AWP-LG-7": "MORE without FRAG, FRAG on a kind other than TELL, CALL and REPLY, and a TELL, CALL or REPLY that is not the next fragment on the channel of an unfinished message MUST be answered by ABORT(`protocol_error`); a fragment whose payload is not a bin is a broken body.",
+    "AWP-LG-8": "A sender SHOULD begin no more messages in fragments than fit into the receiver's `max_partial` together; a receiver MAY answer more unfinished ones than a 256th of it, however small they are, by ABORT(`limit_exceeded`).",
     "AWP-FC-1": "A sender MUST NOT begin a charged message that costs more than the credit it holds; the cost is min(`window`, max(256, 16 + size of envelope + size of the whole encoded payload)), paid once before the first byte leaves, fragments being free.",
     "AWP-FC-2": "REPLY and ERROR, CONN, and every kind that is not marked as charged MUST be sent without regard to the window.",
     "AWP-FC-3": "A process MUST go on reading and handling frames at all times; it holds senders back by credit, never by not reading.",

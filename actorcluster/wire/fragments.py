@@ -5,8 +5,8 @@ Runs in: both
 The first fragment brings the envelope and the descriptors, every fragment a piece of the encoded
 payload, and fragments of different channels may be interleaved at will (AWP-LG-1, AWP-LG-2).
 
-Two limits bound what lies here (AWP-LG-3): ``max_message`` one payload, ``max_partial`` all
-unfinished messages together. A message that exceeds one is not cut off in the middle, because
+Two limits bound what lies here (AWP-LG-3, AWP-LG-8): ``max_message`` one payload, ``max_partial``
+all unfinished messages together. A message that exceeds one is not cut off in the middle, because
 its sender numbers and charges it as it was sent: its pieces are counted and dropped as they
 come, and with the last one it is bounced as ``too_large``. The same holds for everything else
 that can be wrong with it, so that a faulty message needs no memory, and numbers and charges
@@ -167,7 +167,7 @@ class Reassembly:
         ):
             raise RemoteProtocolError(
                 f"{len(self)} messages in fragments are open at once",
-                requirement="AWP-LG-3",
+                requirement="AWP-LG-8",
                 code=AbortCode.LIMIT_EXCEEDED,
             )
         self._weight += weight

@@ -82,7 +82,7 @@ MONITORS = Breaks("AWP-SU-4", "LIMIT_EXCEEDED")
 DOWNS = Breaks("AWP-LM-2", "LIMIT_EXCEEDED", or_requirement=("AWP-SU-4",))
 ANSWERS = Breaks("AWP-LM-2", "LIMIT_EXCEEDED")
 UNKNOWN = Breaks("AWP-EV-2", "LIMIT_EXCEEDED")
-PARTIAL = Breaks("AWP-LG-3", "LIMIT_EXCEEDED")
+PARTIAL = Breaks("AWP-LG-8", "LIMIT_EXCEEDED")
 BOUNCED = Breaks("AWP-MS-6", "PROTOCOL_ERROR", after=("PeerClosed",))
 VERSION = Breaks("AWP-HS-2", "VERSION", "VersionMismatch")
 

@@ -177,7 +177,7 @@ def test_so_many_may_be_open_and_not_one_more() -> None:
         feed(reassembly, fragment(b"", more=True, channel=2 + 2 * number))
     with pytest.raises(RemoteProtocolError) as caught:
         feed(reassembly, fragment(b"", more=True, channel=100_000))
-    assert ("AWP-LG-3", AbortCode.LIMIT_EXCEEDED) == (caught.value.requirement, caught.value.code)
+    assert ("AWP-LG-8", AbortCode.LIMIT_EXCEEDED) == (caught.value.requirement, caught.value.code)
 
 
 def test_a_piece_that_is_no_bin_spoils_its_message_only() -> None:
@@ -251,7 +251,7 @@ def test_envelopes_weigh_what_they_take_in_memory(envelope: Any, most: int) -> N
         feed(reassembly, fragment(b"", more=True, channel=number, envelope=envelope))
     with pytest.raises(RemoteProtocolError) as caught:
         feed(reassembly, fragment(b"", more=True, channel=most, envelope=envelope))
-    assert ("AWP-LG-3", AbortCode.LIMIT_EXCEEDED) == (caught.value.requirement, caught.value.code)
+    assert ("AWP-LG-8", AbortCode.LIMIT_EXCEEDED) == (caught.value.requirement, caught.value.code)
     for number in range(most):
         feed(reassembly, fragment(b"", more=False, channel=number))
     assert 0 == reassembly.held == reassembly._weight
@@ -267,4 +267,4 @@ def test_a_head_makes_no_room_for_more_objects() -> None:
     envelope: list[Any] = [None, None, [entry], {"objects": [[]] * 150_000}]
     with pytest.raises(RemoteProtocolError) as caught:
         Reassembly(1 << 24, 1 << 24).begin(fragment(b"", more=True, envelope=envelope, nfds=1), [])
-    assert "AWP-LG-3" == caught.value.requirement
+    assert "AWP-LG-8" == caught.value.requirement
