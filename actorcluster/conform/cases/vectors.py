@@ -163,6 +163,8 @@ async def _go_on_stopping(p: Play, vector: dict[str, Any], state: str) -> None:
 async def _go_on(p: Play, vector: dict[str, Any], *, is_optional: bool) -> None:
     if is_optional and any(one.kind == Kind.ABORT for one in p.heard):
         return
+    for answer in vector.get("answers", ()) if is_optional else ():
+        p.drop(Expected(answer).fits)  # it has not had enough, and answers on
     await _answers_to_calls(p, vector)
     await _handle_ack(p, vector)
     await p.alive()
