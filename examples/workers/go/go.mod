@@ -1,0 +1,3 @@
+module example.com/actorcluster
+
+go 1.22
