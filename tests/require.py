@@ -104,6 +104,16 @@ def _erlang(_: str) -> str | None:
     return None if shutil.which("escript") else "escript is not installed"
 
 
+def _go(_: str) -> str | None:
+    """The toolchain that examples/workers/go/go.mod asks for, or a newer one."""
+    said = _output("go", "env", "GOVERSION")
+    if not said:
+        return "go does not run"
+    version = re.match(r"go(\d+)\.(\d+)", said)
+    is_new = version is not None and (int(version[1]), int(version[2])) >= (1, 22)
+    return None if is_new else f"this is {said}, go1.22 or newer is needed"
+
+
 def _node(name: str) -> str | None:
     return None if _output(name, "--version") else "node does not run"
 
@@ -220,6 +230,7 @@ _PROBES = {
     "ipv6": _ipv6,
     "namespaces": _namespaces,
     "erlang": _erlang,
+    "go": _go,
     "node": _node,
     "other-user": _other_user,
     "privileged-ports": _privileged_ports,
