@@ -117,6 +117,12 @@ asyncio_sample() {
     python -m unittest
 }
 
+# The tests of the worker in Go once more, while the race detector looks on.
+go_sample() {
+    cd "$TREE/examples/workers/go"
+    GOPROXY=off GOTOOLCHAIN=local go test -race ./...
+}
+
 # make_environment VERSION oldest|newest: libraries as old as we promise, or as new as there are.
 make_environment() {
     local environment=$WORK/environment-$1 wheel=("$WORK"/dist/*.whl)

@@ -226,7 +226,6 @@ _PROBES = {
     "coverage": _coverage,
     "gcc": _gcc,
     "glibc": _glibc,
-    "go": _program,
     "ipv6": _ipv6,
     "namespaces": _namespaces,
     "erlang": _erlang,
