@@ -54,6 +54,10 @@ func (s *session) takeMessage(f *frame) {
 		closeFDs(f.fds)
 		s.abort(proto.AbortProtocolError, fmt.Sprintf("channel %d is not free for a %v", f.channel, f.kind), f.raw)
 		return
+	case f.has(proto.FlagMore) && len(s.partial) >= s.local.MaxPartial/256:
+		closeFDs(f.fds)
+		s.abort(proto.AbortLimitExceeded, "too many messages are not complete", f.raw) // AWP-LG-8
+		return
 	default:
 		a = s.begin(f)
 	}
@@ -83,8 +87,6 @@ func (s *session) begin(f *frame) *arriving {
 	}
 	s.readEnvelope(a, f)
 	switch {
-	case a.wrong == nil && f.has(proto.FlagMore) && len(s.partial) >= s.local.MaxCalls:
-		a.spoil(proto.ErrorCodeTooLarge, "%d messages are not complete", len(s.partial))
 	case a.wrong == nil && f.refuse:
 		a.spoil(proto.ErrorCodeRefused, "the worker is stopping")
 	case a.wrong == nil && f.kind == proto.KindCall && len(s.calls) >= s.local.MaxCalls:

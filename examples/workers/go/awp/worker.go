@@ -72,11 +72,15 @@ func Connect(ctx context.Context, config Config) (*Worker, error) {
 	who := identity{token: os.Getenv("ACTORCLUSTER_TOKEN")}
 	who.worker, _ = strconv.ParseUint(os.Getenv("ACTORCLUSTER_WORKER_ID"), 10, 32)
 	config.Limits.parse(os.Getenv("ACTORCLUSTER_LIMITS"))
-	for _, name := range []string{"CHANNEL", "WORKER_ID", "LIMITS", "TOKEN"} {
+	lane := os.Getenv("ACTORCLUSTER_LANE")
+	for _, name := range []string{"CHANNEL", "WORKER_ID", "LIMITS", "TOKEN", "LANE"} {
 		os.Unsetenv("ACTORCLUSTER_" + name) // nobody else's business (AWP-TR-2)
 	}
 	if !isWorker {
 		return nil, ErrNotWorker
+	}
+	if lane != "" {
+		return nil, fmt.Errorf("awp: %w: handles would come by a lane of form %s", errChannel, lane)
 	}
 	conn, err := open(channel)
 	if err != nil {
