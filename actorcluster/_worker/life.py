@@ -201,8 +201,6 @@ class Life(Peer):
             self._disconnect()
             if not self._said_goodbye:
                 self._ladder.begin_within(LOST_SECONDS, "lost")
-            elif not self.told_to_stop:
-                self._ladder.begin_within(self._shutdown_seconds() + RUNG_SECONDS, "killed")
             with trio.move_on_after(LOST_SECONDS):
                 await process.wait()  # then those who wait learn how it ended, too
             if process.poll() is None:
@@ -218,6 +216,10 @@ class Life(Peer):
 
         self.connection.send_only(KINDS)
         return LaneSocket(sock, lane)
+
+    def _leaves(self) -> None:
+        if not self.told_to_stop:  # it has as long as it would have had after that
+            self._ladder.begin_within(self._shutdown_seconds() + RUNG_SECONDS, "killed")
 
     def _open_channel(self, carrier: Carrier) -> Channel:
         self.channel = channel = Channel(carrier, self.connection, self._on_event)

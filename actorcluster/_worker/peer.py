@@ -321,6 +321,10 @@ class Peer:
         if self.connection.state is not State.CLOSED:
             self.connection.send_goodbye(Reason.NORMAL)
             self.channel.end_writing()
+        self._leaves()
+
+    def _leaves(self) -> None:
+        """It has said that nothing more comes. Whatever comes all the same has an end, too."""
 
     def _on_log(self, event: events.Log) -> None:
         if self._journal is None:

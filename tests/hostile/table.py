@@ -132,7 +132,7 @@ _BY_STATE: Final[dict[str, tuple[Outcome, Outcome, Outcome, Outcome, Outcome]]] 
     "reply twice":             (NO_CALL, NO_CALL, LATE, LATE, LATE),
     "never reads":             (SLOW, SLOW, STAYS, STAYS, STAYS),
     "never answers":           (NO_CALL, NO_CALL, Harmless("AWP-CA-2"), STAYS, STAYS),
-    "floods: PING":            (STATE, STATE, ANSWERS, ANSWERS, ANSWERS),
+    "floods: PING":            (STATE, STATE, ANSWERS, ANSWERS, STAYS),
     "floods: unknown kinds":   (STATE, UNKNOWN, UNKNOWN, UNKNOWN, CLOSING),
     "floods: SETTINGS":        (STATE, STATE, ANSWERS, ANSWERS, CLOSING),
     "floods: TELL to nobody":  (STATE, STATE, ANSWERS, ANSWERS, CLOSING),

@@ -414,6 +414,18 @@ async def test_said_goodbye_and_does_not_go(fast_clock: Clock) -> None:
         assert 3 <= trio.current_time() - begin
 
 
+async def test_said_goodbye_and_goes_on_talking(fast_clock: Clock) -> None:
+    """The same, whether or not its side of the stream ends."""
+    async with rig(shutdown=1) as one:
+        await one.comes_online()
+        begin = trio.current_time()
+        one.worker.connection.send_goodbye()
+        one.worker.channel.flush()
+        await one.worker.channel.wait_flushed()
+        assert (None, "SIGTERM", "killed", False) == shape(await one.ends())
+        assert 3 <= trio.current_time() - begin
+
+
 async def test_stop_for_one_that_is_leaving_by_itself(fast_clock: Clock) -> None:
     """It cannot be told anything any more, but there is a limit now."""
     async with rig(shutdown=math.inf) as one:
