@@ -37,7 +37,7 @@ ORDER = """
     conform.cases.liveness conform.cases.calls conform.cases.shutdown conform.cases.vectors
     conform.cases.states conform.cases.channels conform.cases.messages conform.cases.settings
     conform.cases.flow conform.cases.fragments conform.cases.values conform.cases.descriptors
-    conform.cases.handles conform.cases.listening conform.cases.evolution
+    conform.cases.handles conform.cases.listening conform.cases.logs conform.cases.evolution
     conform.cases.watched conform.cases.__init__
     conform.report conform.runner conform.coverage conform.__init__
 

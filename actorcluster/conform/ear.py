@@ -166,6 +166,10 @@ class Ear:
         numbers = [one.item(0) for one in self.heard if one.kind == kind]
         return max((one for one in numbers if isinstance(one, int)), default=0)
 
+    def has_aborted(self) -> bool:
+        """Whether ABORT has come so far."""
+        return any(one.kind == Kind.ABORT for one in self.heard)
+
     def drop(self, like: Callable[[Heard], bool]) -> None:
         """Do not expect it, nor mind it."""
         self.inbox = [one for one in self.inbox if not like(one)]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
+import msgpack
 
 from ..wire._generated import (
     BUILT_CAPABILITIES,
@@ -81,7 +82,13 @@ def _entries(heard: Heard) -> list[int]:
     known = KINDS.get(heard.kind)
     if known is None or "handles" not in known.fields:
         return []
-    entries = heard.item(known.fields.index("handles")) or []
+    envelope = heard.envelope
+    if envelope is None and heard.faults:  # of a broken body there may be that much
+        unpacker = msgpack.Unpacker()
+        unpacker.feed(heard.body)
+        envelope = unpacker.unpack()
+    index = known.fields.index("handles")
+    entries = envelope[index] if isinstance(envelope, list) and index < len(envelope) else []
     return [
         one[0] if isinstance(one, list) and one and isinstance(one[0], int) else 0
         for one in entries

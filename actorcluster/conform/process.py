@@ -82,9 +82,19 @@ class Program:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("ACTORCLUSTER_")}
         if theirs is not None:
             clean["ACTORCLUSTER_CHANNEL"] = f"fd:{theirs.fileno()}"
+        # As a primary does: Ctrl-C is for it alone.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self._popened(command, {**clean, **environment}, theirs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _popened(
+        self, command: Sequence[str], environment: Mapping[str, str], theirs: socket.socket | None
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command,
-            env={**clean, **environment},
+            env=environment,
             pass_fds=() if theirs is None else (theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=self._output,

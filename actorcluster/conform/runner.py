@@ -253,7 +253,7 @@ class _Run:
     def _seen(self, one: Case) -> Result:
         seen = self._watched[one.id]
         if not seen.found:
-            outcome = Outcome.PASS if seen.tried else Outcome.UNCLAIMED
+            outcome = Outcome.PASS if seen.tried else Outcome.INFO
             text = "" if seen.tried else "it never came to that"
             return Result(case=one, outcome=outcome, text=text)
         names = list(dict.fromkeys(name for name, _ in seen.found))

@@ -70,6 +70,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "watch.sender": ("AWP-MS-1", "`from` is nil or an actor of the worker"),
     "watch.pings": ("AWP-PI-1", "no PONG without its PING"),
     "watch.fds-in-flight": ("AWP-FD-8", "no more descriptors in flight than the primary allows"),
+    "watch.log": ("AWP-LO-1", "LOG has OPTIONAL set"),
     "watch.monitors": ("AWP-SU-2", "each MONITOR has a number that is not open"),
 }
 
@@ -154,7 +155,7 @@ class Watch:
     def _said(self, said: Heard) -> None:
         books = self.books
         kind = said.kind
-        if kind == Kind.WELCOME and isinstance(said.payload, dict):
+        if kind == Kind.WELCOME and isinstance(said.payload, dict) and not self._welcomed:
             self._welcome(said.payload)
         elif (kind == Kind.STOP and self._welcomed) or (kind == Kind.GOODBYE and self._welcomed):
             self._reach(State.STOPPING)
@@ -229,6 +230,9 @@ class Watch:
         for rule in ("watch.header", "watch.body", "watch.flags"):
             requirement = RULES[rule][0]
             self._note(rule, requirement not in faults, faults.get(requirement, ""))
+        if heard.kind == Kind.LOG:
+            is_optional = bool(heard.flags & FLAG_OPTIONAL)
+            self._note("watch.log", is_optional, "LOG without OPTIONAL")
         if heard.nfds:
             self._note("watch.groups", "AWP-FD-1" not in faults, faults.get("AWP-FD-1", ""))
         if self._welcomed:

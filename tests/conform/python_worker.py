@@ -206,7 +206,11 @@ async def main(actor: Actor) -> None:
 
 
 if __name__ == "__main__":
-    if not actorcluster.is_worker():
-        print("this is a worker, and ACTORCLUSTER_CHANNEL is not set", file=sys.stderr)
+    try:
+        problem = "" if actorcluster.is_worker() else "ACTORCLUSTER_CHANNEL is not set"
+    except RuntimeError as exc:
+        problem = str(exc)
+    if problem:
+        print(f"this is a worker: {problem}", file=sys.stderr)
         sys.exit(2)
     sys.exit(actorcluster.run_worker(main))

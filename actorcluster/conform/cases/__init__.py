@@ -17,6 +17,7 @@ from . import (  # noqa: F401  (each enters its cases)
     handles,
     listening,
     liveness,
+    logs,
     messages,
     settings,
     shutdown,

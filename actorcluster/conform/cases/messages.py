@@ -179,16 +179,3 @@ async def _(p: Play) -> None:
     await p.ask("tell_back", [20, "x" * 1000])
     kinds = [one.kind for one in p.heard if one.kind in (Kind.TELL, Kind.REPLY)]
     p.check(kinds == [Kind.TELL] * 20 + [Kind.REPLY], "REPLY has overtaken TELLs")
-
-
-@case("ms.log", "AWP-EV-2", caps="call log")
-async def _(p: Play) -> None:
-    """The command that logs: a LOG, with OPTIONAL"""
-    await p.send(Kind.SETTINGS, None, {"log_level": 10})
-    await p.expect(Kind.SETTINGS_ACK, requirement="AWP-SE-1")
-    await p.ask("log", [30, "words for people"])
-    heard = await p.ambient(lambda one: one.kind == Kind.LOG, "LOG", requirement="AWP-HS-3")
-    said = (heard.item(0), heard.item(2), heard.payload[0])
-    wanted = (30, NAME, "words for people")
-    p.check(said == wanted, f"it says {said}", "AWP-FR-6")
-    p.check(bool(heard.flags & 0x80), "it has no OPTIONAL")

@@ -6,6 +6,9 @@ Runs in: both
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
+import tempfile
 
 import trio
 
@@ -96,6 +99,87 @@ async def _(p: Play) -> None:
     await p.expect(Kind.TELL, requirement="AWP-TR-6")
     p.line.close()
     await p.ends_well("AWP-TR-6", within=2.0)
+
+
+@case("tr.unusable", "AWP-TR-3", level=0, begin="process")
+async def _(p: Play) -> None:
+    """A transport that nobody knows: it says so and exits with status 2"""
+    environment = {"ACTORCLUSTER_CHANNEL": "pigeon:7", "ACTORCLUSTER_WORKER_ID": "7"}
+    program = Program(p.command, environment, number=None)
+    try:
+        with trio.move_on_after(p.timeout):
+            status = await program.wait()
+            words = program.last_words()
+            text = f"the program {status_text(status)}, and said {words[-200:]!r}"
+            p.check(status == 2 and bool(words.strip()), text)
+            return
+        raise p.fail("it still runs")
+    finally:
+        await program.close()
+
+
+@case("tr.unix", "AWP-TR-10", level=0, begin="process")
+async def _(p: Play) -> None:
+    """unix: it connects, once, and says the token"""
+    with tempfile.TemporaryDirectory(prefix="conform-") as directory:
+        path = os.path.join(directory, "channel")
+        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            await listener.bind(path)
+            listener.listen()
+            await _connects(p, listener, path)
+
+
+async def _connects(p: Play, listener: trio.socket.SocketType, path: str) -> None:
+    token = "0123456789abcdef0123456789abcdef"  # noqa: S105  (nobody else can connect there)
+    environment = {
+        "ACTORCLUSTER_CHANNEL": f"unix:{path}",
+        "ACTORCLUSTER_WORKER_ID": str(WORKER_ID),
+        "ACTORCLUSTER_TOKEN": token,
+        "ACTORCLUSTER_CONFORMANCE": "1",
+    }
+    program = Program(p.command, environment, number=None)
+    try:
+        end = await _accepted(p, listener, program)
+        program.end = socket.socket(fileno=end.detach())
+        program.end.setblocking(False)
+        other = Play(p.case, program, timeout=p.timeout, command=p.command)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other.line.read_forever)
+            nursery.start_soon(other.serve)
+            hello = await other.hello()
+            p.check(hello.field("token") == token, f"its token is {hello.field('token')!r}")
+            await other.raw(other.welcome_frame())
+            await other.expect(Kind.READY)
+            await other.ping()
+            other.line.shut_down()
+            await other.ends_well("AWP-ST-3", within=2.0)
+            nursery.cancel_scope.cancel()
+    finally:
+        await program.close()
+
+
+async def _accepted(
+    p: Play, listener: trio.socket.SocketType, program: Program
+) -> trio.socket.SocketType:
+    """Wait for the worker to connect; one that knows only ``fd:`` exits with status 2."""
+    ends: list[trio.socket.SocketType] = []
+    ended: list[int] = []
+    with trio.move_on_after(p.timeout):
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                ended.append(await program.wait())
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            ends.append((await listener.accept())[0])
+            nursery.cancel_scope.cancel()
+        if ends:
+            return ends[0]
+        if ended == [2]:
+            raise Noted("it knows nothing but fd:")
+        raise p.fail(f"it did not connect: the process {status_text(program.status)}")
+    raise p.fail("it did not connect")
 
 
 @contextlib.asynccontextmanager
