@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 
 import pytest
 
-from actorcluster import conform
-from actorcluster.conform.report import Report
+from actorcluster.conform import Outcome
+from tests.conform.kit import tried
+from tests.hostile.speech import HELLO, READY, frame
 
-IMPOSTORS = {
+MUTE = {
     "true": ["/bin/true"],
     "cat": ["cat"],
     "sleep": ["sleep", "1000"],
     "yes": ["yes"],
 }
+PONG = 7
+IMPOSTOR = (sys.executable, "-m", "tests.conform.impostors")
 
 
-def tried(command: Sequence[str], **options: object) -> Report:
-    defaults: dict[str, object] = {"timeout": 1.0, "jobs": 2}
-    return conform.try_program(conform.Options(command=tuple(command), **{**defaults, **options}))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("command", IMPOSTORS.values(), ids=IMPOSTORS)
+@pytest.mark.parametrize("command", MUTE.values(), ids=MUTE)
 def test_what_says_nothing_of_the_kind_does_not_pass(command: Sequence[str]) -> None:
-    report = tried(command)
+    report = tried(command, timeout=1.0)
     assert 1 == report.exit_status
-    assert ["hs.hello"] == [one.case.id for one in report.of(conform.Outcome.FAIL)]
+    assert ["hs.hello"] == [one.case.id for one in report.of(Outcome.FAIL)]
     assert report.badge().startswith("not conformant")
 
 
-def test_a_worker_passes() -> None:
-    worker = [sys.executable, "-m", "tests.conform.python_worker"]
-    report = tried(worker, only=("hs.*",), timeout=20.0)
-    assert 0 == report.exit_status, "\n".join(report.lines())
+def test_who_understands_nothing_does_not_pass() -> None:
+    report = tried([*IMPOSTOR, "unimplemented"], timeout=1.0)
+    assert (1, [Outcome.FAIL]) == (report.exit_status, [one.outcome for one in report.results])
+
+
+def test_who_says_what_it_once_said_does_not_pass() -> None:
+    """A recording of the case that everything begins with gets no further than that."""
+    hello = frame(HELLO, None, {"versions": [[1, 0]], "caps": ["msg", "call"]})
+    pong = frame(PONG, None, "ping 2")  # the answer to the one PING there
+    recording = [
+        {"send": hello.hex()},
+        {"receive": ""},
+        {"send": frame(READY, None, {}).hex()},
+        {"receive": ""},
+        {"send": pong.hex()},
+    ]
+    report = tried(
+        [*IMPOSTOR, "replay", json.dumps(recording)],
+        timeout=1.0,
+        only=("hs.*", "pi.*", "st.stop", "ca.echo"),
+    )
+    assert 1 == report.exit_status
+    failed = {one.case.id for one in report.of(Outcome.FAIL)}
+    assert failed >= {"pi.empty", "pi.channels", "st.stop"}
+
+
+def test_good_manners_are_not_enough() -> None:
+    report = tried([*IMPOSTOR, "polite"], timeout=1.0, only=("hs.*", "st.*", "pi.*"))
+    assert 1 == report.exit_status
+    assert report.of(Outcome.FAIL)

@@ -38,6 +38,7 @@ NOT_PLAYED: Final[dict[str, str]] = {
     "ping.closing": "a worker may have closed its side already",
     "abort.tell-before-ready-worker": "nobody can tell when READY was sent",
     "fd.before-ready-worker": "likewise",
+    "lane.tell": "there is no side lane",
     "value.depth-64": "a command is one level more; see va.depth",
 }
 #: Those whose stream is played once more byte by byte.

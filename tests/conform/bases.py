@@ -1,0 +1,34 @@
+"""The workers to put faults into: where their source is, how they are built and started."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import attrs
+
+__all__ = ["BASES", "Base"]
+
+WORKERS = Path(__file__).parents[2] / "examples" / "workers"
+
+
+@attrs.frozen
+class Base:
+    """A worker that passes.
+
+    Attributes:
+        source: directory that is copied for each fault.
+        command: starts it, inside of the copy.
+        build: is run there first; empty: nothing to build.
+        tools: programs without which it cannot be tried.
+    """
+
+    source: Path
+    command: tuple[str, ...]
+    build: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+
+
+BASES = {
+    "asyncio": Base(WORKERS / "asyncio", (sys.executable, "conformance.py")),
+}

@@ -1,0 +1,159 @@
+"""The kit as a program: lists, reports, transcripts, exit codes, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from actorcluster import conform
+from actorcluster.conform import Outcome
+from actorcluster.conform.case import CASES
+from actorcluster.conform.coverage import INTERNAL
+from actorcluster.conform.frames import frame
+from actorcluster.conform.material import requirements
+from actorcluster.conform.transcript import redacted
+from actorcluster.wire._generated import Kind
+from tests.conform.kit import PYTHON_WORKER, tried
+from tests.wire.vectors import reads_of, split_frames
+
+CONFORM = [sys.executable, "-m", "actorcluster", "conform"]
+
+
+def called(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CONFORM, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+# ---- what there is ----
+
+
+def test_every_must_has_a_case_or_a_reason() -> None:
+    assert [] == conform.uncovered()
+    musts = [one for one in requirements().values() if one.level == "MUST" and one.is_built]
+    assert set(INTERNAL) <= {one.id for one in musts}
+    assert len(INTERNAL) <= len(musts) // 10
+
+
+def test_cases_try_sentences_that_there_are() -> None:
+    named = {name for one in CASES.values() for name in one.requirements}
+    assert set() == named - set(requirements())
+    assert len([one for one in CASES.values() if not one.watch]) >= 150
+    assert [] == [one.id for one in CASES.values() if not one.title]
+
+
+def test_cases_are_listed() -> None:
+    done = called("--list", "--only", "fd.*")
+    assert 0 == done.returncode
+    assert "fd.glued-tail" in done.stdout
+    assert "AWP-FD-3" in done.stdout
+    assert "st.stop" not in done.stdout
+
+
+def test_coverage_is_shown() -> None:
+    done = called("--coverage")
+    assert 0 == done.returncode
+    assert "NO CASE" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--level", "9", "--", "true"], ["--only", "no.such.case", "--", "true"],
+     ["--", "/no/such/program"]],
+    ids=["no command", "level", "no case", "no program"],
+)  # fmt: skip
+def test_a_wrong_call_exits_with_2(arguments: list[str]) -> None:
+    assert 2 == called(*arguments).returncode
+
+
+# ---- what comes of it ----
+
+
+def test_reports_are_written(tmp_path: Path) -> None:
+    done = called(
+        "--only", "hs.hello", "--only", "st.stop", "--json", str(tmp_path / "a.json"),
+        "--junit", str(tmp_path / "a.xml"), "--timeout", "60", "--", *PYTHON_WORKER,
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stdout
+    assert done.stdout.splitlines()[-1].startswith("passed: ")
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert ["pass", "pass"] == [one["outcome"] for one in report["cases"]]
+    assert report["requirements"]["AWP-ST-1"] == "pass"
+    suite = ET.parse(tmp_path / "a.xml").getroot()
+    assert ("2", "0") == (suite.get("tests"), suite.get("failures"))
+
+
+def test_a_failure_leaves_a_vector(tmp_path: Path) -> None:
+    """It is said by the worker of another language that is wrong in one place."""
+    broken = [sys.executable, "-m", "tests.conform.broken_worker"]
+    report = tried(broken, only=("pi.channels",))
+    assert [Outcome.FAIL] == [one.outcome for one in report.results]
+    (path,) = conform.write_transcripts(report, str(tmp_path))
+    (vector,) = json.loads(Path(path).read_text())
+    assert ("transcript.pi.channels", ["AWP-PI-1"]) == (vector["id"], vector["requirements"])
+    assert "PONG on channel 0" in vector["comment"]
+    said = [step for step in vector["before"] if "send" in step]
+    assert "HELLO" == split_frames(bytes.fromhex(said[0]["send"]))[0]["kind"]
+    (read,) = reads_of(vector)
+    assert ["PING"] == [one["kind"] for one in split_frames(read.data)]
+    assert ["PONG"] == [one["kind"] for one in vector["observed"]]
+
+
+def test_secrets_are_in_no_transcript() -> None:
+    listen = frame(Kind.LISTEN, None, {"transport": "tcp", "data": b"a key"}, channel=1)
+    settings = frame(Kind.SETTINGS, None, {"config": {"password": "a key"}})
+    data = redacted(listen + frame(Kind.PING, None, 1) + settings + b"\x95")
+    assert b"a key" not in data
+    kinds = [one["kind"] for one in split_frames(data[:-1])]
+    assert ["LISTEN", "PING", "SETTINGS"] == kinds
+
+
+def test_expected_failures(tmp_path: Path) -> None:
+    known = tmp_path / "known"
+    known.write_text("pi.channels  # its PONG goes to channel 0\n")
+    broken = [sys.executable, "-m", "tests.conform.broken_worker"]
+    with_it = ["--known", str(known), "--timeout", "60", "--only", "pi.channels", "--"]
+    assert 0 == called(*with_it, *broken).returncode
+    done = called(*with_it, *PYTHON_WORKER)
+    assert 1 == done.returncode
+    assert "expected to fail, and passed" in done.stdout
+
+
+def test_what_is_not_claimed_counts_where_it_is_asked_for() -> None:
+    polite = [sys.executable, "-m", "tests.conform.impostors", "polite"]
+    only = ("hs.hello", "ca.echo")
+    report = tried(polite, only=only, timeout=5.0)
+    assert report.claims is None or [] == report.of(Outcome.UNCLAIMED)
+    report = tried(only=("su.down", "hs.hello"), level=2)
+    assert ["hs.hello"] == [one.case.id for one in report.results]
+
+
+def test_ctrl_c_leaves_nothing() -> None:
+    worker = [sys.executable, "-m", "tests.conform.slow_worker"]
+    kit = subprocess.Popen(
+        [*CONFORM, "--timeout", "600", "--", *worker],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        children = Path(f"/proc/{kit.pid}/task/{kit.pid}/children")
+        while not (pids := children.read_text().split()):
+            time.sleep(0.02)
+        os.kill(kit.pid, signal.SIGINT)
+        _, errors = kit.communicate(timeout=60)
+    finally:
+        kit.kill()
+        kit.wait()
+    assert 130 == kit.returncode
+    assert "conform: interrupted" in errors
+    assert [] == [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
