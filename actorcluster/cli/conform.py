@@ -5,13 +5,16 @@ Runs in: primary
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from actorcluster import conform as kit
+if TYPE_CHECKING:
+    from actorcluster import conform as kit
 
 __all__ = ["conform"]
 
@@ -62,6 +65,7 @@ def conform(
     """
     if coverage:
         sys.exit(_show_coverage())
+    kit = _load()
     options = kit.Options(
         command=command,
         level=level,
@@ -88,7 +92,7 @@ def conform(
 def _try(
     options: kit.Options, junit: str | None, json_path: str | None, transcripts: str | None
 ) -> int:
-    progress = _Progress()
+    progress, kit = _Progress(), _load()
     try:
         report = kit.try_program(options, progress.add)
     except OSError as exc:
@@ -112,7 +116,12 @@ def _try(
     if transcripts:
         for path in kit.write_transcripts(report, transcripts):
             click.echo(f"written: {path}")
-    return report.exit_status
+    return int(report.exit_status)
+
+
+def _load() -> Any:
+    """Load the kit, which other commands need not wait for."""
+    return importlib.import_module("actorcluster.conform")
 
 
 class _Progress:
@@ -134,6 +143,7 @@ class _Progress:
 
 
 def _show_coverage() -> int:
+    kit = _load()
     for line in kit.coverage_lines():
         click.echo(line)
     return 1 if kit.uncovered() else 0

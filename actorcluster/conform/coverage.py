@@ -21,7 +21,6 @@ INTERNAL: Final[dict[str, str]] = {
     "AWP-LN-2": _LANE,
     "AWP-LN-3": _LANE,
     "AWP-LN-4": _LANE,
-    "AWP-LN-6": _LANE,
 }
 
 

@@ -24,7 +24,15 @@ __all__ = [
     "vectors",
 ]
 
-STREAM_FILES: Final = ("streams", "fragments", "descriptors", "faults", "aborts", "monitors")
+STREAM_FILES: Final = (
+    "streams",
+    "fragments",
+    "descriptors",
+    "faults",
+    "aborts",
+    "monitors",
+    "codes",
+)
 _INSTALLED: Final = Path(__file__).with_name("protocol")
 _CHECKOUT: Final = Path(__file__).parents[2] / "protocol"
 

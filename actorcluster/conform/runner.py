@@ -161,6 +161,8 @@ class _Run:
             return f"it does not claim L{one.level}"
         return ""
 
+    # Ctrl-C must not come between the start of a process and the note of it.
+    @trio.lowlevel.enable_ki_protection
     async def _play(self, one: Case, way: str) -> Result:
         began = trio.current_time()
         environment = {
