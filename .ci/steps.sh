@@ -142,6 +142,19 @@ c_sample() {
     "$WORK/c/test_awp"
 }
 
+# The kit from the wheel, outside of the checkout; other samples are tried by tests/samples.
+conform() {
+    local place=$WORK/outside-conform python=$WORK/environment-$1/bin/python
+    mkdir "$place"
+    cp -r "$TREE"/{tests,examples} "$place"
+    cd "$place"
+    "$python" -c 'from actorcluster.conform import material as m; print(m.protocol_directory())' |
+        grep site-packages
+    "$python" -m actorcluster conform --coverage | tail -2
+    "$python" -m actorcluster conform --level 2 --jobs 4 --timeout 60 -- \
+        "$python" -m tests.conform.python_worker
+}
+
 # wheel_tests VERSION most|processes|others: the tests again, from the wheel. With the newest Python
 # those that start workers and the others, and they are measured; with a Python between that and the
 # README's those that depend on it and on the libraries. What is played once is in the README's run,

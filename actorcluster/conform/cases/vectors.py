@@ -171,8 +171,6 @@ async def _go_on(p: Play, vector: dict[str, Any], *, is_optional: bool) -> None:
             "PONG or ABORT",
         )
         return
-    for answer in vector.get("answers", ()) if is_optional else ():
-        p.drop(Expected(answer).fits)  # it has not had enough, and answers on
     await _answers_to_calls(p, vector)
     await _handle_ack(p, vector)
     await p.alive()
