@@ -26,8 +26,8 @@ ORDER = """
     wire._generated wire.state wire.credit wire.fact wire.events wire.descriptors wire.fields
     wire.sendable wire.values wire.plain wire.runs wire.frames wire.fragments wire.batches
     wire.outbox wire.listener
-    wire.session wire.flow wire.sending wire.letters wire.receiving wire.ports wire.monitors
-    wire.handshake
+    wire.session wire.flow wire.sending wire.letters wire.bulk wire.receiving wire.ports
+    wire.monitors wire.handshake
     wire.life wire.dispatch wire.connection wire.__init__
 
     conform.diagnostic conform.material conform.options conform.claims conform.frames
@@ -43,7 +43,7 @@ ORDER = """
 
     _link.__init__ _link.kinds _link.head _link.staging _link.handles
     _link.fdsocket _link.carrier _link.nodelines _link.pairing _link.lane _link.memory
-    _link.failure _link.parcel _link.pace
+    _link.bulk _link.failure _link.parcel _link.pace
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held _link.introduction
 

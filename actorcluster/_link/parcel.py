@@ -12,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
+from ..errors import MessageTooLarge
+from ..wire._generated import HandleKind
 from ..wire.connection import Connection
 from ..wire.values import Encoded
+from .bulk import BULK_FROM, make_bulk
 from .handles import Handle, commit_all
 from .staging import Staged, stage
 
 __all__ = ["Parcel"]
 
+_NIL: Final = b"\xc0"
 _MAIN: Final[Mapping[str, Any]] = {}
 #: The same with a handle beside the body.
 _MAIN_WITH_HANDLE: Final[Mapping[str, Any]] = {"meta": {"handle": 0}}
@@ -53,6 +57,7 @@ class Parcel:
 
     __slots__ = (
         "_address",
+        "_bulk",
         "_connection",
         "_encoded",
         "_envelope",
@@ -98,13 +103,52 @@ class Parcel:
         ttl = 0.0 if self._is_timed else None
         self._envelope = connection.envelope(encoded, ttl=ttl, **address)
         self.charge = connection.charge(encoded, self._envelope)
+        self._bulk = self.size >= BULK_FROM and connection.role == "worker" and self._plan_bulk(ttl)
+
+    def _plan_bulk(self, ttl: float | None) -> bool:
+        """Whether the body may go in a memory file; then it may cost a little more."""
+        connection, encoded = self._connection, self._encoded
+        if not connection.takes_bulk(len(encoded.handles)):
+            return False
+        entries = (*encoded.entries, (HandleKind.MEMFD, {}))
+        try:
+            envelope = connection.envelope(
+                Encoded(_NIL, (), entries), ttl=ttl, **self._bulk_address()
+            )
+        except MessageTooLarge:
+            return False
+        self.charge = max(self.charge, connection.charge(encoded, envelope, self.size))
+        return True
+
+    def _bulk_address(self) -> dict[str, Any]:
+        meta = {**self._address.get("meta", {}), "bulk": {"size": self.size}}
+        return {**self._address, "meta": meta}
+
+    def _put_into_file(self) -> Encoded | None:
+        """Make the file and take over the handles; None: there is none, and nothing happened."""
+        file = make_bulk(self._encoded.payload) if self._bulk else None
+        if file is None:
+            return None
+        try:
+            encoded = self._take_handles()
+        except BaseException:
+            file.close()
+            raise
+        entries = (*encoded.entries, (HandleKind.MEMFD, {}))
+        return Encoded(_NIL, (*encoded.handles, file), entries)
 
     def tell(self) -> int:
         """Queue it as a plain message; returns its number."""
+        if (bulk := self._put_into_file()) is not None:
+            return self._connection.send_tell(bulk, bulk=self.size, **self._bulk_address())
         return self._connection.send_tell(self._take_handles(), envelope=self._envelope)
 
     def call(self, *, ttl: float | None) -> int:
         """Queue it as a call; returns the channel of the answer."""
+        if (bulk := self._put_into_file()) is not None:
+            ttl = ttl if self._is_timed else None
+            address = self._bulk_address()
+            return self._connection.send_call(bulk, ttl=ttl, bulk=self.size, **address)
         encoded = self._take_handles()
         if not self._is_timed:
             return self._connection.send_call(encoded, envelope=self._envelope)
@@ -112,7 +156,10 @@ class Parcel:
 
     def reply(self, channel: int) -> None:
         """Queue it as the answer on ``channel``."""
-        self._connection.send_reply(channel, self._take_handles(), **self._address)
+        if (bulk := self._put_into_file()) is not None:
+            self._connection.send_reply(channel, bulk, **self._bulk_address())
+        else:
+            self._connection.send_reply(channel, self._take_handles(), **self._address)
 
     def _take_handles(self) -> Encoded:
         """Make the handles the link's own: duplicates when they are kept, else moved."""

@@ -38,6 +38,7 @@ from typing import Any, Final, final
 
 import trio
 
+from .._link.bulk import read_bulk
 from .._link.carrier import Carrier
 from .._link.channel import Channel
 from .._link.fdsocket import FdSocket
@@ -103,6 +104,7 @@ class Life(Peer):
             refs=refs,
             gather=True,
         )
+        self.connection.offer_bulk(read_bulk)
         self._start = start
         self._starting = trio.CancelScope()
         self._meeting = trio.CancelScope()

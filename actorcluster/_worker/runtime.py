@@ -27,6 +27,7 @@ from typing import Any, Final, final
 
 import trio
 
+from .._link.bulk import read_bulk
 from .._link.channel import Channel
 from .._link.failure import failure_map
 from .._link.fdsocket import FdSocket
@@ -88,6 +89,7 @@ class Runtime:
             refs=self._home,
             gather=True,
         )
+        self._connection.offer_bulk(read_bulk)
         self._channel = Channel(FdSocket(end), self._connection, self._on_event)
         self._home.channel = self._channel
 

@@ -342,6 +342,7 @@ BUILT_CAPABILITIES: frozenset[str] = frozenset(
         "listen.handoff",
         "listen.shared",
         "monitor",
+        "bulk.memfd",
     }
 )
 BUILT_HANDLE_NAMES: frozenset[str] = frozenset(
@@ -730,6 +731,9 @@ REQUIREMENTS: dict[str, str] = {
     "AWP-LG-1": "A message whose frame would exceed the receiver's `max_frame` MUST be sent in fragments, and one above the sender's fragment size SHOULD be: frames of the same kind on the message's own channel with FRAG set, MORE on all but the last, each payload a bin in its shortest form with the next piece of the encoded payload, envelope and handles with the first, envelope nil and `nfds` 0 afterwards.",
     "AWP-LG-2": "Fragments MAY alternate with any other frames, but an actor's next message to the same address MUST NOT begin before the previous one is complete.",
     "AWP-LG-3": "A message that grows beyond the receiver's `max_message`, or the unfinished ones beyond its `max_partial`, or whose envelope is larger than its `max_meta`, MUST be answered with UNDELIVERABLE or ERROR `too_large`, its pieces dropped as they come.",
+    "AWP-LG-4": "The receiver of a payload in a memory file MUST check, before it reads or maps it, that it is a regular file of the stated size and sealed against shrinking, growing and writing; one that is not is `unsupported_handle`, and closed.",
+    "AWP-LG-9": "Where `bulk.memfd` is in force, a TELL, CALL or REPLY in one frame MAY have its payload in a memory file, which MUST be the last of its handles and of kind `memfd`, with its size in `bulk` of the meta map and nil as the frame's own payload; anything else beside `bulk` breaks the body, and so does a handle extension that means the file.",
+    "AWP-LG-10": "A message whose payload is in a memory file MUST cost, and count against `max_message`, as if that were in the frame in place of the nil; its receiver MUST NOT read more of the file than is allowed to be there.",
     "AWP-LG-5": "What the state table says of a message in fragments MUST be decided at its first fragment; only in CLOSING the rest is ignored.",
     "AWP-LG-6": "CANCEL on the channel of a TELL or CALL that is not complete abandons it: the receiver MUST drop its pieces and handles, and answer a CALL with ERROR `cancelled`. An abandoned message was never charged at the receiver; its sender takes the charge back by itself.",
     "AWP-LG-7": "MORE without FRAG, FRAG on a kind other than TELL, CALL and REPLY, and a TELL, CALL or REPLY that is not the next fragment on the channel of an unfinished message MUST be answered by ABORT(`protocol_error`); a fragment whose payload is not a bin is a broken body.",

@@ -27,6 +27,7 @@ class Letter:
         body: decoded; handles not in place yet.
         nfds: how many descriptors it has.
         fault: error code and text of what is wrong with it already.
+        bulk: bytes of its payload that are in a memory file, see `bulk`.
     """
 
     kind: int
@@ -36,6 +37,7 @@ class Letter:
     body: Any
     nfds: int
     fault: tuple[ErrorCode, str] | None = None
+    bulk: int = 0
 
 
 @final

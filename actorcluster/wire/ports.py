@@ -269,7 +269,7 @@ class Ports(Receiving):
         if len(checked) > 1:
             raise self._violation("AWP-FR-6", f"LISTENING with {len(checked)} handles")
         del self._calls[channel]
-        handles = self._build(checked)
+        handles = self._own(checked)
         self._events.append(
             Listening(
                 channel,

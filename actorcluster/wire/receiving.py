@@ -11,6 +11,7 @@ import msgpack
 
 from ..errors import RemoteProtocolError
 from ._generated import FLAG_FRAG, AbortCode, Capability, ErrorCode, Kind
+from .bulk import BULK, Bulk
 from .events import (
     CallReceived,
     CallsReceived,
@@ -28,7 +29,6 @@ from .fragments import Partial
 from .frames import encode_frame
 from .letters import Fault, Letter, Opened
 from .runs import PLAIN, Frame, Run
-from .sending import Sending
 from .session import error_map
 
 __all__ = ["Receiving"]
@@ -36,6 +36,7 @@ __all__ = ["Receiving"]
 _TELL: Final = int(Kind.TELL)
 _CALL: Final = int(Kind.CALL)
 _REPLY: Final = int(Kind.REPLY)
+_BULK_MEMFD: Final = Capability.BULK_MEMFD
 _LONGEST_NAME: Final = 1024
 #: The envelope of a message from main actor to main actor, and its bytes.
 _PLAIN: Final = PLAIN[_TELL]
@@ -46,7 +47,7 @@ _PLAIN_WITH_META: Final = [None, None, None]
 _NO_ADDRESS: Final = [None, None]
 
 
-class Receiving(Sending):
+class Receiving(Bulk):
     """The layer of incoming mail."""
 
     # ---- TELL, CALL, REPLY ----------------------------------------------------------------
@@ -168,7 +169,7 @@ class Receiving(Sending):
             return {}
         if type(envelope) is list and len(envelope) == 4 and envelope[:3] == _PLAIN_WITH_META:
             meta = envelope[3]
-            return meta if type(meta) is dict else None
+            return meta if type(meta) is dict and BULK not in meta else None
         return None
 
     def _on_mail(self, frame: Frame, fault: tuple[ErrorCode, str] | None) -> None:
@@ -190,7 +191,7 @@ class Receiving(Sending):
             fault = fault or (ErrorCode.BAD_PAYLOAD, frame.error)
         envelope, body = frame.envelope, frame.payload
         letter = Letter(frame.kind, frame.channel, frame.length, envelope, body, frame.nfds, fault)
-        self._deliver(letter)
+        self._weigh_and_deliver(letter)
 
     def _take_laden(self, frame: Frame) -> bool:
         """Take a TELL or CALL that is plain but for its handles; False for all else, left as it is.
@@ -214,6 +215,7 @@ class Receiving(Sending):
             or envelope[:2] != _NO_ADDRESS
             or type(envelope[2]) is not list
             or type(envelope[3]) is not dict
+            or BULK in envelope[3]
         ):
             return False
         try:
@@ -273,7 +275,7 @@ class Receiving(Sending):
             except ValueError as exc:
                 fault = (ErrorCode.BAD_PAYLOAD, str(exc))
         self._reassembly.keep(partial)
-        self._deliver(
+        self._weigh_and_deliver(
             Letter(
                 partial.kind,
                 partial.channel,
@@ -294,6 +296,11 @@ class Receiving(Sending):
             if highest >= partial.nfds:
                 raise Malformed(f"handle {highest} of {partial.nfds}")
         return body
+
+    def _weigh_and_deliver(self, letter: Letter) -> None:
+        if letter.fault is None and _BULK_MEMFD in self.capabilities:
+            self._weigh(letter)
+        self._deliver(letter)
 
     def _deliver(self, letter: Letter) -> None:
         """Open a letter and report it, or bounce it."""
@@ -324,9 +331,14 @@ class Receiving(Sending):
         if letter.kind == _CALL and len(self._inbound_calls) >= self.limits["max_calls"]:
             raise Fault(ErrorCode.REFUSED, f"over max_calls ({self.limits['max_calls']})")
         try:
-            handles = self._build(handle_entries(entries, letter.nfds))
+            entries = handle_entries(entries, letter.nfds)
         except Malformed as exc:
             raise Fault(ErrorCode.BAD_PAYLOAD, str(exc)) from None
+        self._check_kinds(entries)
+        if letter.bulk:
+            letter.body = self._read_file(letter)
+            del entries[-1], meta[BULK]
+        handles = self._own(entries)
         body = self._values.place(letter.body, handles) if handles else letter.body
         return Opened(to, sender, body, handles, meta or {})
 
@@ -347,17 +359,13 @@ class Receiving(Sending):
             text = f"worker {self._worker_id} sent a message from actor {sender}"
             raise self._violation("AWP-MS-1", text, AbortCode.SPOOFED_SENDER)
 
-    def _build(self, entries: list[tuple[int, dict[str, Any]]]) -> tuple[Any, ...]:
-        """Turn the descriptors of the frame at hand into handles, if we take such handles."""
-        self._check_kinds(entries)
-        return self._own(entries)
-
     def _check_kinds(self, entries: list[tuple[int, dict[str, Any]]]) -> None:
         for kind, _ in entries:
             if kind not in self._handle_kinds:
                 raise Fault(ErrorCode.UNSUPPORTED_HANDLE, f"handles of kind {kind} are not taken")
 
     def _own(self, entries: list[tuple[int, dict[str, Any]]]) -> tuple[Any, ...]:
+        """Turn the descriptors of the frame at hand into handles."""
         build = self._handles.build
         pairs = zip(self._take_fds(), entries, strict=True)
         return tuple([build(fd, kind, meta) for fd, (kind, meta) in pairs])

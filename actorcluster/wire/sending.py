@@ -131,9 +131,9 @@ class Sending(Flow):
             extra["ttl"] = float(ttl) * 1000.0  # always a float: its size is part of the charge
         return self._envelope([to, sender, entries or None, extra or None], heads_size(entries))
 
-    def charge(self, encoded: Encoded, envelope: bytes) -> int:
-        """What a message with this envelope will cost, see `has_room`."""
-        return self._window.charge(len(envelope) + len(encoded.payload))
+    def charge(self, encoded: Encoded, envelope: bytes, bulk: int = 0) -> int:
+        """What a message with this envelope will cost, see `has_room`; and with a memory file."""
+        return self._window.charge(len(envelope) + (bulk or len(encoded.payload)))
 
     @property
     def may_call(self) -> bool:
@@ -250,6 +250,7 @@ class Sending(Flow):
         sender: int | None = None,
         meta: Mapping[str, Any] | None = None,
         envelope: bytes | None = None,
+        bulk: int = 0,
     ) -> int:
         """Queue a message.
 
@@ -259,6 +260,7 @@ class Sending(Flow):
             sender: nothing for the main actor of this process.
             meta: beside the body.
             envelope: what `envelope` gave for these arguments, where that was asked before.
+            bulk: bytes of its payload that the last of its handles holds, and ``meta`` says so.
 
         Returns:
             its number, as in `Acknowledged` and `Undeliverable`.
@@ -283,8 +285,9 @@ class Sending(Flow):
                 outbox.put(encode_frame(_TELL, 0, envelope, payload))
         else:
             channel = self._new_channel() if outbox.is_large(length) else 0
-            if not self._window.spend(length):
-                raise self._no_room(length)
+            cost = len(envelope) + bulk if bulk else length
+            if not self._window.spend(cost):
+                raise self._no_room(cost)
             outbox.put_message(_TELL, channel, envelope, payload, handles)
         deliveries = self._deliveries
         deliveries.sent = number = deliveries.sent + 1
@@ -299,6 +302,7 @@ class Sending(Flow):
         meta: Mapping[str, Any] | None = None,
         ttl: float | None = None,
         envelope: bytes | None = None,
+        bulk: int = 0,
     ) -> int:
         """Queue a message that wants an answer within ``ttl`` seconds; see `send_tell`.
 
@@ -315,8 +319,9 @@ class Sending(Flow):
         payload = encoded.payload
         length = len(envelope) + len(payload)
         channel = self._new_channel()
-        if not self._window.spend(length):
-            raise self._no_room(length)
+        cost = len(envelope) + bulk if bulk else length
+        if not self._window.spend(cost):
+            raise self._no_room(cost)
         if length <= SMALL and not encoded.handles:
             self._outbox.put(encode_frame(_CALL, channel, envelope, payload))
         else:

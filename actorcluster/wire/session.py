@@ -10,6 +10,7 @@ side by side. A layer uses those above it in this list, never those below:
 `Session`               facts
 `flow.Flow`             credit, acknowledgements of messages and of handles
 `sending.Sending`       messages, calls and answers on their way out
+`bulk.Bulk`             payloads in memory files
 `receiving.Receiving`   messages, calls and answers on their way in
 `ports.Ports`           listeners and handed-over connections
 `monitors.Monitors`     who asked to be told of whose end
@@ -61,6 +62,8 @@ __all__ = ["ENVELOPE_SHARE", "FLOORS", "NIL", "Session", "error_map", "kinds_of"
 ENVELOPE_SHARE: Final = 2
 #: What is left to the payload in the first fragment of a message.
 _LEAST_PIECE: Final = 1024
+#: Without those for which somebody else has to do something, see `Connection.offer_bulk`.
+_OFFERED: Final = BUILT_CAPABILITIES - {Capability.BULK_MEMFD}
 #: nil, the envelope of every kind that has none.
 NIL: Final = b"\xc0"
 #: Bytes of answers that a peer may provoke without reading any.
@@ -92,7 +95,7 @@ class Session:
         role: Role,
         *,
         limits: Mapping[str, int] | None = None,
-        capabilities: Iterable[str] = BUILT_CAPABILITIES,
+        capabilities: Iterable[str] = _OFFERED,
         handle_names: Iterable[str] = BUILT_HANDLE_NAMES,
         handles: HandleAdapter = RAW_HANDLES,
         refs: RefAdapter | None = None,

@@ -262,6 +262,8 @@ enum awp_body {
 #define AWP_CAP_LISTEN_SHARED "listen.shared"
 /* MONITOR, DEMONITOR, DOWN */
 #define AWP_CAP_MONITOR "monitor"
+/* payloads in sealed memory files */
+#define AWP_CAP_BULK_MEMFD "bulk.memfd"
 
 /* Error codes, in error maps. */
 /* nobody has that address */
@@ -569,6 +571,9 @@ enum awp_body {
 /* `bool`: true in a CALL to another worker: a question to the primary, see
  * AWP-MS-14 */
 #define AWP_META_MESSAGE_ROOM "room"
+/* `map`: `{size: int}`: the payload is in a memory file of so many bytes,
+ * see AWP-LG-9; needs `bulk.memfd` */
+#define AWP_META_MESSAGE_BULK "bulk"
 
 /* Keys of the meta map of a handle. */
 /* `address`: own address: `[host, port]`, a path, or bin for unnamed */

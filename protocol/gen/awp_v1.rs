@@ -389,6 +389,8 @@ pub mod capability {
     pub const LISTEN_SHARED: &str = "listen.shared";
     /// MONITOR, DEMONITOR, DOWN
     pub const MONITOR: &str = "monitor";
+    /// payloads in sealed memory files
+    pub const BULK_MEMFD: &str = "bulk.memfd";
 }
 
 /// Error codes, in error maps.
@@ -750,6 +752,9 @@ pub mod meta {
         pub const FIND: &str = "find";
         /// `bool`: true in a CALL to another worker: a question to the primary, see AWP-MS-14
         pub const ROOM: &str = "room";
+        /// `map`: `{size: int}`: the payload is in a memory file of so many bytes, see AWP-LG-9;
+        /// needs `bulk.memfd`
+        pub const BULK: &str = "bulk";
     }
 
     /// handle.

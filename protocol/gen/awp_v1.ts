@@ -235,6 +235,8 @@ export const Capability = {
   LISTEN_SHARED: "listen.shared",
   /** MONITOR, DEMONITOR, DOWN */
   MONITOR: "monitor",
+  /** payloads in sealed memory files */
+  BULK_MEMFD: "bulk.memfd",
 } as const;
 export type Capability = (typeof Capability)[keyof typeof Capability];
 
@@ -625,6 +627,11 @@ export const Meta = {
      * AWP-MS-14
      */
     ROOM: "room",
+    /**
+     * `map`: `{size: int}`: the payload is in a memory file of so many bytes,
+     * see AWP-LG-9; needs `bulk.memfd`
+     */
+    BULK: "bulk",
   },
   HANDLE: {
     /** `address`: own address: `[host, port]`, a path, or bin for unnamed */

@@ -64,6 +64,8 @@ class Stage:
         self._numbers: dict[str, int] = {}
         self._worker = prelude["role"] == "worker"
         self.connection = Connection(prelude["role"], refs=_Refs(), **self._announced(steps))
+        if "bulk.memfd" in self.connection._offered:
+            self.connection.offer_bulk(lambda fd, size: None)  # names are no files
         for step in steps:
             if "send" in step:
                 self._send(bytes.fromhex(step["send"]), tuple(step.get("fds", ())))

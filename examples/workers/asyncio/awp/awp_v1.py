@@ -1030,4 +1030,5 @@ CAPABILITIES: dict[str, int] = {
     "listen.handoff": 2,
     "listen.shared": 2,
     "monitor": 3,
+    "bulk.memfd": 4,
 }

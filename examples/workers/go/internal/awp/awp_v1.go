@@ -387,6 +387,7 @@ const (
 	CapabilityListenHandoff Capability = "listen.handoff" // the primary accepts and hands connections over
 	CapabilityListenShared  Capability = "listen.shared"  // the worker accepts on a socket that the primary bound
 	CapabilityMonitor       Capability = "monitor"        // MONITOR, DEMONITOR, DOWN
+	CapabilityBulkMemfd     Capability = "bulk.memfd"     // payloads in sealed memory files
 )
 
 // ErrorCode is a code in error maps.
@@ -538,6 +539,7 @@ const (
 	MetaMessageName   = "name"   // `str`: in a message that the primary passes on: name of the worker that `from` belongs to
 	MetaMessageFind   = "find"   // `bool`: true in a CALL to another worker: a question to the primary, see AWP-MS-13
 	MetaMessageRoom   = "room"   // `bool`: true in a CALL to another worker: a question to the primary, see AWP-MS-14
+	MetaMessageBulk   = "bulk"   // `map`: `{size: int}`: the payload is in a memory file of so many bytes, see AWP-LG-9; needs `bulk.memfd`
 )
 
 // Keys of the meta map of a handle.
