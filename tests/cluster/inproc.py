@@ -255,7 +255,7 @@ class Cluster:
         return worker
 
     async def puppet(
-        self, *, capabilities: Iterable[str] = BUILT_CAPABILITIES, **options: Any
+        self, *, capabilities: Iterable[str] = BUILT_CAPABILITIES - {"bulk.memfd"}, **options: Any
     ) -> Puppet:
         """Add a worker to be moved by hand, past the handshake."""
         client, end = self._client()

@@ -85,7 +85,7 @@ def leave(connection: Connection, state: State) -> None:
 
 
 CAPABLE = {
-    "caps": sorted(BUILT_CAPABILITIES),
+    "caps": sorted(BUILT_CAPABILITIES - {"bulk.memfd"}),
     "handles": ["tcp-socket"],
     "limits": LIMITS,
 }
