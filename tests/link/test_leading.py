@@ -155,7 +155,10 @@ async def test_handles_that_a_leader_waited_for_are_acknowledged_without_an_answ
         asker.outcome.close()
 
 
-async def test_an_answer_takes_the_acknowledgement_of_handles_along() -> None:
+async def test_an_answer_takes_the_acknowledgement_of_handles_along(
+    mock_clock: trio.abc.Clock,
+) -> None:
+    # The clock stands still: else the timer, on a slow machine, sends what an answer takes along.
     async with played() as (end, peer), trio.open_nursery() as nursery:
         mailbox = mailbox_of(end)
 
