@@ -75,6 +75,7 @@ type Listener struct {
 	waiting []*waitingConn  // handed over, and not taken
 	replied uint64          // what CONN_REPLY has spoken of
 	closed  uint64          // connections that were taken and closed again
+	dropped uint64          // those of them that nobody ever saw
 	reject  map[uint64]bool // numbers that will never be taken, before those that wait
 }
 
@@ -298,7 +299,11 @@ func (l *Listener) more(n int) {
 		return
 	}
 	l.credit += n
-	l.w.s.say(proto.KindConnCredit, l.channel, []any{n, l.closed}, nil)
+	var dropped any
+	if l.dropped > 0 {
+		dropped = l.dropped
+	}
+	l.w.s.say(proto.KindConnCredit, l.channel, []any{n, l.closed, dropped}, nil)
 }
 
 // rejectWaiting gives everything back that nobody has taken (AWP-ST-1).
@@ -387,12 +392,12 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, l.failed(net.ErrClosed)
 		}
 		inner, err := conn.handle.Conn()
-		if err != nil {
-			l.release()
-			continue // it was a socket a moment ago: out of descriptors, most likely
+		if err != nil { // it was a socket a moment ago: out of descriptors, most likely
+			l.release(1)
+			continue
 		}
 		made := inner.(*Conn)
-		made.closed = l.release
+		made.closed = func() { l.release(0) }
 		return made, nil
 	}
 }
@@ -426,10 +431,11 @@ func (l *Listener) wake() {
 }
 
 // release counts a connection as closed, and asks for another.
-func (l *Listener) release() {
+func (l *Listener) release(unseen uint64) {
 	l.w.lock()
 	defer l.w.unlock()
 	l.closed++
+	l.dropped += unseen
 	n := 1
 	if l.w.s.state != proto.StateActive {
 		n = 0
