@@ -31,4 +31,10 @@ class Base:
 
 BASES = {
     "asyncio": Base(WORKERS / "asyncio", (sys.executable, "conformance.py")),
+    "go": Base(
+        WORKERS / "go",
+        ("./conformance",),
+        ("go", "build", "-buildvcs=false", "-o", "conformance", "./cmd/conformance"),
+        ("go",),
+    ),
 }

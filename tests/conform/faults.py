@@ -34,6 +34,10 @@ def _asyncio(id: str, file: str, old: str, new: str, case: str) -> Fault:  # noq
     return Fault(f"asyncio.{id}", "asyncio", f"awp/{file}.py", old, new, case)
 
 
+def _go(id: str, file: str, old: str, new: str, case: str) -> Fault:  # noqa: A002
+    return Fault(f"go.{id}", "go", f"awp/{file}.go", old, new, case)
+
+
 FAULTS = [
     # ---- framing ----
     _asyncio(
@@ -153,5 +157,111 @@ FAULTS = [
         "            reader.feed_data(self.head)",
         "            pass",
         "li.head",
+    ),
+    # ---- framing ----
+    _go(
+        "no-look-at-the-last-signature", "frame", " || b[11] != 0xce {", " {", "abort.signature-11"
+    ),
+    _go(
+        "frame-one-byte-too-long",
+        "receive",
+        "uint64(h.length) > uint64(s.local.MaxFrame):",
+        "uint64(h.length) > uint64(s.local.MaxFrame)+1:",
+        "fr.too-long",
+    ),
+    # ---- descriptors ----
+    _go(
+        "newest-group-first",
+        "groups",
+        "first = g.waiting[0]\n\t\tg.waiting = g.waiting[1:]",
+        "first = g.waiting[len(g.waiting)-1]\n\t\tg.waiting = g.waiting[:len(g.waiting)-1]",
+        "fd.glued-tail",
+    ),
+    _go("more-than-declared", "receive", "len(fds) > h.nfds,", "len(fds) > h.nfds+1,", "fd.larger"),
+    _go("loss-unsaid", "groups", "\t\tg.lost = append(g.lost, g.frames)\n", "", "fds.ctrunc"),
+    _go(
+        "listeners-are-sockets-too",
+        "handle",
+        "(option(syscall.SO_ACCEPTCONN) == 1) != want.listens:",
+        "false:",
+        "ha.false-listener",
+    ),
+    # ---- handshake ----
+    _go(
+        "name-forgotten",
+        "receive",
+        "s.is.Name, _ = table[proto.KeyWelcomeName].(string)",
+        's.is.Name = ""',
+        "hs.name",
+    ),
+    # ---- flow control ----
+    _go(
+        "one-byte-of-credit-too-many",
+        "outgoing",
+        "if m.cost > s.peer.Window-s.spent ||",
+        "if m.cost > s.peer.Window-s.spent+1 ||",
+        "fc.last-byte",
+    ),
+    _go(
+        "credit-for-nothing",
+        "outgoing",
+        "if n > uint64(max(s.spent, 0)) {",
+        "if n > uint64(max(s.spent, 0))+1 {",
+        "fc.overcredited-by-one",
+    ),
+    _go(
+        "bounced-for-nothing",
+        "incoming",
+        "why.table())\n\t}\n\ts.release(m.cost)",
+        "why.table())\n\t}",
+        "fc.returned-bounced",
+    ),
+    # ---- calls ----
+    _go(
+        "one-call-too-many",
+        "incoming",
+        "len(s.calls) >= s.local.MaxCalls",
+        "len(s.calls) > s.local.MaxCalls",
+        "ca.max-calls",
+    ),
+    _go(
+        "abandoned-call-unanswered",
+        "incoming",
+        "if a.kind == proto.KindCall {\n\t\t\ts.answer",
+        "if a.kind == proto.KindTell {\n\t\t\ts.answer",
+        "lg.abandoned",
+    ),
+    # ---- shutdown ----
+    _go("side-left-open", "worker", "_ = w.conn.CloseWrite()", "", "st.eof-after-goodbye"),
+    _go(
+        "one-too-few-in-the-end",
+        "session",
+        "proto.KeyGoodbyeRecv: s.received,",
+        "proto.KeyGoodbyeRecv: max(s.received, 1) - 1,",
+        "st.recv",
+    ),
+    _go(
+        "later-deadline",
+        "worker",
+        "if w.hard.IsZero() || hard.Before(w.hard) {",
+        "if w.hard.IsZero() || !hard.Before(w.hard) {",
+        "st.stop-twice",
+    ),
+    # ---- listening ----
+    _go(
+        "one-connection-too-many",
+        "ports",
+        "len(entries) > l.credit {",
+        "len(entries) > l.credit+1 {",
+        "li.overdrawn",
+    ),
+    _go("numbers-with-gaps", "ports", "first != l.next {", "first < l.next {", "li.gap"),
+    _go("head-forgotten", "conn", "head: head}", "head: nil}", "li.head"),
+    _go(
+        "no-connection-back",
+        "ports",
+        "\t\tcloseFDs(f.fds)\n\t\ts.rejectAll(f.channel, first, len(entries))\n",
+        "\t\tcloseFDs(f.fds)\n",
+        "li.strange-listener",
     ),
 ]
