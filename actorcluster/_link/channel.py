@@ -142,6 +142,8 @@ class Channel(Answering):
         self._let_waiters_go()
 
     def _on_settings(self, event: SettingsChanged) -> None:
+        for waiter in self._waiters:
+            waiter.parcel.weigh()
         self._let_waiters_go()  # there may be more room than there was
         self._on_event(event)
 

@@ -102,23 +102,27 @@ class Parcel:
         # Of a deadline the size does not depend on the value.
         ttl = 0.0 if self._is_timed else None
         self._envelope = connection.envelope(encoded, ttl=ttl, **address)
-        self.charge = connection.charge(encoded, self._envelope)
-        self._bulk = self.size >= BULK_FROM and connection.role == "worker" and self._plan_bulk(ttl)
+        may_be_bulk = self.size >= BULK_FROM and connection.role == "worker"
+        self._bulk = self._plan_bulk(ttl) if may_be_bulk else None
+        self.weigh()
 
-    def _plan_bulk(self, ttl: float | None) -> bool:
-        """Whether the body may go in a memory file; then it may cost a little more."""
+    def weigh(self) -> None:
+        """Find out what it costs, again where the peer's window has changed."""
+        connection, encoded = self._connection, self._encoded
+        self.charge = connection.charge(encoded, self._envelope)
+        if self._bulk is not None:
+            self.charge = max(self.charge, connection.charge(encoded, self._bulk, self.size))
+
+    def _plan_bulk(self, ttl: float | None) -> bytes | None:
+        """Give the envelope with which the body may go in a memory file; it may cost more then."""
         connection, encoded = self._connection, self._encoded
         if not connection.takes_bulk(len(encoded.handles)):
-            return False
+            return None
         entries = (*encoded.entries, (HandleKind.MEMFD, {}))
         try:
-            envelope = connection.envelope(
-                Encoded(_NIL, (), entries), ttl=ttl, **self._bulk_address()
-            )
+            return connection.envelope(Encoded(_NIL, (), entries), ttl=ttl, **self._bulk_address())
         except MessageTooLarge:
-            return False
-        self.charge = max(self.charge, connection.charge(encoded, envelope, self.size))
-        return True
+            return None
 
     def _bulk_address(self) -> dict[str, Any]:
         meta = {**self._address.get("meta", {}), "bulk": {"size": self.size}}
@@ -126,7 +130,7 @@ class Parcel:
 
     def _put_into_file(self) -> Encoded | None:
         """Make the file and take over the handles; None: there is none, and nothing happened."""
-        file = make_bulk(self._encoded.payload) if self._bulk else None
+        file = make_bulk(self._encoded.payload) if self._bulk is not None else None
         if file is None:
             return None
         try:

@@ -149,6 +149,23 @@ async def test_a_window_that_grows_makes_room() -> None:
         assert "it waits" == (await empty(peer))[-1]
 
 
+@pytest.mark.parametrize("now", [WINDOW // 2, WINDOW * 2], ids=["smaller", "larger"])
+async def test_who_waits_costs_what_it_does_in_the_new_window(now: int) -> None:
+    """It is larger than either window, so it costs all of the one that there is."""
+    async with played(peer={"limits": {"window": 2 * WINDOW}}) as (end, peer):
+        end.channel.send_nowait("x")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end.channel.send, b"y" * 5 * WINDOW)
+            await all_blocked()
+            peer.connection.send_settings({"limits": {"window": WINDOW + now}})
+            peer.say()
+            await all_blocked()
+            assert 1 == end.channel.statistics().senders_waiting
+            assert ["x"] == await empty(peer)
+            event = await peer.next(events.TellReceived)
+        assert (b"y" * 5 * WINDOW, WINDOW + now) == (event.body, event.charge)
+
+
 async def test_cancelling_the_head_lets_the_next_in() -> None:
     async with played(peer=SMALL_WINDOW) as (end, peer):
         end.channel.send_nowait(b"x" * 30_000)
