@@ -128,12 +128,14 @@ def test_expected_failures(tmp_path: Path) -> None:
 
 
 def test_what_is_not_claimed_counts_where_it_is_asked_for() -> None:
-    polite = [sys.executable, "-m", "tests.conform.impostors", "polite"]
-    only = ("hs.hello", "ca.echo")
-    report = tried(polite, only=only, timeout=5.0)
-    assert report.claims is None or [] == report.of(Outcome.UNCLAIMED)
-    report = tried(only=("su.down", "hs.hello"), level=2)
-    assert ["hs.hello"] == [one.case.id for one in report.results]
+    modest = [sys.executable, "-m", "tests.conform.broken_worker"]
+    only = ("hs.hello", "ca.echo", "su.down")
+    found = {}
+    for level in (None, 1):
+        report = tried(modest, only=only, level=level)
+        unclaimed = {one.case.id for one in report.of(Outcome.UNCLAIMED)}
+        found[level] = (report.exit_status, unclaimed)
+    assert {None: (0, {"ca.echo", "su.down"}), 1: (1, {"ca.echo"})} == found
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:

@@ -89,3 +89,17 @@ async def _(p: Play) -> None:
     await p.until(lambda: p.messages_heard >= 513 or None, "one message more")
     await p.ping()
     p.check(p.messages_heard == 513, f"{p.messages_heard} messages came, not 513")
+
+
+@case("se.window-below-message", "AWP-SE-2", "AWP-FC-1", caps="msg call",
+      welcome={"limits": {"window": 131_072}})  # fmt: skip
+async def _(p: Play) -> None:
+    """A message waits that is larger than our new window: it costs the new one"""
+    p.generous = False
+    await p.call("tell_back", [2, "x" * 100_000])
+    await p.until(lambda: p.messages_heard >= 1 or None, "the first message")
+    await p.ping()
+    await p.send(Kind.SETTINGS, None, {"limits": {"window": 65536}})
+    await p.expect(Kind.SETTINGS_ACK)
+    await p.send(Kind.CREDIT, [p.watch.books.theirs_spent])
+    await p.until(lambda: p.messages_heard >= 2 or None, "the second message")
