@@ -11,7 +11,7 @@ import os
 import msgpack
 
 from ...wire._generated import AbortCode, HandleKind, Kind
-from ..case import Unclaimed, case
+from ..case import Noted, case
 from ..frames import HEADER, frame
 from ..play import Play
 from ..things import Thing
@@ -50,7 +50,7 @@ async def _(p: Play) -> None:
 async def _(p: Play) -> None:
     """Frames with one, two and one descriptors, sent one behind the other before any is answered"""
     if p.claims.limits["max_fds"] < 2:
-        raise Unclaimed("it takes one descriptor in a frame")
+        raise Noted("it takes one descriptor in a frame")
     waiting = []
     for count in (1, 2, 1):
         things = [p.thing(_TCP) for _ in range(count)]

@@ -10,7 +10,7 @@ import socket
 import stat
 
 from ...wire._generated import BUILT_HANDLE_NAMES, HANDLE_NAMES, AbortCode, HandleKind, Kind
-from ..case import Case, Story, Unclaimed, add, case
+from ..case import Case, Noted, Story, add, case
 from ..frames import frame
 from ..play import Play
 from .descriptors import references
@@ -27,7 +27,7 @@ def _take_story(kind: int) -> Story:
     async def play(p: Play) -> None:
         name = HANDLE_NAMES[kind]
         if name not in p.claims.handles:
-            raise Unclaimed(f"it does not take {name}")
+            raise Noted(f"it does not take {name}")
         thing = p.thing(kind)
         said = await p.ask("take_handle", references(1), things=[thing])
         if kind == HandleKind.OPAQUE:  # whatever it is

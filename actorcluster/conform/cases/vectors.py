@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgpack
 
 from ...wire._generated import Kind
-from ..case import Case, Story, Unclaimed, add
+from ..case import Case, Noted, Story, add
 from ..diagnostic import same, to_diagnostic
 from ..frames import HEADER, frame, pack
 from ..material import STREAM_FILES, vectors
@@ -38,6 +38,7 @@ NOT_PLAYED: Final[dict[str, str]] = {
     "ping.closing": "a worker may have closed its side already",
     "abort.tell-before-ready-worker": "nobody can tell when READY was sent",
     "fd.before-ready-worker": "likewise",
+    "fd.kinds-not-taken": "each worker has kinds of its own; see ha.kind-nobody-knows",
     "lane.tell": "there is no side lane",
     "value.depth-64": "a command is one level more; see va.depth",
 }
@@ -73,7 +74,7 @@ async def _play(p: Play, vector: dict[str, Any]) -> None:
     kinds = [kind for read in reads for kind in read.kinds]
     lacking = unknown_to(kinds, p.claims.handles)
     if lacking and not vector.get("abort"):
-        raise Unclaimed(f"it does not take {', '.join(lacking)}")
+        raise Noted(f"it does not take {', '.join(lacking)}")
     state = vector["prelude"].split(".")[1]
     glued = await _reach(p, state)
     for index, read in enumerate(reads):
