@@ -66,7 +66,7 @@ def failing(base: Base, place: Path, patterns: Sequence[str]) -> frozenset[str] 
     results = place / "results.json"
     only = [word for pattern in patterns for word in ("--only", pattern)]
     done = subprocess.run(
-        [sys.executable, "-m", "actorcluster", "conform", "--jobs", "4", "--timeout", "5",
+        [sys.executable, "-m", "actorcluster", "conform", "--jobs", "4", "--timeout", "30",
          *only, "--json", str(results), "--", *base.command],
         cwd=place,
         stdin=subprocess.DEVNULL,
