@@ -45,7 +45,10 @@ ORDER = """
     _link.fdsocket _link.carrier _link.nodelines _link.pairing _link.lane _link.memory
     _link.bulk _link.failure _link.parcel _link.pace
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
-    _link.held _link.introduction
+    _link.held _link.introduction _link.adapter
+
+    adapters.__init__ adapters.node_lines adapters.node_queries adapters.node_session
+    adapters.node_writing adapters.node_ipc
 
     _worker.__init__ _worker.bootstrap _worker.words _worker.logquota _worker.journal
     _worker.loghandler _worker.deferred _worker.lastlines
@@ -87,7 +90,7 @@ ORDER = """
 """.split()
 RANK = {name: rank for rank, name in enumerate(ORDER)}
 
-ROOMS = ("_link", "_worker", "_cluster")
+ROOMS = ("_link", "adapters", "_worker", "_cluster")
 """Private: their `__init__` files import nothing, so importing one file imports no other."""
 
 DOORS = ("__main__", "cli", "testing")
@@ -117,6 +120,9 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "conform.case",
     "_link.nodelines",
     "_link.pairing",
+    "adapters.node_lines",
+    "adapters.node_queries",
+    "adapters.node_session",
     "_worker.words",
     "_worker.logquota",
     "_worker.deferred",

@@ -78,8 +78,9 @@ class ForkOperations(RollingOperations):
                 ``limits``, see `Child`;
                 ``heartbeat=5.0`` and ``hung_after=None`` seconds of silence until it is
                 reported, and killed, and ``warm_up=0`` seconds until it has its full share of
-                connections, see `Child`; ``exec`` and ``env``, its own or additional; ``stderr``,
-                see `Settings`; ``settings``, for it alone, see `Child`.
+                connections, see `Child`; ``exec`` and ``env``, its own or additional;
+                ``protocol="awp"`` (default) or ``"node"``, what *exec* speaks; ``stderr``, see
+                `Settings`; ``settings``, for it alone, see `Child`.
 
         Returns:
             The worker, ready. From now on it belongs to the primary, not to the caller's scope.

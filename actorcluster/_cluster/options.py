@@ -5,14 +5,14 @@ Runs in: primary
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 import attrs
 
 from .._worker.settings import Settings
 from ..wire._generated import LIMIT_DEFAULTS
-from .tree import Backoff, Child, GivenSettings, Limits, Ready, Run, SettingsOf
+from .tree import Backoff, Child, GivenSettings, Limits, Protocol, Ready, Run, SettingsOf
 
 __all__ = ["ChildOptions", "child_of", "child_of_life", "limits_of", "own_settings"]
 
@@ -33,6 +33,7 @@ class ChildOptions(TypedDict, total=False):
         hung_after: seconds without an answer after which it is killed; None (default): it is not.
         warm_up: seconds in which its share of connections grows, see `Child`; default 0.
         exec: overrides `Settings.exec`; None does not.
+        protocol: ``"awp"`` (default) or ``"node"``, see `Child`.
         env: merged over `Settings.env`; None adds nothing.
         stderr: overrides `Settings.stderr`; None does not.
         settings: fields of `Settings` for this worker alone, or all of them; or a function that
@@ -48,7 +49,8 @@ class ChildOptions(TypedDict, total=False):
     heartbeat: float
     hung_after: float | None
     warm_up: float
-    exec: str | tuple[str, ...] | None
+    exec: str | Sequence[str] | None
+    protocol: Protocol
     env: Mapping[str, str | None] | None
     stderr: Literal["inherit", "capture"] | None
     settings: GivenSettings | SettingsOf | None

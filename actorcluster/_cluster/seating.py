@@ -17,6 +17,7 @@ from typing import Any, Final, final
 import attrs
 import trio
 
+from .._link.adapter import Adapter
 from .._worker.job import Job
 from .._worker.ladder import RUNG_SECONDS
 from .._worker.life import Life
@@ -28,6 +29,7 @@ from .._worker.start import Plan, Starter
 from .._worker.targetchecks import check_target
 from .._worker.tasklife import TaskLife
 from .._worker.worker import Worker
+from ..adapters.node_ipc import NodeAdapter
 from .events import Event, EventHub
 from .limits import Limits, is_watched, reached
 from .liveness import Liveness
@@ -116,6 +118,7 @@ class Seating:
         self._mailbox = mailbox
         self._cluster = os.urandom(16)
         self._successors: dict[Place, Seat] = {}
+        self._node: NodeAdapter | None = None
 
     # ---- places ---------------------------------------------------------------------------
 
@@ -131,9 +134,23 @@ class Seating:
         if child.run == "task":
             plan = Job(target, child.args, refs=self._names)
         else:
-            plan = self.starter.plan(target, child.args, own, refs=self._names)
+            adapter = self._adapter(child, own)
+            plan = self.starter.plan(target, child.args, own, refs=self._names, adapter=adapter)
         base = settings if callable(child.settings) else None
         return Launch(child=child, settings=own, plan=plan, base=base)
+
+    def _adapter(self, child: Child, settings: Settings) -> Adapter | None:
+        """What a child needs that speaks another protocol than ours."""
+        if child.protocol == "awp":
+            return None
+        if not isinstance(settings.exec, tuple):
+            allowed = "a whole command line, such as ['node', 'app.js'], for protocol='node'"
+            raise ValueError(f"exec must be {allowed}, not {settings.exec!r}")  # noqa: TRY004
+        if settings.channel != "fd":
+            raise ValueError("channel must be 'fd' for protocol='node', which has no other")
+        if self._node is None:
+            self._node = NodeAdapter()
+        return self._node
 
     def check_all(self, top: Place, settings: Settings) -> None:
         """Find out whether a place and all below it can be started, and how.
@@ -233,6 +250,7 @@ class Seating:
     def _options(self, place: Place, launch: Launch) -> LifeOptions:
         """Say what the lives of a place have in common."""
         child = launch.child
+        adapter = launch.plan.adapter if isinstance(launch.plan, Plan) else None
         launch.shared = LifeOptions(
             worker_id=0,
             name=place.name,
@@ -242,8 +260,9 @@ class Seating:
             ready=child.ready,
             start_timeout=min(place.patience, child.start_timeout),
             shutdown=child.shutdown,
-            heartbeat=child.heartbeat,
+            heartbeat=child.heartbeat if adapter is None else math.inf,
             hung_after=child.hung_after,
+            adapter=adapter,
         )
         return launch.shared
 

@@ -32,6 +32,7 @@ __all__ = [
     "Limits",
     "OnExhausted",
     "Pool",
+    "Protocol",
     "Restart",
     "RetryAfter",
     "Run",
@@ -45,6 +46,7 @@ __all__ = [
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 Run: TypeAlias = Literal["process", "task"]
 Ready: TypeAlias = Literal["online", "listening", "called"]
+Protocol: TypeAlias = Literal["awp", "node"]
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 
@@ -60,7 +62,9 @@ SettingsOf: TypeAlias = Callable[[int, str], GivenSettings]
 
 _RESERVED: Final = ("primary",)
 #: What says something about a process, and nothing about a task; None or the default says nothing.
-_OF_PROCESSES: Final = ("exec", "stderr", "env", "settings", "hung_after", "heartbeat")
+_OF_PROCESSES: Final = (
+    *("exec", "protocol", "stderr", "env", "settings", "hung_after", "heartbeat"),
+)
 #: Seconds; more often than that a worker is not asked whether it still runs.
 _SHORTEST_HEARTBEAT: Final = 0.01
 #: What stands in the table of a pool or supervisor, and of no child.
@@ -173,6 +177,9 @@ class _Childlike:
         converter=_program,
         validator=_check_exec,
     )
+    protocol: Protocol = attrs.field(
+        kw_only=True, default="awp", validator=checks.one_of("awp", "node")
+    )
     warm_up: float = attrs.field(kw_only=True, default=0.0, validator=checks.at_least(0))
     env: Mapping[str, str | None] | None = attrs.field(
         kw_only=True, default=None, converter=_mapping, validator=_check_env, hash=False
@@ -202,6 +209,16 @@ class _Childlike:
             )
         if self.run == "task":
             self._check_task()
+        if self.protocol == "node":
+            self._check_node()
+
+    def _check_node(self) -> None:
+        """Refuse what Node's protocol has no words for."""
+        if self.target is not None:
+            raise ValueError(f"target: {self.name!r} is a Node program, which exec= names")
+        if self.hung_after is not None:
+            text = "a Node program cannot be asked whether its loop runs"
+            raise ValueError(f"hung_after: {self.name!r}: {text}")
 
     def _check_task(self) -> None:
         """Refuse what only a process can have."""
@@ -242,6 +259,9 @@ class Child(_Childlike):
         warm_up: seconds in which its share of connections grows to what is due to it, from when it
             is ready on; see `Actor.listen_tcp`.
         exec: as `Settings.exec`.
+        protocol: what the program speaks that *exec* names: ``"awp"``, our own; or ``"node"``: it
+            is a Node program, unmodified, and takes itself for a worker of Node's cluster. Its
+            heartbeat is not looked after.
         env: merged over `Settings.env`.
         stderr: as `Settings.stderr`.
         settings: a `Settings` or some of its fields, for this child alone; or a function that gives

@@ -38,6 +38,7 @@ from typing import Any, Final, final
 
 import trio
 
+from .._link.adapter import Adapted
 from .._link.bulk import read_bulk
 from .._link.carrier import Carrier
 from .._link.channel import Channel
@@ -108,6 +109,7 @@ class Life(Peer):
         self._start = start
         self._starting = trio.CancelScope()
         self._meeting = trio.CancelScope()
+        self._adapted: Adapted | None = None
         self._start_deadline = math.inf
         self._ladder = Ladder()
         self._error: RemoteFailure | None = None
@@ -184,8 +186,7 @@ class Life(Peer):
 
     async def _serve(self, process: Process) -> None:
         if process.rendezvous is None:
-            lane, sock = process.lane, process.channel
-            self._open_channel(FdSocket(sock) if lane is None else self._two(sock, lane))
+            self._open_channel(self._carrier_of(process))
         for signum in self._signals:
             process.send_signal(signum)
         async with trio.open_nursery() as nursery:
@@ -198,6 +199,8 @@ class Life(Peer):
                 nursery.start_soon(output.run)
             if process.rendezvous is not None:
                 await self._meet(process.rendezvous)
+            if self._adapted is not None:
+                nursery.start_soon(self._converse, self._adapted)
             if self.channel is not None:
                 await self._converse(self.channel)
             self._disconnect()
@@ -230,6 +233,21 @@ class Life(Peer):
             channel.refuse_sends(self.closed)
         return channel
 
+    def _carrier_of(self, process: Process) -> Carrier:
+        """Its channel, with what it needs to be understood put before that."""
+        options = self.options
+        if options.adapter is None:
+            lane, sock = process.lane, process.channel
+            return FdSocket(sock) if lane is None else self._two(sock, lane)
+        self._adapted = options.adapter.adapt(
+            process.channel,
+            pid=process.pid,
+            name=options.name,
+            worker_id=options.worker_id,
+            limits=options.limits,
+        )
+        return self._adapted.carrier
+
     async def _meet(self, rendezvous: Rendezvous) -> None:
         """Wait until it connects, or its process ends, which the start limit sees to."""
         with self._meeting:
@@ -237,7 +255,7 @@ class Life(Peer):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
             self._open_channel(FdSocket(sock)).unread = hello
 
-    async def _converse(self, channel: Channel) -> None:
+    async def _converse(self, channel: Channel | Adapted) -> None:
         """Serve the channel to its end, whatever the worker makes of it."""
         try:
             await channel.run()
@@ -255,8 +273,9 @@ class Life(Peer):
     async def _watch(self, process: Process) -> None:
         await process.wait()
         self._meeting.cancel()
-        if self.channel is not None:
-            self.channel.finish()
+        ending = self._adapted or self.channel
+        if ending is not None:
+            ending.finish()
 
     @trio.lowlevel.enable_ki_protection
     async def _limit_start(self) -> None:

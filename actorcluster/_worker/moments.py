@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, final
 
 import attrs
 
+from .._link.adapter import Adapter
 from ..wire import events
 from .exit import ExitStatus
 from .ref import Ref
@@ -55,6 +56,7 @@ class LifeOptions:
         hung_after: seconds without an answer until it is killed, or None.
         cluster: 16 bytes that tell one primary's life from another's.
         limits: what this side receives, see the registry.
+        adapter: for a process that speaks another protocol; None: it speaks ours.
     """
 
     worker_id: int
@@ -67,3 +69,4 @@ class LifeOptions:
     hung_after: float | None = None
     cluster: bytes = bytes(16)
     limits: Mapping[str, int] = attrs.Factory(dict)
+    adapter: Adapter | None = None

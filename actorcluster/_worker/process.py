@@ -22,6 +22,7 @@ from typing import Final, Literal, final
 import attrs
 import trio
 
+from .._link.adapter import Adapter
 from .bootstrap import IDENTITY
 from .exit import Status
 from .memorykills import MemoryKills
@@ -68,8 +69,9 @@ class Launch:
         gid: group id to change to; None leaves it.
         stdio: descriptors of the primary that become 0, 1, 2 ...; None means the primary's own.
         rendezvous: where it is to connect; None: it inherits its channel. For `start_exec` only,
-            as the next.
+            as the next two.
         lane: in which form handles go by a channel of their own; None: beside the bytes.
+        adapter: for a program that speaks another protocol.
     """
 
     worker_id: int
@@ -84,6 +86,7 @@ class Launch:
     stdio: tuple[int | None, ...] = (None,) * STDIO
     rendezvous: Rendezvous | None = None
     lane: Literal["node"] | None = None
+    adapter: Adapter | None = None
 
     @property
     def changes_user(self) -> bool:
@@ -256,13 +259,15 @@ async def start_exec(
     """
     await trio.lowlevel.checkpoint()
     if launch.rendezvous is not None:
-        pid = _spawn(launch, launch.rendezvous.environment, pass_fds)
+        pid = _spawn(launch, _identity(launch, launch.rendezvous.environment), pass_fds)
         return Process(pid, "exec", None, launch.rendezvous)
     ours, theirs = channel_pair(above)
     with theirs:
         number = theirs.fileno()
-        told = {"ACTORCLUSTER_CHANNEL": f"fd:{number}"}
+        told = _identity(launch, {"ACTORCLUSTER_CHANNEL": f"fd:{number}"})
         try:
+            if launch.adapter is not None:
+                told = launch.adapter.environment(launch.worker_id, number)
             if launch.lane is None:
                 pid = _spawn(launch, told, [number, *pass_fds])
                 return Process(pid, "exec", ours)
@@ -300,10 +305,14 @@ def _spawn_with_lane(
     return process
 
 
-def _spawn(launch: Launch, channel: Mapping[str, str], pass_fds: Sequence[int]) -> int:
+def _identity(launch: Launch, channel: Mapping[str, str]) -> dict[str, str]:
+    """What tells a worker of ours who it is, and its channel."""
+    return {**channel, "ACTORCLUSTER_WORKER_ID": str(launch.worker_id)}
+
+
+def _spawn(launch: Launch, identity: Mapping[str, str], pass_fds: Sequence[int]) -> int:
     """Start it with what tells it its channel."""
-    env = {**without_identity(launch.env), **channel}
-    env["ACTORCLUSTER_WORKER_ID"] = str(launch.worker_id)
+    env = {**without_identity(launch.env), **identity}
     try:
         return spawn(launch.argv, env=env, cwd=launch.cwd, stdio=launch.stdio, pass_fds=pass_fds)
     except OSError as exc:

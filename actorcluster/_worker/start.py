@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar, final
 import attrs
 import trio
 
+from .._link.adapter import Adapter
 from ..wire.values import RefAdapter
 from .arguments import encode_arguments
 from .bootstrap import LIMITS
@@ -48,12 +49,14 @@ class Plan:
         settings: how.
         method: the start method.
         config: for the worker's WELCOME.
+        adapter: for a program that speaks another protocol than ours.
     """
 
     target: Target
     settings: Settings
     method: StartMethod
     config: Mapping[str, Any]
+    adapter: Adapter | None = None
 
 
 @final
@@ -81,7 +84,13 @@ class Starter:
         self._kills = MemoryKills()
 
     def plan(
-        self, target: Target, args: Sequence[Any], settings: Settings, *, refs: RefAdapter
+        self,
+        target: Target,
+        args: Sequence[Any],
+        settings: Settings,
+        *,
+        refs: RefAdapter,
+        adapter: Adapter | None = None,
     ) -> Plan:
         """Decide how to start a worker, and check what it will be told.
 
@@ -91,7 +100,7 @@ class Starter:
         """
         method = self._choose_method(settings, target.form)
         config = {"target": target.to_config(), "args": encode_arguments(target, args, refs)}
-        return Plan(target=target, settings=settings, method=method, config=config)
+        return Plan(target=target, settings=settings, method=method, config=config, adapter=adapter)
 
     def _choose_method(
         self, settings: Settings, form: Literal["function", "name", "script"]
@@ -151,6 +160,7 @@ class Starter:
             uid=settings.uid,
             gid=settings.gid,
             stdio=stdio,
+            adapter=plan.adapter,
         )
         if plan.method == "forkserver":
             try:

@@ -1,0 +1,1 @@
+"""Programs that speak another protocol than ours, as workers; and ours under other primaries."""
