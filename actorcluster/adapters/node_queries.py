@@ -156,7 +156,7 @@ _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "addressType": lambda value: value is None or value in (4, 6, _UNIX, *_UDP),
     "fd": _is(int),
     "flags": _is(int),
-    "backlog": _is(int),
+    "backlog": lambda value: value in (None, False) or type(value) is int,  # NaN, in Node's words
     "index": _is(int),
     "readableAll": _is(bool),
     "writableAll": _is(bool),

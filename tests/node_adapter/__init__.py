@@ -1,0 +1,1 @@
+"""Unmodified Node programs under Node's own primary, and under ours."""
