@@ -118,6 +118,14 @@ def _node(name: str) -> str | None:
     return None if _output(name, "--version") else "node does not run"
 
 
+def _express(_: str) -> str | None:
+    """A framework for Node, from where its users have it."""
+    if lack := _program("npm"):
+        return lack
+    found = _output("npm", "view", "express@4", "name", "--silent", "--fetch-retries=0")
+    return None if found else "npm cannot reach its registry"
+
+
 def _program(name: str) -> str | None:
     return None if shutil.which(name) else f"{name} is not installed"
 
@@ -226,6 +234,7 @@ _PROBES = {
     "coverage": _coverage,
     "gcc": _gcc,
     "glibc": _glibc,
+    "express": _express,
     "ipv6": _ipv6,
     "namespaces": _namespaces,
     "erlang": _erlang,

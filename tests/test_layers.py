@@ -48,7 +48,7 @@ ORDER = """
     _link.held _link.introduction _link.adapter
 
     adapters.__init__ adapters.node_lines adapters.node_queries adapters.node_session
-    adapters.node_writing adapters.node_ipc
+    adapters.node_versions adapters.node_writing adapters.node_ipc
 
     _worker.__init__ _worker.bootstrap _worker.words _worker.logquota _worker.journal
     _worker.loghandler _worker.deferred _worker.lastlines

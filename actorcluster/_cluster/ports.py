@@ -102,6 +102,7 @@ class _Port:
     Attributes:
         policy: how its connections are dealt, or `SCHED_NONE`.
         request: the first worker's.
+        data: for all who use it: what the first worker gave that gave some.
         identities: what workers ask for to share it.
         users: what each asked for, by worker id and channel of its listener.
         names: of those who have used it, and may come back to it.
@@ -112,6 +113,7 @@ class _Port:
     bound: Bound
     policy: str
     request: PortRequest
+    data: Any = None
     identities: set[tuple[Any, ...]] = attrs.Factory(set)
     users: dict[tuple[int, int], tuple[Any, ...]] = attrs.Factory(dict)
     names: set[str] = attrs.Factory(set)
@@ -205,6 +207,8 @@ class Ports:
             request = self._beside(client, PortRequest.read(event.request))
             identity = request.identity(client.listen_fds)
             port = self._find(client, request, identity)
+            if port.data is None:
+                port.data = request.data
             self._answer(client, event.channel, port)
         except ValueError as exc:
             self._refuse(client, event.channel, str(ErrorCode.BAD_PAYLOAD), str(exc))
@@ -283,7 +287,7 @@ class Ports:
             except OSError:
                 bound.close()
                 raise
-        port = _Port(bound, policy, request, {identity}, dealer=dealer)
+        port = _Port(bound, policy, request, identities={identity}, dealer=dealer)
         if request.transport in ("tcp", "udp") and request.port == 0:
             # A worker that asks for the port by its number means this one.
             port.identities.add(request.identity_of(int(bound.address[1])))
@@ -320,7 +324,7 @@ class Ports:
                 mode=port.mode,
                 policy=None if port.dealer is None else port.policy,
                 address=list(address) if isinstance(address, tuple) else address,
-                data=port.request.data,
+                data=port.data,
                 handle=handle,
             )
         except BaseException:

@@ -146,8 +146,10 @@ class Seating:
         if not isinstance(settings.exec, tuple):
             allowed = "a whole command line, such as ['node', 'app.js'], for protocol='node'"
             raise ValueError(f"exec must be {allowed}, not {settings.exec!r}")  # noqa: TRY004
-        if settings.channel != "fd":
-            raise ValueError("channel must be 'fd' for protocol='node', which has no other")
+        if settings.channel != "fd" or settings.lane is not None:
+            raise ValueError(
+                "channel and lane say how our own protocol travels, not protocol='node'"
+            )
         if self._node is None:
             self._node = NodeAdapter()
         return self._node

@@ -1,1 +1,4 @@
-"""Programs that speak another protocol than ours, as workers; and ours under other primaries."""
+"""Programs that speak another protocol than ours as workers, and ours under other primaries.
+
+Runs in: both
+"""

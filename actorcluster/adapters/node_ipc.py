@@ -58,6 +58,7 @@ from ..wire.connection import Connection
 from .node_lines import violation
 from .node_queries import Vault
 from .node_session import NodeSession
+from .node_versions import NodeVersions
 from .node_writing import NodeWriter
 
 __all__ = ["NodeAdapter", "NodeLink"]
@@ -86,6 +87,7 @@ class NodeAdapter:
 
     def __init__(self) -> None:
         self._vault = Vault()
+        self._versions = NodeVersions()
 
     def environment(self, worker_id: int, fd: int) -> dict[str, str]:
         """See `Adapter.environment`. Node removes these before its program runs."""
@@ -99,7 +101,15 @@ class NodeAdapter:
         self, sock: socket.socket, *, pid: int, name: str, worker_id: int, limits: Mapping[str, int]
     ) -> NodeLink:
         """See `Adapter.adapt`."""
-        return NodeLink(sock, self._vault, pid=pid, name=name, worker_id=worker_id, limits=limits)
+        return NodeLink(
+            sock,
+            self._vault,
+            self._versions,
+            pid=pid,
+            name=name,
+            worker_id=worker_id,
+            limits=limits,
+        )
 
 
 @final
@@ -110,6 +120,7 @@ class NodeLink:
         self,
         sock: socket.socket,
         vault: Vault,
+        versions: NodeVersions,
         *,
         pid: int,
         name: str,
@@ -117,6 +128,9 @@ class NodeLink:
         limits: Mapping[str, int],
     ) -> None:
         self._name = name
+        self._pid = pid
+        self._versions = versions
+        self._online = trio.Event()
         self._socket = FdSocket(sock)
         self._session = NodeSession(limits["max_message"] + _MARGIN, vault)
         self._connection = Connection(
@@ -150,6 +164,7 @@ class NodeLink:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._serve, nursery)
                 nursery.start_soon(self._writer.run)
+                nursery.start_soon(self._look)
                 try:
                     await self._welcomed.wait()
                     with self._reading:
@@ -169,6 +184,10 @@ class NodeLink:
         """See `Adapted.finish`."""
         self._welcomed.set()
         self._reading.cancel()
+
+    async def _look(self) -> None:
+        await self._online.wait()
+        await self._versions.look(self._pid)
 
     async def _serve(self, nursery: trio.Nursery) -> None:
         await self._channel.run()
@@ -309,6 +328,7 @@ class NodeLink:
                 case events.Undeliverable():
                     connection.send_undeliverable(event.number, None, event.error)
                 case events.Ready():
+                    self._online.set()
                     if connection.state is State.STARTING:  # else it was told to stop already
                         connection.send_ready()
                 case _ if connection.state is State.ACTIVE:  # later all this is of no use

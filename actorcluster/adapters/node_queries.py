@@ -138,7 +138,7 @@ class Query:
         if self.is_udp:
             more = {}
         if self.port == 0:
-            more["key"] = str(self.index)
+            more["key"] = str(self.index + 1)  # as workers in Python count
         more["v6only"] = bool(self.flags & _IPV6_ONLY)
         transport = "udp" if self.is_udp else "tcp"
         return {"transport": transport, "host": self.address, "port": self.port, **more}

@@ -498,7 +498,8 @@ enum awp_body {
 /* `str`: LISTENs of equal address and key share one socket; others are
  * distinct */
 #define AWP_KEY_LISTEN_KEY "key"
-/* `any`: the first worker's value is given to all */
+/* `any`: the value of the first worker that has one is given to all who
+ * listen from then on */
 #define AWP_KEY_LISTEN_DATA "data"
 /* `str or int`: which socket, with transport `fd`: its name, or its number
  * in the primary */
@@ -521,7 +522,7 @@ enum awp_body {
 #define AWP_KEY_LISTENING_MODE "mode"
 /* `[host, port] or str`: where the socket is bound; a path for unix sockets */
 #define AWP_KEY_LISTENING_ADDRESS "address"
-/* `any`: the first worker's value */
+/* `any`: that value */
 #define AWP_KEY_LISTENING_DATA "data"
 /* `str`: the policy in force, in mode `handoff` */
 #define AWP_KEY_LISTENING_POLICY "policy"

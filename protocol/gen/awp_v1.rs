@@ -674,7 +674,8 @@ pub mod key {
         pub const CREDIT: &str = "credit";
         /// `str`: LISTENs of equal address and key share one socket; others are distinct
         pub const KEY: &str = "key";
-        /// `any`: the first worker's value is given to all
+        /// `any`: the value of the first worker that has one is given to all who listen from then
+        /// on
         pub const DATA: &str = "data";
         /// `str or int`: which socket, with transport `fd`: its name, or its number in the primary
         pub const NAME: &str = "name";
@@ -697,7 +698,7 @@ pub mod key {
         pub const MODE: &str = "mode";
         /// `[host, port] or str`: where the socket is bound; a path for unix sockets
         pub const ADDRESS: &str = "address";
-        /// `any`: the first worker's value
+        /// `any`: that value
         pub const DATA: &str = "data";
         /// `str`: the policy in force, in mode `handoff`
         pub const POLICY: &str = "policy";

@@ -522,7 +522,10 @@ export const Key = {
      * distinct
      */
     KEY: "key",
-    /** `any`: the first worker's value is given to all */
+    /**
+     * `any`: the value of the first worker that has one is given to all who
+     * listen from then on
+     */
     DATA: "data",
     /**
      * `str or int`: which socket, with transport `fd`: its name, or its number
@@ -557,7 +560,7 @@ export const Key = {
      * `[host, port] or str`: where the socket is bound; a path for unix sockets
      */
     ADDRESS: "address",
-    /** `any`: the first worker's value */
+    /** `any`: that value */
     DATA: "data",
     /** `str`: the policy in force, in mode `handoff` */
     POLICY: "policy",

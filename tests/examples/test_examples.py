@@ -18,6 +18,7 @@ import pytest
 import trio
 
 from tests.program import ROOT, Program, running
+from tests.require import require
 
 EXAMPLES = ROOT / "examples"
 LONGEST = 80
@@ -51,6 +52,20 @@ async def fetch(url: str, context: ssl.SSLContext | None = None) -> str:
 
 async def read_all(stream: trio.abc.ReceiveStream) -> str:
     return b"".join([piece async for piece in stream]).decode()
+
+
+@require("node")
+async def test_node_program() -> None:
+    async with example("node_program.py", "0") as program:
+        node = await program.says(r"node listens on 127.0.0.1 (\d+)")
+        await program.says("python listens on")
+        url = f"http://127.0.0.1:{node[1]}/path"
+        said = [await fetch(url) for _ in range(4)]
+        assert ["Node", "Python"] * 2 == [
+            re.findall("from ([A-Z][a-z]+)", text)[0] for text in said
+        ]
+        assert all(text.endswith("that was /path\n") for text in said)
+        await interrupted(program)
 
 
 async def test_hello() -> None:

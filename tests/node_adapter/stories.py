@@ -18,7 +18,7 @@ import trio
 from tests.node_adapter.clients import exchange, get, get_twice, read_all, resumed
 from tests.node_adapter.clusters import Cluster
 
-__all__ = ["SHARED", "STORIES", "Story"]
+__all__ = ["SHARED", "STORIES", "Story", "framework"]
 
 Story = Callable[[Cluster, Path], Awaitable[Any]]
 
@@ -288,6 +288,13 @@ async def resumed_sessions(cluster: Cluster, place: Path) -> Any:
     pids = [one["pid"] for one in told]
     turns = [pids[n] != pids[n + 1] for n in range(3)]
     return turns, [one["reused"] for one in told], await _leave(cluster, *workers)
+
+
+async def framework(cluster: Cluster, place: Path) -> Any:
+    """Not among the others, for the framework has to be installed first."""
+    workers, (one, other) = await _two(cluster, "web_app.js", EXPRESS=str(place))
+    bodies = [await get(one["port"], path) for path in ("/hello/you", "/hello/me", "/else")]
+    return one == other, bodies, await _leave(cluster, *workers)
 
 
 @shared

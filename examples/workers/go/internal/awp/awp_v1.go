@@ -497,7 +497,7 @@ const (
 	KeyListenModes     = "modes"     // `[str]`: modes the worker takes, best first; absent: the primary chooses
 	KeyListenCredit    = "credit"    // `int`: connections that may be handed over at first; absent: 1
 	KeyListenKey       = "key"       // `str`: LISTENs of equal address and key share one socket; others are distinct
-	KeyListenData      = "data"      // `any`: the first worker's value is given to all
+	KeyListenData      = "data"      // `any`: the value of the first worker that has one is given to all who listen from then on
 	KeyListenName      = "name"      // `str or int`: which socket, with transport `fd`: its name, or its number in the primary
 	KeyListenPolicy    = "policy"    // `str`: in mode `handoff`: how the primary chooses, see below; absent: as it likes
 	KeyListenWait      = "wait"      // `number`: in mode `handoff`: milliseconds that a connection waits for a worker; absent: no limit
@@ -509,7 +509,7 @@ const (
 const (
 	KeyListeningMode    = "mode"    // `str`, required: the mode in force
 	KeyListeningAddress = "address" // `[host, port] or str`: where the socket is bound; a path for unix sockets
-	KeyListeningData    = "data"    // `any`: the first worker's value
+	KeyListeningData    = "data"    // `any`: that value
 	KeyListeningPolicy  = "policy"  // `str`: the policy in force, in mode `handoff`
 )
 

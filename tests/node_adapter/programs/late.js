@@ -1,0 +1,3 @@
+// Is ready when it says so, as process managers want it.
+'use strict';
+process.on('message', (message) => process.send(message));
