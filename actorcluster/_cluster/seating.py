@@ -29,7 +29,6 @@ from .._worker.start import Plan, Starter
 from .._worker.targetchecks import check_target
 from .._worker.tasklife import TaskLife
 from .._worker.worker import Worker
-from ..adapters.node_ipc import NodeAdapter
 from .events import Event, EventHub
 from .limits import Limits, is_watched, reached
 from .liveness import Liveness
@@ -118,7 +117,7 @@ class Seating:
         self._mailbox = mailbox
         self._cluster = os.urandom(16)
         self._successors: dict[Place, Seat] = {}
-        self._node: NodeAdapter | None = None
+        self._node: Adapter | None = None
 
     # ---- places ---------------------------------------------------------------------------
 
@@ -151,6 +150,8 @@ class Seating:
                 "channel and lane say how our own protocol travels, not protocol='node'"
             )
         if self._node is None:
+            from ..adapters.node_ipc import NodeAdapter  # noqa: PLC0415  (few need it)
+
             self._node = NodeAdapter()
         return self._node
 
