@@ -47,8 +47,9 @@ ORDER = """
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held _link.introduction _link.adapter
 
-    adapters.__init__ adapters.node_lines adapters.node_queries adapters.node_session
-    adapters.node_versions adapters.node_writing adapters.node_ipc
+    adapters.__init__ adapters.node_lines adapters.node_outbox adapters.node_queries
+    adapters.node_session adapters.node_versions adapters.node_handles
+    adapters.node_writing adapters.node_ipc adapters.node_child
 
     _worker.__init__ _worker.bootstrap _worker.words _worker.logquota _worker.journal
     _worker.loghandler _worker.deferred _worker.lastlines
@@ -70,7 +71,7 @@ ORDER = """
     _worker.actorhome _worker.actor _worker.job _worker.tasklink
     _worker.taskhome _worker.whereabouts _worker.berth _worker.overseer
     _worker.tasklife
-    _worker.runtime _worker.rehearsal _worker.draft _worker.__main__
+    _worker.runtime _worker.rehearsal _worker.draft _worker.__main__ adapters.node_worker
 
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.limits
     _cluster.listen _cluster.tree _cluster.places
@@ -121,7 +122,9 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "_link.nodelines",
     "_link.pairing",
     "adapters.node_lines",
+    "adapters.node_outbox",
     "adapters.node_queries",
+    "adapters.node_child",
     "adapters.node_session",
     "_worker.words",
     "_worker.logquota",

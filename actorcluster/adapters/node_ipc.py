@@ -38,11 +38,10 @@ from typing import Any, Final, final
 
 import trio
 
-from .._link import kinds
 from .._link.carrier import Carrier
 from .._link.channel import Channel
 from .._link.fdsocket import FdSocket
-from .._link.handles import HANDLES, Handle, close_descriptors
+from .._link.handles import HANDLES, close_descriptors
 from .._link.memory import memory_pair
 from .._link.writing import close_all
 from ..errors import (
@@ -55,6 +54,7 @@ from ..errors import (
 from ..wire import events
 from ..wire._generated import BUILT_CAPABILITIES, AbortCode, Capability, ErrorCode, Reason, State
 from ..wire.connection import Connection
+from .node_handles import node_kind
 from .node_lines import violation
 from .node_queries import Vault
 from .node_session import NodeSession
@@ -70,14 +70,6 @@ _MARGIN: Final = 64 * 1024
 #: So long a message may wait for room before that is logged.
 _PATIENCE_SECONDS: Final = 5.0
 _OURS: Final = BUILT_CAPABILITIES - {Capability.HANDLE_HEAD, Capability.MONITOR, Capability.LOG}
-#: What Node can take, by the public name of its kind, and its own name for that.
-_TYPES: Final = {
-    "tcp_stream": "net.Socket",
-    "unix_stream": "net.Socket",
-    "tcp_listener": "net.Server",
-    "unix_listener": "net.Server",
-    "udp_socket": "dgram.Socket",
-}
 _HANDLE_NAMES: Final = ("tcp-socket", "unix-stream", "tcp-listener", "unix-listener", "udp-socket")
 
 
@@ -152,7 +144,11 @@ class NodeLink:
         self._todo: deque[events.Event] = deque()
         self._reading = trio.CancelScope()
         self._writer = NodeWriter(
-            self._socket, self._session, name, self._channel.release, self._reading.cancel
+            self._socket,
+            self._session.outbox,
+            f"worker {name}",
+            self._channel.release,
+            self._reading.cancel,
         )
         self._unknown = 0
 
@@ -236,7 +232,7 @@ class NodeLink:
             raise
         finally:
             close_descriptors(session.take_discarded())
-            close_all(session.take_done())
+            close_all(session.outbox.take_done())
         if session.unknown > self._unknown:
             if not self._unknown:
                 log.warning("worker %s said an unknown NODE_ command; it is lost", self._name)
@@ -381,7 +377,7 @@ class NodeLink:
                 session.connections(theirs, event.first, event.handles)
             case events.Aborted():
                 self._channel.finish()
-        close_all(session.take_done())
+        close_all(session.outbox.take_done())
         self._writer.flush()
 
     def _on_mail(self, event: events.TellReceived | events.CallReceived) -> None:
@@ -393,8 +389,8 @@ class NodeLink:
             self._bounce(event, ErrorCode.NO_SUCH_ACTOR, "a Node program is one actor")
             return
         try:
-            handle, kind = _handle_of(event)
-            self._session.tell(event.number, event.body, event.charge, handle, **kind)
+            handle, kind = node_kind(event)
+            self._session.outbox.tell(event.number, event.body, event.charge, handle, **kind)
         except (TypeError, RecursionError) as exc:
             self._bounce(event, ErrorCode.BAD_PAYLOAD, str(exc))
         except (HandleError, OSError) as exc:
@@ -433,28 +429,6 @@ def _said_by_program() -> Iterator[None]:
         raise violation("NODE-1", f"a message: {exc}", AbortCode.LIMIT_EXCEEDED) from exc
     except (HandleError, OSError) as exc:
         raise violation("NODE-3", f"a descriptor that cannot be passed on: {exc}") from exc
-
-
-def _handle_of(event: events.TellReceived) -> tuple[Handle | None, dict[str, str]]:
-    """The handle that goes with a message, and its kind in Node's words.
-
-    Raises:
-        HandleError: it is none that a Node program can take.
-        OSError: it is not what it was said to be.
-    """
-    if not event.handles:
-        return None, {}
-    if event.meta.get("handle") != 0:
-        raise HandleError("a Node program takes a handle beside a message, not inside of it")
-    handle: Handle = event.handles[0]
-    name = handle.kind  # which the kernel tells
-    if name not in _TYPES:
-        raise HandleError(f"a Node program takes no handle of kind {name}")
-    kind = {"type": _TYPES[name]}
-    if name == "udp_socket":
-        family = kinds.ask_socket(handle.fileno(), lambda sock: sock.family)
-        kind["dgramType"] = "udp6" if family == socket.AF_INET6 else "udp4"
-    return handle, kind
 
 
 def _never(event: object) -> None:

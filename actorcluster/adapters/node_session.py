@@ -23,24 +23,19 @@ what the worker says        event of `receive`
 So the rest of the primary need not know that there is another protocol. The events are those that
 `Connection.receive` would give, their channels numbered as a worker of ours would do.
 
-*Out* go lines, in order. While the worker has not acknowledged a descriptor nothing follows it but
-acknowledgements: where lines are long, Node may give a descriptor to the wrong one of two messages.
-It may also say that it had no room for it; then the line is sent again, `_TRIES` times in all.
-
 *Leaving.* Node's worker fails if it is asked twice to leave, or asked while it leaves by itself.
 So it is asked once; and if it has said that it leaves after that, this is not answered.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
 import attrs
 
 from ..errors import RemoteProtocolError
-from ..wire._generated import AbortCode, ErrorCode
+from ..wire._generated import ErrorCode
 from ..wire.events import (
     ConnCredit,
     ConnReply,
@@ -54,46 +49,17 @@ from ..wire.events import (
     Undeliverable,
 )
 from .node_lines import LOST, Lines, encode_line, is_internal, violation
+from .node_outbox import NodeOutbox, Outgoing
 from .node_queries import Query, Vault, error_number, socket_name
 
-__all__ = ["NodeSession", "Outgoing"]
+__all__ = ["NodeSession"]
 
-_TRIES: Final = 4
-_MOST_ANSWERS: Final = 1000
 _READY: Final = "ready"
 _TO, _BODY = "$to", "$payload"
 _CLUSTER, _HANDLE = "NODE_CLUSTER", "NODE_HANDLE"
 _ACK, _NACK = "NODE_HANDLE_ACK", "NODE_HANDLE_NACK"
 #: What is said of connections that one server gave away; we keep no such books.
 _COUNT, _ALL_CLOSED = "NODE_SOCKET_COUNT", "NODE_SOCKET_ALL_CLOSED"
-
-
-@final
-@attrs.define(eq=False, repr=False)
-class Outgoing:
-    """A line, and what goes with it.
-
-    Attributes:
-        line: the bytes.
-        handle: whose descriptor goes with the first of them, or None.
-        charge: what the message costs its sender, to be given back once it is written.
-        connection: channel and number, if it hands over a connection.
-        message: number of the message, if it is one.
-        tries: how often it was sent.
-        has_left: whether the kernel has the descriptor.
-    """
-
-    line: bytes
-    handle: Any = None
-    charge: int = 0
-    connection: tuple[int, int] | None = None
-    message: int | None = None
-    tries: int = 0
-    has_left: bool = False
-
-    def is_connection_of(self, channel: int) -> bool:
-        """Whether it hands over a connection of that listener, and nobody has seen it yet."""
-        return not self.tries and self.connection is not None and self.connection[0] == channel
 
 
 @final
@@ -124,11 +90,13 @@ class NodeSession:
         vault: shared by all of one primary.
 
     Attributes:
+        outbox: what is to be written.
         is_leaving: it was told to leave, or said that it does.
         unknown: commands that meant nothing to us, so far.
     """
 
     def __init__(self, longest: int, vault: Vault) -> None:
+        self.outbox = NodeOutbox()
         self.is_leaving = False
         self.unknown = 0
         self._lines = Lines(longest)
@@ -142,11 +110,7 @@ class NodeSession:
         self._servers: dict[int, _Server] = {}
         #: connections that it has, and has not said what it does with them: by our seq.
         self._undecided: dict[int, tuple[int, int]] = {}
-        self._urgent: deque[Outgoing] = deque()
-        self._queue: deque[Outgoing] = deque()
-        self._in_flight: Outgoing | None = None
         self._discarded: list[int] = []
-        self._done: list[Any] = []
 
     # ---- in -------------------------------------------------------------------------------
 
@@ -189,9 +153,9 @@ class NodeSession:
         elif message["cmd"] in (_ACK, _NACK):
             self._on_receipt(is_lost=message["cmd"] == _NACK)
         elif message["cmd"] == "NODE_SOCKET_GET_COUNT":
-            self._provoked({"cmd": _COUNT, "key": _text(message, "key"), "count": 0})
+            self.outbox.provoked({"cmd": _COUNT, "key": _text(message, "key"), "count": 0})
         elif message["cmd"] == "NODE_SOCKET_NOTIFY_CLOSE":
-            self._provoked({"cmd": _ALL_CLOSED, "key": _text(message, "key")})
+            self.outbox.provoked({"cmd": _ALL_CLOSED, "key": _text(message, "key")})
         else:  # a program may have said it, which would be in vain under Node's primary, too
             self.unknown += 1
 
@@ -207,30 +171,21 @@ class NodeSession:
 
     def _on_handle(self, message: Mapping[str, Any], fd: int | None) -> None:
         if fd is None or fd == LOST:
-            self._provoked({"cmd": _NACK})
+            self.outbox.provoked({"cmd": _NACK})
             return
         self._discarded.append(fd)  # until all is found to be well
         if type(message.get("type")) is not str or "msg" not in message:
             raise violation("NODE-2", "a NODE_HANDLE without its type or message")
         if is_internal(message["msg"]):
             raise violation("NODE-3", "a descriptor for the runtime, which a worker has none for")
-        self._provoked({"cmd": _ACK})
+        self.outbox.provoked({"cmd": _ACK})
         self._on_user(message["msg"], (fd,))
         self._discarded.remove(fd)
 
     def _on_receipt(self, *, is_lost: bool) -> None:
-        sent = self._in_flight
-        if sent is None or not sent.has_left:
-            raise violation("NODE-5", "an acknowledgement of a descriptor that was not sent")
-        self._in_flight = None
-        if not is_lost:
-            self._done.append(sent.handle)
-        elif sent.tries < _TRIES:
-            sent.has_left = False
-            self._queue.appendleft(sent)
-        else:
-            self._done.append(sent.handle)
-            self._lose(sent)
+        lost = self.outbox.receipt(is_lost=is_lost)
+        if lost is not None:
+            self._lose(lost)
 
     def _lose(self, sent: Outgoing) -> None:
         """The worker has no room for the descriptor."""
@@ -293,10 +248,7 @@ class NodeSession:
             return  # a handle of Node's may be closed twice
         del self._servers[channel]
         self._events.append(ListenClosed(channel))
-        unsent = [one for one in self._queue if one.is_connection_of(channel)]
-        for one in unsent:  # others get them now
-            self._queue.remove(one)
-            self._done.append(one.handle)
+        unsent = self.outbox.drop(lambda one: one.is_connection_of(channel))  # for others
         dropped = {one.connection for one in unsent}
         left = self._undecided.items()
         self._undecided = {seq: one for seq, one in left if one not in dropped}
@@ -316,8 +268,7 @@ class NodeSession:
             raise violation("NODE-5", "an ack of what was not sent, or is answered")
         if type(is_taken) is not bool:
             raise violation("NODE-2", "an answer to 'newconn' without 'accepted'")
-        sent = self._in_flight
-        if sent is not None and sent.connection == connection:
+        if self.outbox.is_under_way(connection):
             raise violation("NODE-5", "a connection accepted before its descriptor was")
         self._decide(connection, is_taken=is_taken)
 
@@ -349,8 +300,7 @@ class NodeSession:
         """
         server = self._servers.get(channel)
         if server is None:
-            if handle is not None:
-                self._done.append(handle)
+            self.outbox.done(handle)
             return
         query = server.query
         server.key = query.key(channel)
@@ -384,32 +334,12 @@ class NodeSession:
         server = self._servers.get(channel)
         for number, handle in enumerate(handles, first):
             if server is None or server.key is None:
-                self._done.append(handle)
+                self.outbox.done(handle)
                 continue
             connection = channel, number
             self._undecided[self._seq] = connection
             message = {"act": "newconn", "key": server.key}
             self._say(message, handle, "net.Native", connection=connection)
-
-    def tell(self, number: int, body: Any, charge: int, handle: Any = None, **kind: str) -> None:
-        """Pass on a message.
-
-        Args:
-            number: of the message, for `Undeliverable`.
-            body: its body.
-            charge: see `Outgoing`.
-            handle: goes with it.
-            kind: of the handle, in Node's words: ``type`` and maybe ``dgramType``.
-
-        Raises:
-            TypeError: it cannot be said to a Node program.
-        """
-        if is_internal(body):
-            raise TypeError("a message whose 'cmd' begins with NODE_ is for the runtime alone")
-        if handle is not None:
-            body = {"cmd": _HANDLE, **kind, "msg": body}
-        line = encode_line(body)
-        self._queue.append(Outgoing(line, handle, charge=charge, message=number))
 
     def stop(self) -> None:
         """Tell it to leave, or answer that it wants to. Nothing happens the second time."""
@@ -434,50 +364,14 @@ class NodeSession:
         self._seq += 1
         if handle is not None:
             message = {"cmd": _HANDLE, "type": kind, "msg": message}
-        self._queue.append(Outgoing(encode_line(message), handle, connection=connection))
-
-    def _provoked(self, message: dict[str, Any]) -> None:
-        """Answer what the worker has said, before all else."""
-        if len(self._urgent) >= _MOST_ANSWERS:
-            text = f"{_MOST_ANSWERS} answers were provoked and not read"
-            raise violation("NODE-1", text, AbortCode.LIMIT_EXCEEDED)
-        self._urgent.append(Outgoing(encode_line(message)))
-
-    def next_to_send(self) -> Outgoing | None:
-        """Take what is to be written next; None: nothing, for now.
-
-        What has a handle has to be told about by `sent`, when its descriptor has left.
-        """
-        if self._urgent:
-            return self._urgent.popleft()
-        if self._in_flight is not None or not self._queue:
-            return None
-        out = self._queue.popleft()
-        if out.handle is not None:
-            out.tries += 1
-            self._in_flight = out
-        return out
-
-    def sent(self) -> None:
-        """Note that the descriptor which goes with the latest line has left."""
-        if self._in_flight is not None:
-            self._in_flight.has_left = True
-
-    def take_done(self) -> list[Any]:
-        """Take the handles that nobody needs any more, for the caller to close."""
-        done, self._done = self._done, []
-        return done
+        self.outbox.put(Outgoing(encode_line(message), handle, connection=connection))
 
     def close(self) -> list[Any]:
         """Give up all that was not sent; returns its handles, for the caller to close."""
-        left = [*self._queue, *([] if self._in_flight is None else [self._in_flight])]
-        self._queue.clear()
-        self._urgent.clear()
-        self._in_flight = None
         self._servers.clear()
         self._undecided.clear()
         self._discarded += self._lines.take_fds()
-        return self.take_done() + [one.handle for one in left if one.handle is not None]
+        return self.outbox.close()
 
 
 def _text(message: Mapping[str, Any], name: str) -> str:

@@ -1,6 +1,6 @@
-"""Writing lines to a Node program, each with at most one descriptor.
+"""Writing lines to a process of Node's, each with at most one descriptor.
 
-Runs in: primary
+Runs in: both
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, final
 import trio
 
 from .._link.fdsocket import FdSocket
-from .node_session import NodeSession
+from .node_outbox import NodeOutbox
 
 __all__ = ["NodeWriter"]
 
@@ -23,12 +23,12 @@ _STALLED_SECONDS: Final = 0.01
 
 @final
 class NodeWriter:
-    """Writes what a session has to say, as fast as the kernel takes it.
+    """Writes what there is to say, as fast as the kernel takes it.
 
     Args:
         socket: of the channel; closed by `close`.
-        session: has the lines, and is told of each descriptor that has left.
-        name: of the worker.
+        outbox: has the lines, and is told of each descriptor that has left.
+        name: what to call the other end in logs.
         release: gives a message's credit back, once the kernel has it.
         give_up: called when the channel cannot be used any more.
     """
@@ -36,13 +36,13 @@ class NodeWriter:
     def __init__(
         self,
         socket: FdSocket,
-        session: NodeSession,
+        outbox: NodeOutbox,
         name: str,
         release: Callable[[int], None],
         give_up: Callable[[], None],
     ) -> None:
         self._socket = socket
-        self._session = session
+        self._outbox = outbox
         self._name = name
         self._release = release
         self._give_up = give_up
@@ -56,7 +56,7 @@ class NodeWriter:
             if self._owed:
                 owed, self._owed = self._owed, 0
                 self._release(owed)
-            out = self._session.next_to_send()
+            out = self._outbox.next_to_send()
             if out is None:
                 return
             self._owed += out.charge
@@ -71,10 +71,10 @@ class NodeWriter:
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             self._is_open = False  # what the program has said before that is still to be read
             if not isinstance(exc, trio.BrokenResourceError):
-                log.error("worker %s cannot be written to: %s", self._name, exc)
+                log.error("%s cannot be written to: %s", self._name, exc)
                 self._give_up()
         if self._socket.groups_sent > before:
-            self._session.sent()
+            self._outbox.sent()
 
     async def run(self) -> None:
         """Write what was left, whenever there is room again."""

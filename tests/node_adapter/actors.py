@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
 import trio
 
 from actorcluster import Actor, Handle
 
-__all__ = ["hands_over", "web"]
+__all__ = ["fails", "hands_over", "shares", "talks", "web"]
 
 
 async def web(actor: Actor, port: int) -> None:
@@ -33,3 +34,48 @@ async def hands_over(actor: Actor, to: str) -> None:
             body: Any = message.body
             handle: Handle | None = message.handle
             await actor.ref(to).send(body, handle)
+
+
+async def talks(actor: Actor, first: Any) -> None:
+    """Say something, then answer each message; to one with a socket by that."""
+    await actor.primary.send(first)
+    async for message in actor.mailbox:
+        with message:
+            if message.handle is not None:
+                stream = message.handle.into_stream()
+                async with stream:
+                    await stream.send_all(f"{message.body}, from Python\n".encode())
+            elif message.body == "leave":
+                await actor.disconnect()
+            elif message.body == "give":
+                ours, theirs = socket.socketpair()
+                await actor.primary.send("a socket", theirs)
+                async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+                    await actor.primary.send((await stream.receive_some()).decode())
+            else:
+                await actor.primary.send({"got": message.body})
+
+
+async def shares(actor: Actor) -> None:
+    """Say where port 0 and a datagram socket are, and answer there."""
+    listeners = await actor.listen_tcp(0, host="127.0.0.1")
+    datagrams = await actor.bind_udp(0, host="127.0.0.1")
+    await actor.primary.send([listeners[0].address[1], datagrams.getsockname()[1]])
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.send_all(str(os.getpid()).encode())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, answer, listeners)
+        while True:
+            data, address = await datagrams.recvfrom(100)
+            await datagrams.sendto(b"got " + data, address)
+
+
+async def fails(actor: Actor) -> None:
+    """Take a port that is taken already, and end by that."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        await actor.listen_tcp(taken.getsockname()[1], host="127.0.0.1")

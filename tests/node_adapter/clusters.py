@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,16 +51,16 @@ class NodeCluster:
     """A primary of Node's own; see `primary.js`."""
 
     def __init__(self, process: trio.Process) -> None:
-        self._process = process
+        self.process = process
         self._events: dict[int, dict[str, trio.MemoryReceiveChannel[Any]]] = {}
         self._senders: dict[tuple[int, str], trio.MemorySendChannel[Any]] = {}
         self._forked = 0
         self._pids: dict[int, int] = {}
 
     async def read(self) -> None:
-        assert self._process.stdout is not None
+        assert self.process.stdout is not None
         text = b""
-        async for data in self._process.stdout:
+        async for data in self.process.stdout:
             *lines, text = (text + data).split(b"\n")
             for line in lines:
                 event = json.loads(line)
@@ -69,7 +70,7 @@ class NodeCluster:
     def _channels(self, worker: int) -> dict[str, trio.MemoryReceiveChannel[Any]]:
         if worker not in self._events:
             self._events[worker] = {}
-            for name in ("fork", "online", "message", "exit"):
+            for name in ("fork", "online", "listening", "message", "exit"):
                 sender, receiver = trio.open_memory_channel[Any](1000)
                 self._events[worker][name] = receiver
                 self._senders[worker, name] = sender
@@ -80,15 +81,27 @@ class NodeCluster:
             return await self._channels(worker)[name].receive()
 
     async def _do(self, act: str, **more: Any) -> None:
-        assert self._process.stdin is not None
-        await self._process.stdin.send_all(json.dumps({"act": act, **more}).encode() + b"\n")
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(json.dumps({"act": act, **more}).encode() + b"\n")
 
     async def fork(self, program: str, **env: str) -> int:
-        await self._do("fork", program=str(PROGRAMS / program), env=env)
+        return await self._fork(program=str(PROGRAMS / program), env=env)
+
+    async def fork_python(self, target: str, *args: str) -> int:
+        """Fork a worker of ours."""
+        path = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+        return await self._fork(program=target, args=args, env=path, python=sys.executable)
+
+    async def _fork(self, **what: Any) -> int:
+        await self._do("fork", **what)
         self._forked += 1
         self._pids[self._forked] = (await self._next(self._forked, "fork"))["pid"]
         await self._next(self._forked, "online")
         return self._forked
+
+    async def listening(self, worker: int) -> None:
+        """Wait until it listens."""
+        await self._next(worker, "listening")
 
     async def said(self, worker: int) -> Any:
         event = await self._next(worker, "message")
@@ -121,11 +134,13 @@ class NodeCluster:
 
 
 @asynccontextmanager
-async def node_cluster(policy: str = "rr") -> AsyncIterator[Cluster]:
+async def node_cluster(policy: str = "rr") -> AsyncIterator[NodeCluster]:
     """Run one; its workers are gone in the end."""
     argv = [NODE, str(HERE / "primary.js"), policy]
     async with trio.open_nursery() as nursery:
-        run = functools.partial(trio.run_process, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        run = functools.partial(
+            trio.run_process, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False
+        )
         process: trio.Process = await nursery.start(run, argv)
         cluster = NodeCluster(process)
         nursery.start_soon(cluster.read)

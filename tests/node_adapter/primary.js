@@ -7,12 +7,17 @@ const readline = require('readline');
 cluster.schedulingPolicy = process.argv[2] === 'none' ? cluster.SCHED_NONE : cluster.SCHED_RR;
 const say = (event) => process.stdout.write(JSON.stringify(event) + '\n');
 
-function fork({ program, env }) {
-  cluster.setupPrimary({ exec: program, args: [] });
+const execPath = process.execPath;
+
+function fork({ program, env, python, args }) {
+  process.execPath = python ?? execPath;
+  const execArgv = python ? ['-m', 'actorcluster.adapters.node_worker'] : [];
+  cluster.setupPrimary({ exec: program, args: args ?? [], execArgv });
   const worker = cluster.fork(env);
   const tell = (event, more) => say({ worker: worker.id, event, ...more });
   tell('fork', { pid: worker.process.pid });
   worker.on('online', () => tell('online'));
+  worker.on('listening', () => tell('listening'));
   worker.on('message', (body, handle) => {
     tell('message', { body, handle: Boolean(handle) });
     if (handle) handle.end('from the primary\n');

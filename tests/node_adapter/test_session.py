@@ -58,10 +58,10 @@ class Talk:
     def hears(self) -> list[Any]:
         """What is written to it now: values, or (value, handle)."""
         heard: list[Any] = []
-        while (out := self.session.next_to_send()) is not None:
+        while (out := self.session.outbox.next_to_send()) is not None:
             value = json.loads(out.line)
             if out.handle is not None:
-                self.session.sent()
+                self.session.outbox.sent()
             heard.append(value if out.handle is None else (value, out.handle))
         return heard
 
@@ -194,7 +194,7 @@ def test_connections_are_handed_over_one_after_another() -> None:
     )
     assert [] == talk.hears()
     assert [] == talk.raw({"cmd": "NODE_HANDLE_ACK"})
-    assert ["one"] == talk.session.take_done()
+    assert ["one"] == talk.session.outbox.take_done()
     assert ["two"] == [handle for _, handle in talk.hears()]
     assert [(ConnReply, 1, 1, ()), (ConnCredit, 1, 1, None, None)] == shape(talk.accepted(1))
 
@@ -224,14 +224,14 @@ def test_answers_are_reported_in_the_order_of_the_connections() -> None:
 def test_a_descriptor_that_was_lost_is_sent_again_and_then_given_up() -> None:
     talk, _ = listening()
     talk.session.connections(1, 1, ["one"])
-    talk.session.tell(5, "behind", 100)
+    talk.session.outbox.tell(5, "behind", 100)
     for _ in range(3):
         assert ["one"] == [handle for _, handle in talk.hears()]
         assert [] == talk.raw({"cmd": "NODE_HANDLE_NACK"})
     talk.hears()
     lost = talk.raw({"cmd": "NODE_HANDLE_NACK"})
     assert [(ConnReply, 1, 1, (1,)), (ConnCredit, 1, 1, None, None)] == shape(lost)
-    assert ["one"] == talk.session.take_done()
+    assert ["one"] == talk.session.outbox.take_done()
     assert ["behind"] == talk.hears()
 
 
@@ -240,7 +240,7 @@ def test_a_closed_server_has_its_connections_given_to_others() -> None:
     talk.session.connections(1, 1, ["one", "two"])
     talk.hears()
     assert [(ListenClosed, 1)] == shape(talk.says({"act": "close", "key": key}))
-    assert ["two"] == talk.session.take_done()
+    assert ["two"] == talk.session.outbox.take_done()
     talk.raw({"cmd": "NODE_HANDLE_ACK"})
     assert [] == talk.accepted(1, is_taken=False)
     assert [] == talk.hears()
@@ -286,23 +286,23 @@ def test_books_of_sockets_are_not_kept() -> None:
 
 def test_a_message_for_the_worker() -> None:
     talk = Talk(ONLINE)
-    talk.session.tell(1, {"a": 1}, 256)
-    out = talk.session.next_to_send()
+    talk.session.outbox.tell(1, {"a": 1}, 256)
+    out = talk.session.outbox.next_to_send()
     assert out is not None
     assert (b'{"a":1}\n', 256) == (out.line, out.charge)
-    talk.session.tell(2, "take", 256, "socket", type="net.Socket")
+    talk.session.outbox.tell(2, "take", 256, "socket", type="net.Socket")
     expected = {"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": "take"}
     assert [(expected, "socket")] == talk.hears()
 
 
 def test_nobody_can_speak_to_the_runtime_through_a_message() -> None:
     with pytest.raises(TypeError, match="whose 'cmd' begins with NODE_"):
-        Talk(ONLINE).session.tell(1, {"cmd": "NODE_CLUSTER", "act": "disconnect"}, 256)
+        Talk(ONLINE).session.outbox.tell(1, {"cmd": "NODE_CLUSTER", "act": "disconnect"}, 256)
 
 
 def test_a_message_whose_socket_is_lost_for_good_comes_back() -> None:
     talk = Talk(ONLINE)
-    talk.session.tell(9, "take", 256, "socket", type="net.Socket")
+    talk.session.outbox.tell(9, "take", 256, "socket", type="net.Socket")
     events = []
     for _ in range(4):
         talk.hears()
@@ -436,7 +436,7 @@ def test_whatever_it_says_gives_events_or_an_error(
     session = talk.session
     session.listening(1, address=["127.0.0.1", 80])
     session.connections(1, 1, ["one", "two"])
-    session.tell(1, "m", 256, "three", type="net.Socket")
+    session.outbox.tell(1, "m", 256, "three", type="net.Socket")
     given_in: list[int] = []
     out: list[int] = []
     handles: list[Any] = []
@@ -447,7 +447,7 @@ def test_whatever_it_says_gives_events_or_an_error(
                 out += event.handles if isinstance(event, TellReceived) else ()
             for _ in range(sent):
                 talk.hears()
-            handles += session.take_done()
+            handles += session.outbox.take_done()
         session.receive(junk)
     except RemoteProtocolError:  # and nothing else
         for event in session.take_events():
