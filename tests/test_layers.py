@@ -73,6 +73,8 @@ ORDER = """
     _worker.tasklife
     _worker.runtime _worker.rehearsal _worker.draft _worker.__main__ adapters.node_worker
 
+    run_wrapper.wishes run_wrapper.endings run_wrapper.child run_wrapper.life run_wrapper.__init__
+
     _cluster.__init__ _cluster.checks _cluster.toml _cluster.restarts _cluster.limits
     _cluster.listen _cluster.tree _cluster.places
     _cluster.ties _cluster.roster _cluster.jobs _cluster.progress _cluster.plan _cluster.rollout
@@ -97,7 +99,7 @@ ROOMS = ("_link", "adapters", "_worker", "_cluster")
 DOORS = ("__main__", "cli", "testing")
 """They stand below everything and use `import actorcluster` as any user would."""
 
-OPEN_TO_DOORS = ("__init__", "conform.__init__")
+OPEN_TO_DOORS = ("__init__", "conform.__init__", "run_wrapper.__init__")
 """What any user may import."""
 
 # What the type checker alone needs may stand below.
