@@ -74,17 +74,22 @@ def start(command: Sequence[str], sockets: Sequence[tuple[str, int]]) -> Child:
     """
     libc = ctypes.CDLL(None)
     parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setpgid(0, 0)
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before it could be watched
-                os.kill(os.getpid(), signal.SIGKILL)
-            _become(command, sockets)
-        except BaseException as exc:  # noqa: BLE001 - nothing may come back from here
-            os.write(2, f"actorcluster-run: {command[0]}: {exc}\n".encode(errors="replace"))
-            os._exit(_NOT_FOUND if isinstance(exc, FileNotFoundError) else _CANNOT_EXECUTE)
+    # What comes before the program has its own handlers must not meet ours, and get lost.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setpgid(0, 0)
+                libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                if os.getppid() != parent:  # it died before it could be watched
+                    os._exit(_CANNOT_EXECUTE)
+                _become(command, sockets)
+            except BaseException as exc:  # noqa: BLE001 - nothing may come back from here
+                os.write(2, f"actorcluster-run: {command[0]}: {exc}\n".encode(errors="replace"))
+                os._exit(_NOT_FOUND if isinstance(exc, FileNotFoundError) else _CANNOT_EXECUTE)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)  # whoever comes first
     return Child(pid)
@@ -94,12 +99,12 @@ def _become(command: Sequence[str], sockets: Sequence[tuple[str, int]]) -> NoRet
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     # First out of the way of each other, then into their places.
     least = _FIRST + len(sockets)
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for _, fd in sockets]
     for place, fd in enumerate(high, _FIRST):
         os.dup2(fd, place, inheritable=True)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execvpe(command[0], list(command), environment(os.environ, [name for name, _ in sockets]))
 
 

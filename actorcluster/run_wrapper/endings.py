@@ -13,7 +13,7 @@ import attrs
 
 __all__ = ["ORPHAN_SECONDS", "Ending", "ending", "patience"]
 
-ORPHAN_SECONDS: Final = 1.4
+ORPHAN_SECONDS: Final = 1.0
 """What a program has to end when the primary is gone: the wrapper has two seconds (AWP-ST-3)."""
 _MARGIN: Final = 0.5
 

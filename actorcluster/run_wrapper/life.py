@@ -39,6 +39,7 @@ __all__ = ["Plan", "live"]
 _CAPABILITIES: Final = ("handle", "handle.ack", "listen.shared")
 _HANDLES: Final = ("tcp-listener", "unix-listener")
 _FAREWELL_SECONDS: Final = 5.0
+_ABORT_SECONDS: Final = 1.0
 
 
 @attrs.frozen
@@ -109,6 +110,7 @@ class _Wrapper:
         self._bound: dict[int, int] = {}
         self._is_stopping = False
         self._is_leaving = False
+        self._is_orphan = False
         self._told = 0
         self._something = trio.Event()
         self._something.set()
@@ -169,6 +171,8 @@ class _Wrapper:
     def _heard(self, event: Event) -> None:
         match event:
             case Welcome():
+                if self._connection.statistics().state is not State.STARTING:
+                    return  # told to stop already, by what came right behind
                 self._connection.send_ready()
                 for wish in self._plan.wishes:
                     self._asked[self._connection.send_listen(wish.request)] = wish
@@ -182,17 +186,17 @@ class _Wrapper:
             case Stop():
                 self._stop(event.deadline)
             case Goodbye():
-                self._stop(0.0)
+                self._stop(_FAREWELL_SECONDS)
             case Aborted():
                 self._fail(f"the primary gave up: {event.detail}")
+                self.over.set()  # at once, and nothing more is sent
 
     def _primary_is_gone(self) -> None:
         """End of file: after our GOODBYE, or because there is no primary any more (AWP-ST-3)."""
         if self._child is None or self._child.poll() or self._is_leaving:
             self.over.set()
             return
-        self._is_leaving = True  # whatever comes of it, nobody wants to know
-        self.ending = Ending() if not self.ending.is_failure else self.ending
+        self._is_orphan = True
         self._tell_child(ORPHAN_SECONDS)
 
     # ---- the program ----------------------------------------------------------------------
@@ -243,21 +247,22 @@ class _Wrapper:
 
     def _ended(self, child: Child) -> None:
         assert child.status is not None
-        if self._is_leaving:  # the primary is gone
-            self.over.set()
-            return
+        if self._is_orphan:  # nobody waits for more, and there is not much time
+            os._exit(0)
         self.ending = ending(child.status, told=self._told)
         self._leave()
 
     def _leave(self) -> None:
         """Say how it was, write that, and wait until the primary has heard it."""
+        if self._is_leaving:
+            return
         if self.ending.is_failure and not self._is_stopping:
             self._say_why()
-        elif State.CLOSED is not self._connection.statistics().state:
+        else:
             self._connection.send_goodbye()
         self._is_leaving = True
         self._something.set()
-        self.nursery.start_soon(self._wait_for_end)
+        self.nursery.start_soon(self._wait_for_end, _FAREWELL_SECONDS)
 
     def _say_why(self) -> None:
         if self.ending.signal:
@@ -267,8 +272,8 @@ class _Wrapper:
         else:
             self._connection.send_exit_info({"code": self.ending.code})
 
-    async def _wait_for_end(self) -> None:
-        with trio.move_on_after(_FAREWELL_SECONDS):
+    async def _wait_for_end(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
             await self._at_end.wait()
         self.over.set()
 
@@ -280,4 +285,4 @@ class _Wrapper:
             self._child.signal(signal.SIGKILL)
         self._is_leaving = True
         self._something.set()
-        self.nursery.start_soon(self._wait_for_end)
+        self.nursery.start_soon(self._wait_for_end, _ABORT_SECONDS)

@@ -1,0 +1,71 @@
+"""Command lines, patience and endings of ``actorcluster-run``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from actorcluster.run_wrapper import read_wish
+from actorcluster.run_wrapper.child import environment
+from actorcluster.run_wrapper.endings import Ending, ending, patience
+
+WISHES: dict[str, tuple[str, dict[str, Any]]] = {
+    "8000": ("unknown", {"transport": "tcp", "port": 8000}),
+    ":0": ("unknown", {"transport": "tcp", "port": 0}),
+    "web=127.0.0.1:80": ("web", {"transport": "tcp", "port": 80, "host": "127.0.0.1"}),
+    "[::1]:65535": ("unknown", {"transport": "tcp", "port": 65535, "host": "::1"}),
+    "a=unix:/run/x=y.sock": ("a", {"transport": "unix", "path": "/run/x=y.sock"}),
+}
+
+
+@pytest.mark.parametrize("text", WISHES)
+def test_a_wish(text: str) -> None:
+    wish = read_wish(text)
+    assert WISHES[text] == (wish.name, {k: v for k, v in wish.request.items() if k != "modes"})
+    assert ["shared"] == wish.request["modes"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "web", "65536", "-1", "localhost:80", "a:b=80", "unix:x.sock", "²", "x=", "::1"]
+)
+def test_no_wish(text: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        read_wish(text)
+    assert text.rpartition("=")[2] in str(caught.value) or str(caught.value)
+
+
+@pytest.mark.parametrize(("deadline", "seconds"), [(0, 0), (0.4, 0.2), (1, 0.5), (30, 29.5)])
+def test_patience(deadline: float, seconds: float) -> None:
+    assert seconds == patience(deadline)
+
+
+TERM, KILL, SEGV = signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "expected"),
+    [
+        (0, 0, Ending()),
+        (3 << 8, 0, Ending(3)),
+        (3 << 8, TERM, Ending(3)),
+        (TERM, 0, Ending(signal=TERM)),
+        (TERM, TERM, Ending()),
+        (KILL, TERM, Ending(signal=KILL)),
+        (KILL, KILL, Ending(signal=KILL)),
+        (SEGV | 0x80, TERM, Ending(signal=SEGV)),
+    ],
+)
+def test_endings(status: int, told: int, expected: Ending) -> None:
+    found = ending(status, told=told)
+    assert expected == found
+    assert (found != Ending()) is found.is_failure
+
+
+def test_environment() -> None:
+    ours = {"LISTEN_FDS": "7", "LISTEN_PID": "1", "HOME": "/x"}
+    assert {"HOME": "/x"} == environment(ours, [])
+    told = {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b", "LISTEN_PID": str(os.getpid())}
+    assert {"HOME": "/x"} | told == environment(ours, ["a", "b"])
