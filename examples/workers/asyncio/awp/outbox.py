@@ -76,6 +76,8 @@ class Outbox:
     _waiting: OrderedDict[Address, deque[Message]] = field(default_factory=OrderedDict)
     _busy: set[Address] = field(default_factory=set)
     _unacknowledged: deque[Sequence[Handle]] = field(default_factory=deque)
+    _answers: deque[Message] = field(default_factory=deque)
+    _unfinished: int = 0
     _in_flight: int = 0
     _acknowledged: int = 0
     _frames_with_handles: int = 0
@@ -88,7 +90,7 @@ class Outbox:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left that could be sent without more credit."""
-        return not self._urgent and not self._queue
+        return not self._urgent and not self._queue and not self._answers
 
     def set_limits(self, limits: object) -> None:
         """Take over what the primary announced; less than the floor counts as the floor."""
@@ -115,8 +117,20 @@ class Outbox:
         (self._urgent if KINDS[kind].urgent else self._queue).append(item)
 
     def answer(self, message: Message) -> None:
-        """Queue a REPLY."""
-        self._begin(message)
+        """Queue a REPLY: it costs nothing, but a large one may have to wait for other large ones."""
+        self._answers.append(message)
+        self.admit()
+
+    def _is_cut(self, message: Message) -> bool:
+        """Whether a message goes in fragments."""
+        size = len(message.envelope) + len(message.payload)
+        return self.fragments and size > min(FRAGMENT, self.limits["max_frame"])
+
+    def _fits(self, message: Message) -> bool:
+        """Whether the primary has room for one more that is not complete (AWP-LG-8)."""
+        if not self._unfinished or not self._is_cut(message):
+            return True
+        return self._unfinished + len(message.payload) <= self.limits["max_partial"]
 
     def send(self, message: Message) -> None:
         """Queue a TELL or CALL, or let it wait for credit."""
@@ -130,6 +144,8 @@ class Outbox:
         Who comes first and lacks credit lets nobody else go first, or a large message might
         wait for ever.
         """
+        while self._answers and self._fits(self._answers[0]):
+            self._begin(self._answers.popleft())
         for key in list(self._waiting):
             if key in self._busy:
                 continue
@@ -137,7 +153,7 @@ class Outbox:
             while line and key not in self._busy:
                 message = line[0]
                 cost = self.cost(message)
-                if cost > self.credit:
+                if cost > self.credit or not self._fits(message):
                     return
                 line.popleft()
                 message.cost = cost
@@ -155,10 +171,10 @@ class Outbox:
 
     def _begin(self, message: Message) -> None:
         message.started = True
-        size = len(message.envelope) + len(message.payload)
-        if size <= min(FRAGMENT, self.limits["max_frame"]) or not self.fragments:
+        if not self._is_cut(message):
             self._queue.append(self._whole(message))
             return
+        self._unfinished += len(message.payload)
         if message.kind == Kind.TELL:
             message.channel = self.new_channel()
         self._queue.append(message)
@@ -195,11 +211,12 @@ class Outbox:
 
     def _leave(self, message: Message) -> None:
         """A message in fragments is complete, or abandoned."""
+        self._unfinished -= len(message.payload)
         if message.kind == Kind.TELL:
             self.end_channel(message.channel)
         if message.kind != Kind.REPLY:
             self._busy.discard(None if message.to in (None, 0, "primary") else message.to)
-            self.admit()
+        self.admit()
 
     def abandon(self, message: Message) -> bool:
         """Take back a message that is not complete; give whether the primary is to be told."""
@@ -274,6 +291,8 @@ class Outbox:
         self._waiting.clear()
         if streams:
             dropped += [one for one in self._queue if isinstance(one, Message)]
+            dropped += self._answers
+            self._answers.clear()
             self._queue = deque(one for one in self._queue if isinstance(one, Item))
         return dropped
 
@@ -282,9 +301,10 @@ class Outbox:
         for handles in self._unacknowledged:
             for handle in handles:
                 handle.close()
-        for one in [*self._urgent, *self._queue, *self.drop_waiting()]:
+        for one in [*self._urgent, *self._queue, *self._answers, *self.drop_waiting()]:
             for handle in one.handles:
                 handle.close()
         self._urgent.clear()
         self._queue.clear()
+        self._answers.clear()
         self._unacknowledged.clear()

@@ -22,7 +22,7 @@ from .transport import Transport, watch
 from .worker import MARGIN_SECONDS, Worker
 
 _PREFIX = "ACTORCLUSTER_"
-_OURS = ("CHANNEL", "WORKER_ID", "LIMITS", "TOKEN")
+_OURS = ("CHANNEL", "WORKER_ID", "LIMITS", "TOKEN", "LANE")
 _LOST_SECONDS = 1.5
 """Of the 2 s within which a worker ends whose primary is gone."""
 _FAREWELL_SECONDS = 5.0
@@ -55,6 +55,8 @@ def find(environ: MutableMapping[str, str]) -> Found:
     limits = {
         name: int(value) for name, _, value in pairs if name in LIMIT_DEFAULTS and value.isdigit()
     }
+    if said["LANE"]:
+        raise NotAWorker(f"a lane of form {said['LANE']} is for other runtimes")
     try:
         sock = _connected(said["CHANNEL"])
     except OSError as error:
