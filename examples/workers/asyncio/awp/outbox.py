@@ -117,7 +117,7 @@ class Outbox:
         (self._urgent if KINDS[kind].urgent else self._queue).append(item)
 
     def answer(self, message: Message) -> None:
-        """Queue a REPLY: it costs nothing, but a large one may have to wait for other large ones."""
+        """Queue a REPLY: it costs nothing, but a large one may wait for other large ones."""
         self._answers.append(message)
         self.admit()
 
