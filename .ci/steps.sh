@@ -140,6 +140,7 @@ c_sample() {
     make -j2 O="$WORK/c" all tests
     "$WORK/c/test_mp"
     "$WORK/c/test_awp"
+    "$WORK/c/test_fuzz" 2000
 }
 
 # The kit from the wheel, outside of the checkout; other samples are tried by tests/samples.

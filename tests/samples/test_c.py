@@ -32,7 +32,7 @@ def programs() -> Iterator[Path]:
         yield build_c(Path(directory), sanitized=True)
 
 
-@pytest.mark.parametrize("name", ["test_mp", "test_awp"])
+@pytest.mark.parametrize("name", ["test_mp", "test_awp", "test_fuzz"])
 def test_its_own_tests_pass(programs: Path, name: str) -> None:
     done = subprocess.run(
         [programs / name], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
