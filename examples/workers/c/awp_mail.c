@@ -373,9 +373,10 @@ static struct awp_partial *first_piece(struct awp *awp, struct awp_channel_entry
     mp_raw(&partial->envelope, frame->envelope.at, (size_t)(frame->envelope.end - frame->envelope.at));
     awp->partial_heads += partial->envelope.size + sizeof *partial;
     entry->partial = partial;
-    if (awp->partial_heads > awp->limits.max_partial)
-        partial->fault = AWP_ERROR_TOO_LARGE;
-    return partial;
+    if (awp->partial_heads <= awp->limits.max_partial)
+        return partial;
+    awp_abort(awp, AWP_ABORT_LIMIT_EXCEEDED, "too many unfinished messages", NULL); /* AWP-LG-8 */
+    return NULL;
 }
 
 static void add_piece(struct awp *awp, struct awp_partial *partial, struct mp_reader payload, bool broken)

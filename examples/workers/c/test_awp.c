@@ -214,6 +214,28 @@ static void test_connections(void)
     end(&play);
 }
 
+/* A wider window of ours holds from SETTINGS_ACK on: only then the messages for it are legal. */
+static void test_settings(void)
+{
+    for (unsigned acknowledged = 0; acknowledged < 2; acknowledged++) {
+        struct play play;
+        active(&play, "window=65536");
+        CHECK(awp_set_limits(play.awp, &(struct awp_limits){.window = 131072, .max_calls = 1}) == 0 && !pass(&play));
+        HEAR(&play, AWP_KIND_SETTINGS, "\xc0\x81\xa6limits\x82\xa6window\xce\x00\x02\x00\x00\xa9max_calls\x01");
+        if (acknowledged)
+            SAY(&play, AWP_KIND_SETTINGS_ACK, 0, "\xc0\xc0");
+        awp_hold(play.awp, true);
+        for (unsigned i = 0; i < 257; i++) /* of 256 each: one more than 65536 */
+            SAY(&play, AWP_KIND_TELL, 0, "\x91\xc0\x05");
+        while (pass(&play) && play.event.type == AWP_MESSAGE)
+            awp_free(play.event.message);
+        CHECK((awp_fd(play.awp) >= 0) == acknowledged);
+        if (!acknowledged)
+            HEAR(&play, AWP_KIND_ABORT, "\xc0\x82\xa4" "code\x0a");
+        end(&play);
+    }
+}
+
 static void test_stop(void)
 {
     struct play play;
@@ -339,6 +361,7 @@ int main(void)
     test_large();
     test_descriptors();
     test_connections();
+    test_settings();
     test_stop();
     test_aborts();
     test_no_memory();
