@@ -37,4 +37,10 @@ BASES = {
         ("go", "build", "-buildvcs=false", "-o", "conformance", "./cmd/conformance"),
         ("go",),
     ),
+    "c": Base(
+        WORKERS / "c",
+        ("./conformance",),
+        ("make", "--silent", "CFLAGS=-O0", "conformance"),
+        ("gcc", "make"),
+    ),
 }

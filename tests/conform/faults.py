@@ -38,6 +38,10 @@ def _go(id: str, file: str, old: str, new: str, case: str) -> Fault:  # noqa: A0
     return Fault(f"go.{id}", "go", f"awp/{file}.go", old, new, case)
 
 
+def _c(id: str, file: str, old: str, new: str, case: str) -> Fault:  # noqa: A002
+    return Fault(f"c.{id}", "c", f"{file}.c", old, new, case)
+
+
 FAULTS = [
     # ---- framing ----
     _asyncio(
@@ -263,5 +267,152 @@ FAULTS = [
         "\t\tcloseFDs(f.fds)\n\t\ts.rejectAll(f.channel, first, len(entries))\n",
         "\t\tcloseFDs(f.fds)\n",
         "li.strange-listener",
+    ),
+    # ---- C: framing ----
+    _c(
+        "no-look-at-the-last-signature",
+        "awp_in",
+        " || at[11] != 0xce) {",
+        ") {",
+        "abort.signature-11",
+    ),
+    _c(
+        "frame-one-byte-too-long",
+        "awp_in",
+        "if (frame.length > awp->limits.max_frame) {",
+        "if (frame.length > awp->limits.max_frame + 1) {",
+        "fr.too-long",
+    ),
+    _c(
+        "more-without-frag",
+        "awp_in",
+        " || (frame->flags & AWP_FLAG_MORE && !pieces))",
+        ")",
+        "lg.more-alone",
+    ),
+    # ---- C: descriptors ----
+    _c(
+        "inherited",
+        "awp_in",
+        "MSG_DONTWAIT | MSG_CMSG_CLOEXEC",
+        "MSG_DONTWAIT",
+        "fds.cloexec",
+    ),
+    _c(
+        "more-than-declared",
+        "awp_handles",
+        "group->count > frame->nfds",
+        "group->count > frame->nfds + 1u",
+        "fd.larger",
+    ),
+    _c(
+        "blocking-sockets",
+        "awp_handles",
+        "flags | O_NONBLOCK",
+        "flags & ~O_NONBLOCK",
+        "fds.non-blocking",
+    ),
+    _c(
+        "pieces-keep-their-descriptors",
+        "awp_mail",
+        "    awp_group_free(partial->fds);\n    free(partial);\n    entry",
+        "    free(partial);\n    entry",
+        "lg.abandoned-handles",
+    ),
+    _c(
+        "not-what-it-says",
+        "awp_handles",
+        " || !awp_is_kind(group->fds[i], handles[i].kind)))",
+        "))",
+        "ha.false",
+    ),
+    # ---- C: flow control ----
+    _c(
+        "one-byte-of-credit-too-many",
+        "awp_send",
+        "awp->credit < (int64_t)message->cost",
+        "awp->credit + 1 < (int64_t)message->cost",
+        "fc.last-byte",
+    ),
+    _c(
+        "credit-for-nothing",
+        "awp_send",
+        "n > awp->spent)",
+        "n > awp->spent + 1)",
+        "fc.overcredited-by-one",
+    ),
+    _c(
+        "bounced-for-good",
+        "awp_mail",
+        "        awp_bounce(awp, awp->received, to, fault);\n    awp_return(awp, mail->cost);",
+        "        awp_bounce(awp, awp->received, to, fault);",
+        "fc.returned-bounced",
+    ),
+    # ---- C: calls ----
+    _c(
+        "one-call-too-many",
+        "awp_mail",
+        "awp->calls_open >= awp->limits.max_calls",
+        "awp->calls_open > awp->limits.max_calls",
+        "ca.max-calls",
+    ),
+    _c(
+        "late-is-cancelled",
+        "awp_mail",
+        "give_up(awp, mail, AWP_ERROR_DEADLINE_EXCEEDED)",
+        "give_up(awp, mail, AWP_ERROR_CANCELLED)",
+        "ca.ttl",
+    ),
+    _c(
+        "cancelled-in-silence",
+        "awp_mail",
+        "        if (entry->use == AWP_IN_CALL)\n"
+        "            awp_send_error(awp, frame->channel, AWP_ERROR_CANCELLED, NULL, 0);\n",
+        "",
+        "lg.abandoned",
+    ),
+    # ---- C: shutdown ----
+    _c(
+        "later-deadline",
+        "awp_session",
+        "    if (now + span >= awp->deadline)\n        return;\n",
+        "",
+        "st.stop-later",
+    ),
+    _c(
+        "miscounts-at-the-end",
+        "awp_session",
+        "AWP_KEY_GOODBYE_RECV, awp->received)",
+        "AWP_KEY_GOODBYE_RECV, awp->received - (awp->received > 2))",
+        "st.recv",
+    ),
+    _c(
+        "deaf-to-goodbye",
+        "awp_session",
+        "    if (first)\n        tell_stop(awp, (unsigned)reason.u);",
+        "    (void)first;",
+        "st.goodbye-first",
+    ),
+    # ---- C: listening ----
+    _c(
+        "numbers-with-gaps",
+        "awp_listen",
+        "first.u != listener->arrived + 1",
+        "first.u < listener->arrived + 1",
+        "li.gap",
+    ),
+    _c(
+        "one-connection-too-many",
+        "awp_listen",
+        "frame->nfds > listener->credit)",
+        "frame->nfds > listener->credit + 1)",
+        "li.overdrawn",
+    ),
+    _c(
+        "closed-once",
+        "awp_listen",
+        "listener->closed += closed;",
+        "listener->closed = closed + 1;",
+        "watch.closed",
     ),
 ]
