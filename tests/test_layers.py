@@ -36,6 +36,7 @@ ORDER = """
     conform.cases.transports conform.cases.bringup conform.cases.framing
     conform.cases.liveness conform.cases.calls conform.cases.shutdown conform.cases.vectors
     conform.cases.states conform.cases.channels conform.cases.messages conform.cases.settings
+    conform.cases.bulk
     conform.cases.flow conform.cases.fragments conform.cases.values conform.cases.descriptors
     conform.cases.handles conform.cases.listening conform.cases.logs conform.cases.evolution
     conform.cases.watched conform.cases.__init__

@@ -22,7 +22,7 @@ _INTERRUPTED = 130
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
-@click.option("--level", type=click.IntRange(0, 3), help="It has to claim this level, and keep it.")
+@click.option("--level", type=click.IntRange(0, 4), help="It has to claim this level, and keep it.")
 @click.option("--cap", "caps", multiple=True, help="Only cases that need this capability.")
 @click.option("--only", multiple=True, help="Only cases, or sentences, that match this pattern.")
 @click.option("--list", "is_list", is_flag=True, help="Name the cases, and play none.")

@@ -112,5 +112,8 @@ class Books:
             if said.flags & FLAG_MORE:
                 self._partials[said.channel] = size
                 return
+        meta = said.item(3)
+        if isinstance(meta, dict) and isinstance(meta.get("bulk"), dict):
+            size += meta["bulk"].get("size", 0) - 1  # in place of nil, see AWP-LG-10
         self.ours_sent += 1
         self.ours_owed += cost_of(size, self.window)

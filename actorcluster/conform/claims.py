@@ -19,6 +19,7 @@ LEVELS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"msg", "call", "frag", "ack", "log"}),
     frozenset({"handle", "handle.send", "handle.ack", "handle.head", "listen.*"}),
     frozenset({"monitor"}),
+    frozenset({"bulk.memfd"}),
 )
 
 
