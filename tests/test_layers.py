@@ -40,7 +40,20 @@ ORDER = """
     conform.cases.flow conform.cases.fragments conform.cases.values conform.cases.descriptors
     conform.cases.handles conform.cases.listening conform.cases.logs conform.cases.evolution
     conform.cases.watched conform.cases.__init__
-    conform.report conform.runner conform.coverage conform.__init__
+    conform.report conform.runner conform.coverage
+    conform.primary.__init__ conform.primary.standin conform.primary.talk conform.primary.terms
+    conform.primary.innocent conform.primary.lives conform.primary.subject conform.primary.stage
+    conform.primary.case conform.primary.scene conform.primary.play
+    conform.primary.cases.descriptors conform.primary.cases.duties
+    conform.primary.cases.floods conform.primary.cases.framing
+    conform.primary.cases.leaving conform.primary.cases.mail conform.primary.cases.opening
+    conform.primary.cases.ports conform.primary.cases.tables
+    conform.primary.cases.__init__ conform.primary.report
+    conform.primary.bodies conform.primary.rules conform.primary.judge
+    conform.primary.fuzz.__init__ conform.primary.fuzz.mutate conform.primary.fuzz.sentences
+    conform.primary.fuzz.episode conform.primary.fuzz.figures conform.primary.fuzz.campaign
+    conform.primary.runner
+    conform.__init__
 
     _link.__init__ _link.kinds _link.head _link.staging _link.handles
     _link.fdsocket _link.carrier _link.nodelines _link.pairing _link.lane _link.memory
@@ -106,6 +119,7 @@ OPEN_TO_DOORS = ("__init__", "conform.__init__", "run_wrapper.__init__")
 # What the type checker alone needs may stand below.
 FOR_TYPES_ONLY = {
     ("conform.case", "conform.play"),  # what a case is given to play with
+    ("conform.primary.case", "conform.primary.scene"),  # likewise
     ("_worker.ref", "_worker.monitor"),  # Ref.monitor
     ("_worker.report", "_worker.exit"),  # CrashReport.error
     ("_worker.template", "_worker.draft"),  # loads it by name, once it is to fork
@@ -122,6 +136,12 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "conform.books",
     "conform.watch",
     "conform.case",
+    "conform.primary.talk",
+    "conform.primary.terms",
+    "conform.primary.case",
+    "conform.primary.bodies",
+    "conform.primary.rules",
+    "conform.primary.judge",
     "_link.nodelines",
     "_link.pairing",
     "adapters.node_lines",
@@ -328,6 +348,10 @@ def test_private_names_of_trio_are_not_used() -> None:
     ]
 
 
+#: Files of the kit that have a connection's bytes in hand.
+KIT = {"conform.line", "conform.primary.lives", "conform.primary.standin"}
+
+
 def test_one_file_moves_bytes_and_descriptors() -> None:
     callers = {
         name
@@ -336,7 +360,7 @@ def test_one_file_moves_bytes_and_descriptors() -> None:
         if isinstance(node, ast.Attribute) and re.match("(send|recv)msg", node.attr)
     }
     # A user's socket, which passes on what is asked of it; and the judge, who shares nothing.
-    assert {"_link.fdsocket", "_link.head", "conform.line"} == callers
+    assert {"_link.fdsocket", "_link.head", *KIT} == callers
 
 
 def test_the_judge_shares_only_numbers_with_the_judged() -> None:

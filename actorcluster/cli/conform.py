@@ -16,6 +16,8 @@ import click
 if TYPE_CHECKING:
     from actorcluster import conform as kit
 
+from .conform_primary import fuzz_primary, show_primary_coverage
+
 __all__ = ["conform"]
 
 _INTERRUPTED = 130
@@ -40,9 +42,22 @@ _INTERRUPTED = 130
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Likewise.")
 @click.option("--transcripts", type=click.Path(file_okay=False),
               help="Write what was said in cases that failed here, as stream vectors.")  # fmt: skip
+@click.option("--primary", "is_primary", is_flag=True,
+              help="COMMAND is a primary: play hostile workers.")  # fmt: skip
+@click.option("--fuzz", "is_fuzz", is_flag=True, help="With --primary: by chance.")
+@click.option("--minutes", type=click.FloatRange(0.01), default=1.0, show_default=True,
+              help="With --fuzz: how long.")  # fmt: skip
+@click.option("--case", "number", type=click.IntRange(0), help="With --fuzz: this case alone.")
+@click.option("--lanes", type=click.IntRange(1, 64), default=4, show_default=True,
+              help="With --fuzz: hostile workers at a time.")  # fmt: skip
 @click.argument("command", nargs=-1)
 def conform(
     *,
+    is_primary: bool,
+    is_fuzz: bool,
+    minutes: float,
+    number: int | None,
+    lanes: int,
     level: int | None,
     caps: tuple[str, ...],
     only: tuple[str, ...],
@@ -59,12 +74,14 @@ def conform(
     transcripts: str | None,
     command: tuple[str, ...],
 ) -> None:
-    """Play the primary against COMMAND, and judge it by the specification.
+    """Play the primary against COMMAND, or hostile workers, and judge it by the specification.
 
     Put -- before COMMAND. Exits 0 if it passes, 1 if it does not, 2 if it was called wrongly.
     """
+    if is_fuzz and not is_primary:
+        raise click.UsageError("--fuzz needs --primary")
     if coverage:
-        sys.exit(_show_coverage())
+        sys.exit(show_primary_coverage(_load()) if is_primary else _show_coverage())
     kit = _load()
     options = kit.Options(
         command=command,
@@ -78,23 +95,50 @@ def conform(
         jobs=jobs,
         known=_known(known),
     )
+    if is_primary and is_fuzz:
+        fuzz = kit.FuzzOptions(
+            command=_given(command),
+            minutes=minutes,
+            seed=seed,
+            only=number,
+            lanes=lanes,
+            timeout=timeout,
+        )
+        sys.exit(fuzz_primary(kit, fuzz, transcripts))
+    select = kit.select_primary if is_primary else kit.select
     if is_list:
-        for one in kit.select(options):
+        for one in select(options):
             click.echo(f"L{one.level}  {one.id:28}  {' '.join(one.requirements):24}  {one.title}")
         return
+    _given(command)
+    if not select(options):
+        raise click.UsageError("no case is called so")
+    sys.exit(_try(options, is_primary, junit, json_path, transcripts))
+
+
+def _given(command: tuple[str, ...]) -> tuple[str, ...]:
     if not command:
         raise click.UsageError("there is no COMMAND to try; put it behind --")
-    if not kit.select(options):
-        raise click.UsageError("no case is called so")
-    sys.exit(_try(options, junit, json_path, transcripts))
+    return command
 
 
 def _try(
-    options: kit.Options, junit: str | None, json_path: str | None, transcripts: str | None
+    options: kit.Options,
+    is_primary: bool,
+    junit: str | None,
+    json_path: str | None,
+    transcripts: str | None,
 ) -> int:
     progress, kit = _Progress(), _load()
     try:
-        report = kit.try_program(options, progress.add)
+        report: Any
+        if is_primary:
+            report = kit.try_primary(options, progress.add)
+        else:
+            report = kit.try_program(options, progress.add)
+    except kit.Unfit as exc:
+        click.echo(str(exc), err=True)
+        return 2
     except OSError as exc:
         click.echo(f"{options.command[0]}: {exc.strerror or exc}", err=True)
         return 2

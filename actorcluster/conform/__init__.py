@@ -1,4 +1,4 @@
-"""The conformance kit: plays the primary against any program, and says what that does wrong.
+"""The conformance kit: plays the primary, or hostile workers, against any program, and judges it.
 
 Runs in: both
 
@@ -12,16 +12,30 @@ from __future__ import annotations
 from .case import Outcome, Result
 from .coverage import coverage_lines, uncovered
 from .options import Options
+from .primary.runner import (
+    FuzzOptions,
+    Unfit,
+    fuzz_primary,
+    primary_coverage,
+    select_primary,
+    try_primary,
+)
 from .report import Report, write_json, write_junit, write_transcripts
 from .runner import select, try_program
 
 __all__ = [
+    "FuzzOptions",
     "Options",
     "Outcome",
     "Report",
     "Result",
+    "Unfit",
     "coverage_lines",
+    "fuzz_primary",
+    "primary_coverage",
     "select",
+    "select_primary",
+    "try_primary",
     "try_program",
     "uncovered",
     "write_json",

@@ -1,0 +1,20 @@
+"""The lies of hostile workers, by what they are about; importing this enters all of them.
+
+Runs in: both
+"""
+
+from __future__ import annotations
+
+from . import descriptors, duties, floods, framing, leaving, mail, opening, ports, tables
+
+__all__ = [
+    "descriptors",
+    "duties",
+    "floods",
+    "framing",
+    "leaving",
+    "mail",
+    "opening",
+    "ports",
+    "tables",
+]
