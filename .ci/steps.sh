@@ -166,6 +166,7 @@ wheel_tests() {
     once+=(tests/samples)
     local programs=(tests/cli tests/examples tests/e2e/test_{environments,signals}.py)
     programs+=(tests/hardened tests/liveness tests/node_parity tests/differential_otp)
+    programs+=(tests/conform tests/lanes tests/node_adapter tests/run_wrapper)
     case $2 in
     most) chosen=("${programs[@]/#/--ignore=}" "${once[@]/#/--ignore=}") ;;
     processes) chosen=("${processes[@]}") ;;
