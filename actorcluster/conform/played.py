@@ -137,7 +137,7 @@ def needs_of(vector: Mapping[str, Any], frames: Sequence[Heard]) -> tuple[int, f
             caps.add("handle")
     if vector.get("handle_ack"):
         caps.add("handle.ack")
-    if "head" in vector["id"]:
+    if {"AWP-HA-6", "AWP-HA-7"} & set(vector["requirements"]):
         caps.add("handle.head")
     if vector.get("abort") or "AWP-FR-3" in vector["requirements"]:
         level = max(level, 1 if frames else 0)

@@ -96,7 +96,7 @@ def test_the_command_writes_page_plot_and_figures(tmp_path: Path) -> None:
 
 
 def test_the_soak_counts_what_it_does_and_looks_at_its_processes(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "benchmarks.soak", "--seconds", "2", "--kill-every", "0.5"]
+    argv = [sys.executable, "-m", "benchmarks.soak", "--seconds", "6", "--kill-every", "0.5"]
     done = subprocess.run(
         [*argv, "--out", tmp_path], cwd=ROOT, capture_output=True, text=True, check=False
     )

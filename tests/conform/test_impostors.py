@@ -48,8 +48,8 @@ def test_who_says_what_it_once_said_does_not_pass() -> None:
     ]
     report = tried(
         [*IMPOSTOR, "replay", json.dumps(recording)],
-        timeout=1.0,
-        only=("hs.*", "pi.*", "st.stop", "ca.echo"),
+        timeout=5.0,  # it does get as far as that, if slowly
+        only=("hs.hello", "pi.empty", "pi.channels", "st.stop"),
     )
     assert 1 == report.exit_status
     failed = {one.case.id for one in report.of(Outcome.FAIL)}

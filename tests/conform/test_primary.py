@@ -39,7 +39,7 @@ SOME: Final = {
 
 
 def tried(*only: str, command: tuple[str, ...] = PRIMARY, **more: Any) -> conform.Report:
-    options = conform.Options(command=command, only=only, timeout=60.0, **more)
+    options = conform.Options(**{"command": command, "only": only, "timeout": 60.0, **more})
     return conform.try_primary(options, lambda _: None)
 
 
@@ -172,18 +172,18 @@ def planted(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Any) ->
 
 
 def test_a_missing_check_is_found(planted: Planted) -> None:
-    report = tried(planted.case)
+    report = tried(planted.case, timeout=5.0)  # what is to come never comes
     assert [planted.case] == [one.case.id for one in report.bad]
 
 
 @pytest.mark.parametrize("planted", ["max_frame"], indirect=True)  # the other takes its time
 def test_a_missing_check_is_found_by_chance(planted: Planted, tmp_path: Path) -> None:
     vectors = tmp_path / "found"
-    figures = fuzzed(vectors, seed=planted.seed, findings=1)
+    figures = fuzzed(vectors, seed=planted.seed, findings=1, timeout=10.0)
     assert figures.findings
     found = figures.findings[0].case
     (vector,) = json.loads((vectors / f"fuzz.{planted.seed}.{found}.json").read_text())
     assert "stream" == vector["kind"]
     assert vector["reads"]
-    again = fuzzed(seed=planted.seed, only=found)
+    again = fuzzed(seed=planted.seed, only=found, timeout=10.0)
     assert [found] == [one.case for one in again.findings]
