@@ -241,6 +241,7 @@ _PROBES = {
     "go": _go,
     "node": _node,
     "other-user": _other_user,
+    "perl": _program,
     "privileged-ports": _privileged_ports,
     "pty": _pty,
     "root": _root,
