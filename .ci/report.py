@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-THRESHOLDS = {"pure": 98.0, "all": 90.0}  # per cent, of branches and of lines
+# Per cent, of branches and of lines. The kit is by itself: whole runs of it are not measured.
+THRESHOLDS = {"pure": 98.0, "all": 90.0, "kit": 45.0}
 MEASURES = {
     "branches": ("num_branches", "covered_branches"),
     "lines": ("num_statements", "covered_lines"),
@@ -28,7 +29,8 @@ def coverage(path: str) -> int:
     if unmeasured := sorted(pure - files.keys()):
         print(f"not measured: {unmeasured}")
         return 1
-    groups = {"pure": pure, "all": set(files)}
+    kit = {name for name in files if name.startswith("actorcluster/conform/")}
+    groups = {"pure": pure - kit, "all": set(files) - kit, "kit": kit}
     failures = 0
     for group, minimum in THRESHOLDS.items():
         for measure, (of, count) in MEASURES.items():

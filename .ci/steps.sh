@@ -163,7 +163,7 @@ conform() {
 wheel_tests() {
     local place=$WORK/outside-$1-$2 processes=(tests/e2e tests/worker tests/cli) chosen=()
     local once=(tests/hostile tests/mutants tests/chaos tests/reload_load tests/full_house)
-    once+=(tests/samples)
+    once+=(tests/samples tests/conform/test_primary_played.py)
     local programs=(tests/cli tests/examples tests/e2e/test_{environments,signals}.py)
     programs+=(tests/hardened tests/liveness tests/node_parity tests/differential_otp)
     programs+=(tests/conform tests/lanes tests/node_adapter tests/run_wrapper)
