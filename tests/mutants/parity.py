@@ -189,7 +189,7 @@ MUTANTS = [
     _row(
         "RR-25",
         "_cluster/ports.py",
-        "data=port.request.data,",
+        "data=port.data,",
         "data=None,",
         "test_ports.py::test_data_of_a_listen_request",
     ),
