@@ -11,7 +11,7 @@ import attrs
 
 from ..wire._generated import BUILT_CAPABILITIES, LIMIT_DEFAULTS
 
-__all__ = ["LEVELS", "Claims", "claims_of"]
+__all__ = ["LEVELS", "Claims", "claims_of", "level_of"]
 
 #: To each level what it has more than the one below; of ``listen.*`` one is enough.
 LEVELS: Final[tuple[frozenset[str], ...]] = (
@@ -21,6 +21,16 @@ LEVELS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"monitor"}),
     frozenset({"bulk.memfd"}),
 )
+
+
+def level_of(caps: frozenset[str]) -> int:
+    """Give the lowest level of which these capabilities are a part."""
+    return max((_level_of(cap) for cap in caps), default=0)
+
+
+def _level_of(cap: str) -> int:
+    name = "listen.*" if cap.startswith("listen.") else cap
+    return next((number for number, caps in enumerate(LEVELS) if name in caps), 0)
 
 
 @attrs.frozen

@@ -23,7 +23,9 @@ from ..wire._generated import (
     KINDS,
     LIMIT_DEFAULTS,
     AbortCode,
+    Kind,
 )
+from .claims import level_of
 from .diagnostic import from_diagnostic, same, to_diagnostic
 from .frames import Cutter, Heard
 from .material import preludes
@@ -135,6 +137,8 @@ def needs_of(vector: Mapping[str, Any], frames: Sequence[Heard]) -> tuple[int, f
             caps.add("frag")
         if heard.nfds:
             caps.add("handle")
+        if heard.kind == Kind.WELCOME:
+            caps |= set(heard.field("caps") or ())  # which hold nothing that was not offered
     if vector.get("handle_ack"):
         caps.add("handle.ack")
     if {"AWP-HA-6", "AWP-HA-7"} & set(vector["requirements"]):
@@ -145,7 +149,8 @@ def needs_of(vector: Mapping[str, Any], frames: Sequence[Heard]) -> tuple[int, f
         caps &= {"msg"}
     if any("fds" in read for read in vector["reads"]):
         level = 2
-    return level, frozenset(caps & BUILT_CAPABILITIES)
+    needed = frozenset(caps & BUILT_CAPABILITIES)
+    return max(level, level_of(needed)), needed
 
 
 def abort_codes(abort: Mapping[str, Any]) -> tuple[AbortCode, ...]:

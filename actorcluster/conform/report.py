@@ -58,7 +58,17 @@ class Report:
         known = self.options.known
         found = [one for one in self.results if one.outcome in bad and one.case.id not in known]
         if self.options.level is not None:
-            found += self.of(Outcome.UNCLAIMED)
+            found += self.lacking
+        return found
+
+    @property
+    def lacking(self) -> list[Result]:
+        """Those that were not claimed, and are part of the level; one `listen.*` is enough."""
+        found = []
+        for one in self.of(Outcome.UNCLAIMED):
+            caps = {"listen.*" if cap.startswith("listen.") else cap for cap in one.case.caps}
+            if not caps or self.claims is None or self.claims.missing(frozenset(caps)):
+                found.append(one)
         return found
 
     @property
@@ -113,6 +123,9 @@ class Report:
         for one in self.results:
             if one.outcome in (Outcome.FAIL, Outcome.NON_STRICT):
                 yield from result_lines(one)
+        if self.options.level is not None:
+            for one in self.lacking:
+                yield f"{_MARKS[one.outcome]:10} {one.case.id}  {one.text}"
         for one in self.surprises:
             yield f"{one.case.id} is expected to fail, and passed"
         yield ""

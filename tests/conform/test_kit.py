@@ -16,6 +16,7 @@ import pytest
 from actorcluster import conform
 from actorcluster.conform import Outcome
 from actorcluster.conform.case import CASES
+from actorcluster.conform.claims import claims_of, level_of
 from actorcluster.conform.coverage import INTERNAL
 from actorcluster.conform.frames import frame
 from actorcluster.conform.material import requirements
@@ -48,6 +49,15 @@ def test_cases_try_sentences_that_there_are() -> None:
     assert set() == named - set(requirements())
     assert len([one for one in CASES.values() if not one.watch]) >= 150
     assert [] == [one.id for one in CASES.values() if not one.title]
+
+
+def test_a_case_needs_nothing_above_its_level() -> None:
+    assert [] == [one.id for one in CASES.values() if level_of(one.caps) > one.level]
+
+
+def test_nobody_is_granted_what_was_not_offered() -> None:
+    """A vector has a WELCOME of its own."""
+    assert {"msg", "call"} == CASES["welcome.grease"].caps
 
 
 def test_cases_are_listed() -> None:
@@ -136,6 +146,19 @@ def test_what_is_not_claimed_counts_where_it_is_asked_for() -> None:
         unclaimed = {one.case.id for one in report.of(Outcome.UNCLAIMED)}
         found[level] = (report.exit_status, unclaimed)
     assert {None: (0, {"ca.echo", "su.down"}), 1: (1, {"ca.echo"})} == found
+
+
+def test_one_way_to_listen_is_enough_for_level_2() -> None:
+    caps = ["msg", "call", "frag", "ack", "log", "listen.handoff"]
+    names = ("li.shared", "ha.give")
+    report = conform.Report(
+        options=conform.Options(command=("x",), level=2),
+        claims=claims_of({"caps": caps}),
+        results=[conform.Result(case=CASES[one], outcome=Outcome.UNCLAIMED) for one in names],
+        not_run=[],
+    )
+    assert ["ha.give"] == [one.case.id for one in report.bad]
+    assert any(line.startswith("unclaimed  ha.give") for line in report.lines())
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:

@@ -367,4 +367,3 @@ async def test_one_that_is_not_ours_and_does_not(scene: Scene) -> None:
     hung = await scene.next(events.Hung)
     assert (None, "it is no Python worker of ours") == (hung.stack, hung.no_stack)
     assert "hung" == (await worker.wait()).reason
-
