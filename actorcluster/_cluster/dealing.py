@@ -193,6 +193,10 @@ class Dealer:
         self._has_cold = True  # maybe; it is looked at when something is dealt
         self._deal()
 
+    def deals_to(self, client: PortClient, channel: int) -> bool:
+        """Whether a worker listens here in the way that it is dealt to."""
+        return (client.id, channel) in self._shares
+
     def look_again(self) -> None:
         """Somebody is paused, or is not any more; it may be a policy, just asked, that did it."""
         trio.lowlevel.current_trio_token().run_sync_soon(self._deal, idempotent=True)
@@ -315,7 +319,6 @@ class Dealer:
             return hands
         now = trio.current_time()
         rooms = {share: share.room(now) for share in self._shares.values()}
-
         if self._has_cold or not self._chooser.is_plain:
             self._choose_by(self._chooser, _Hands(now, rooms, hands))
             return hands
@@ -374,14 +377,13 @@ class Dealer:
     def _hand_over(self, share: Share, count: int) -> None:
         """Send the last ``count`` connections of a share's ``untaken``."""
         client, untaken = share.client, share.untaken
-        connection = client.connection
-        most = max(1, connection.peer_limits["max_fds"])
+        most = max(1, client.connection.peer_limits["max_fds"])
         last = share.handed + count
         while share.handed < last:
             start = len(untaken) - (last - share.handed)
             some = list(itertools.islice(untaken, start, start + most))
             try:
-                connection.send_connections(share.channel, share.handed + 1, some)
+                client.connection.send_connections(share.channel, share.handed + 1, some)
             except ActorClusterError as exc:
                 self._cannot_send(share, last - share.handed, exc)
                 break

@@ -8,7 +8,9 @@ The file of a unix socket, which would be in the way of others, is removed when 
 will come back to it.
 Workers that ask for the same address share one port, in one of two ways: *handoff*, the primary
 accepts and deals (see `dealing`); *shared*, each worker gets a duplicate of the socket and accepts
-by itself. Nothing that a worker says raises here; what cannot be done is answered with an ERROR.
+by itself. A worker that can do nothing else accepts beside a primary that deals: each client is
+found by one of the two, and the primary knows nothing of what that worker takes.
+Nothing that a worker says raises here; what cannot be done is answered with an ERROR.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import errno
 import itertools
 import resource
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, Final, final
 
@@ -33,11 +35,12 @@ from .._worker.listening import MODES, SCHED_NONE, SCHED_RR
 from ..errors import ActorClusterError
 from ..wire import events
 from ..wire._generated import Capability, ErrorCode, State
-from .binding import Address, Bound, ListenFds, PortRequest, bind
+from .binding import Bound, ListenFds, PortRequest, bind
 from .bounds import DROP, Bounds
 from .choosing import Chooser, known_policies
 from .dealing import ConnectionCounts, Dealer, PortClient
 from .peeking import Policies
+from .shares import PortStatistics
 
 __all__ = ["ConnectionCounts", "PortClient", "PortStatistics", "Ports"]
 
@@ -53,45 +56,6 @@ _MOST_UNUSED: Final = 256
 
 #: So many names of those who have gone may be remembered for a port that has users.
 _FEW_NAMES: Final = 16
-
-
-@final
-@attrs.frozen(kw_only=True)
-class PortStatistics:
-    """A snapshot of one shared port.
-
-    Attributes:
-        address: as bound.
-        policy: how connections are dealt, or `SCHED_NONE`.
-        dealt: connections dealt by worker id, those dealt again not counted; of the workers that
-            listen here.
-        dealt_before: to workers that do not any more, as one number.
-        waiting: accepted but with no worker at present.
-        unacknowledged: dealt, but not taken by a worker's ``accept()`` so far.
-        dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
-        timed_out: closed, for it had waited for longer than ``wait_timeout``; so many.
-        dropped: closed, for it came while all workers were at their ``max_connections``; so many.
-        policy_faults: times a policy of the primary's own failed, and the next in turn was chosen.
-        workers: what became of the connections, by worker id; of the workers that listen here.
-        peeking: those waiting that have not said enough for a `Peek`, or ``"sticky_peek"``.
-        peek_fallbacks: those that did not say enough in time, and went to the next in turn.
-        held_by: the supervisors that hold it, see `Listen`.
-    """
-
-    address: Address
-    policy: str
-    dealt: Mapping[int, int]
-    dealt_before: int
-    waiting: int
-    unacknowledged: int
-    dealt_again: int
-    timed_out: int
-    dropped: int
-    policy_faults: int
-    workers: Mapping[int, ConnectionCounts]
-    peeking: int = 0
-    peek_fallbacks: int = 0
-    held_by: tuple[str, ...] = ()
 
 
 @final
@@ -124,6 +88,23 @@ class _Port:
     def mode(self) -> str:
         """What the policy is on the wire."""
         return MODES[SCHED_NONE if self.dealer is None else SCHED_RR]
+
+    def mode_of(self, usable: Sequence[str]) -> str:
+        """Choose among the ways in which a worker can listen.
+
+        Raises:
+            OSError: there is none.
+        """
+        for mode in (self.mode, MODES[SCHED_NONE]):
+            if mode in usable:
+                return mode
+        raise OSError(errno.ENOTSUP, f"this port is in mode {self.mode}")
+
+    def dealer_for(self, client: PortClient, channel: int) -> Dealer | None:
+        """Who deals to that listener; None: its worker accepts for itself."""
+        if self.dealer is None or not self.dealer.deals_to(client, channel):
+            return None
+        return self.dealer
 
     def deals_as(self, request: PortRequest, mode: str) -> bool:
         """Whether connections wait and are dealt as if that had been asked for first."""
@@ -188,12 +169,13 @@ class Ports:
         """Act on what a worker says about listening."""
         if isinstance(event, (events.ConnReply, events.ConnCredit)):
             port = self._channels.get((client.id, event.channel))
-            if port is None or port.dealer is None:
+            dealer = None if port is None else port.dealer_for(client, event.channel)
+            if dealer is None:
                 return  # closed a moment ago, or credit for one who accepts by himself
             if isinstance(event, events.ConnReply):
-                port.dealer.reply(client, event)
+                dealer.reply(client, event)
             else:
-                port.dealer.add_credit(client, event)
+                dealer.add_credit(client, event)
         elif isinstance(event, events.Listen):
             self._listen(client, event)
         elif isinstance(event, events.ListenClosed):
@@ -206,17 +188,17 @@ class Ports:
         try:
             request = self._beside(client, PortRequest.read(event.request))
             identity = request.identity(client.listen_fds)
-            port = self._find(client, request, identity)
+            port, mode = self._find(client, request, identity)
             if port.data is None:
                 port.data = request.data
-            self._answer(client, event.channel, port)
+            self._answer(client, event.channel, port, mode)
         except ValueError as exc:
             self._refuse(client, event.channel, str(ErrorCode.BAD_PAYLOAD), str(exc))
         except (OSError, ActorClusterError) as exc:
             self._refuse(client, event.channel, failure_map(exc)["code"], str(exc))
         else:
             port.users[client.id, event.channel] = identity
-            self._join(client, event.channel, port, request)
+            self._join(client, event.channel, port, request, mode)
 
     def _refuse(self, client: PortClient, channel: int, code: str, text: str) -> None:
         """Answer with an error, unless the worker is gone, or does not want an answer any more."""
@@ -235,20 +217,21 @@ class Ports:
             request = attrs.evolve(request, key=str(int(request.key) + 1))
         return request
 
-    def _find(self, client: PortClient, request: PortRequest, identity: tuple[Any, ...]) -> _Port:
-        """Find the port, or bind it."""
+    def _find(
+        self, client: PortClient, request: PortRequest, identity: tuple[Any, ...]
+    ) -> tuple[_Port, str]:
+        """Find the port, or bind it; and say how the worker is to listen."""
         self._check_policy(request)
         usable = self._usable_modes(client, request)
         port = self._known(request, identity)
         if port is None:
             if not usable:
                 raise OSError(errno.ENOTSUP, f"no way to listen: {request.modes}")
-            return self._open(client.listen_fds, identity, request, usable[0])
-        if port.mode not in usable:
-            raise OSError(errno.ENOTSUP, f"this port is in mode {port.mode}")
+            return self._open(client.listen_fds, identity, request, usable[0]), usable[0]
+        mode = port.mode_of(usable)
         if any(worker == client.id for worker, _ in port.users):
             raise OSError(errno.EADDRINUSE, "this worker listens there already")
-        return port
+        return port, mode
 
     def _check_policy(self, request: PortRequest) -> None:
         known = known_policies(self._policies)
@@ -307,22 +290,22 @@ class Ports:
         dealers = {port.dealer for port in self._ports.values() if port.dealer is not None}
         return _half_of_descriptors() - sum(dealer.waiting for dealer in dealers)
 
-    def _answer(self, client: PortClient, channel: int, port: _Port) -> None:
+    def _answer(self, client: PortClient, channel: int, port: _Port, mode: str) -> None:
         """Say LISTENING.
 
         Raises:
             OSError: no duplicate of the socket is to be had.
             ActorClusterError: the worker does not take it.
         """
-        handle = None
-        if port.dealer is None:
+        handle, is_shared = None, mode == MODES[SCHED_NONE]
+        if is_shared:
             handle = commit(stage(port.bound.socket, keep_open=True))
         address = port.bound.address
         try:
             client.connection.send_listening(
                 channel,
-                mode=port.mode,
-                policy=None if port.dealer is None else port.policy,
+                mode=mode,
+                policy=None if is_shared else port.policy,
                 address=list(address) if isinstance(address, tuple) else address,
                 data=port.data,
                 handle=handle,
@@ -332,13 +315,15 @@ class Ports:
                 handle.close()
             raise
 
-    def _join(self, client: PortClient, channel: int, port: _Port, request: PortRequest) -> None:
+    def _join(
+        self, client: PortClient, channel: int, port: _Port, request: PortRequest, mode: str
+    ) -> None:
         self._channels[client.id, channel] = port
         self._unused.pop(port, None)
         port.names.add(client.name)
         client.flush()
         client.listening(port.bound.address)
-        if port.dealer is not None:
+        if port.dealer is not None and mode == port.mode:
             port.dealer.join(client, channel, request.credit, request.limit)
 
     # ---- workers leave --------------------------------------------------------------------
@@ -370,8 +355,8 @@ class Ports:
         if not port.users and not port.holders:
             self._unused[port] = None
             self._close_unused(_MOST_UNUSED)
-        if port.dealer is not None:
-            port.dealer.leave(client, channel)
+        if (dealer := port.dealer_for(client, channel)) is not None:
+            dealer.leave(client, channel)
 
     def settle(self, may_return: Callable[[str], bool]) -> None:
         """Something has changed in the tree: remove the files of those who will not come back.

@@ -1,4 +1,4 @@
-"""What one worker has in one shared port, and an accepted connection on its way to one.
+"""What one worker has in one shared port, what is told of it, and a connection on its way to one.
 
 Runs in: primary
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import socket
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final, Protocol, final
 
 import attrs
@@ -18,7 +19,7 @@ from ..wire.connection import Connection
 from .balance import NewConnection
 from .binding import Address, ListenFds
 
-__all__ = ["STUCK_SECONDS", "Accepted", "ConnectionCounts", "PortClient", "Share"]
+__all__ = ["STUCK_SECONDS", "Accepted", "ConnectionCounts", "PortClient", "PortStatistics", "Share"]
 
 #: Connections that one worker may have and not have taken, however much credit it gives: each of
 #: them costs a descriptor here. More than any one burst of clients brings, so that turns are kept.
@@ -66,6 +67,45 @@ class ConnectionCounts:
     declined: int = 0
     dropped: int = 0
     waiting: int = 0
+
+
+@final
+@attrs.frozen(kw_only=True)
+class PortStatistics:
+    """A snapshot of one shared port.
+
+    Attributes:
+        address: as bound.
+        policy: how connections are dealt, or `SCHED_NONE`.
+        dealt: connections dealt by worker id, those dealt again not counted; of the workers that
+            listen here.
+        dealt_before: to workers that do not any more, as one number.
+        waiting: accepted but with no worker at present.
+        unacknowledged: dealt, but not taken by a worker's ``accept()`` so far.
+        dealt_again: times a connection was refused, or its worker died, and it was dealt anew.
+        timed_out: closed, for it had waited for longer than ``wait_timeout``; so many.
+        dropped: closed, for it came while all workers were at their ``max_connections``; so many.
+        policy_faults: times a policy of the primary's own failed, and the next in turn was chosen.
+        workers: what became of the connections, by worker id; of the workers that listen here.
+        peeking: those waiting that have not said enough for a `Peek`, or ``"sticky_peek"``.
+        peek_fallbacks: those that did not say enough in time, and went to the next in turn.
+        held_by: the supervisors that hold it, see `Listen`.
+    """
+
+    address: Address
+    policy: str
+    dealt: Mapping[int, int]
+    dealt_before: int
+    waiting: int
+    unacknowledged: int
+    dealt_again: int
+    timed_out: int
+    dropped: int
+    policy_faults: int
+    workers: Mapping[int, ConnectionCounts]
+    peeking: int = 0
+    peek_fallbacks: int = 0
+    held_by: tuple[str, ...] = ()
 
 
 @final

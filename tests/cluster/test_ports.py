@@ -89,9 +89,38 @@ async def test_the_first_worker_decides(
 async def test_later_workers_follow_or_are_refused() -> None:
     async with open_cluster() as cluster:
         assert "handoff" == await mode(await cluster.puppet())
-        puppet = await cluster.puppet()
-        assert "os.ENOTSUP" == await mode(puppet, modes=["shared"])
-        assert "handoff" == await mode(puppet, modes=["shared", "handoff"])
+        assert "handoff" == await mode(await cluster.puppet(), modes=["shared", "handoff"])
+    async with open_cluster(SCHED_NONE) as cluster:
+        assert "shared" == await mode(await cluster.puppet())
+        assert "os.ENOTSUP" == await mode(await cluster.puppet(), modes=["handoff"])
+
+
+async def test_who_can_only_accept_for_himself_does_so_beside_the_primary() -> None:
+    """He is dealt nothing, has no say in it, and goes as he came."""
+    async with open_cluster() as cluster:
+        dealt_to = await cluster.worker()
+        listener = await dealt_to.listen()
+        beside = await cluster.puppet()
+        wish = {**TCP, "key": "1", "modes": ["shared"], "policy": "weighted"}
+        channel = beside.connection.send_listen(wish)
+        beside.say()
+        said = await beside.hear(events.Listening)
+        assert ("shared", None, list(listener.address)) == (said.mode, said.policy, said.address)
+        beside.connection.send_conn_credit(channel, 7, 3)
+        beside.say()
+        with said.handle.into_socket() as sock:
+            for _ in range(3):
+                with connect(listener.address) as client:
+                    async with await listener.accept() as stream:
+                        assert served_by(stream, client)
+            assert "os.EADDRINUSE" == await mode(beside, modes=["shared"], key="1")
+            assert {dealt_to.client.id: 3} == cluster.port.dealt
+            await dealt_to.die()
+            with connect(listener.address):
+                (await sock.accept())[0].close()
+        beside.connection.send_listen_close(channel)
+        beside.say()
+        await still_works(cluster)
 
 
 @pytest.mark.parametrize(
