@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -125,14 +126,22 @@ async def test_two_serve_http(primary: Primary, caplog: pytest.LogCaptureFixture
         handle = await worker.ask(["socket", "/pipe"])
         with handle.into_file() as file:
             assert "/pipe" == json.loads(file.read())["path"]
+    fresh = [await trio.open_tcp_stream(*addresses[0]) for _ in workers]  # and nothing asked yet
     kept = await trio.open_tcp_stream(*addresses[0])
-    await primary.disconnect()
+    await kept.send_all(b"GET / HTTP/1.1\r\n\r\n")
+    assert (await kept.receive_some()).startswith(b"HTTP/1.1 200 OK\r\n")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(primary.disconnect)
+        assert b"" == await kept.receive_some()
+        for stream in fresh:
+            await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+            assert b"Connection: close" in b"".join([piece async for piece in stream])
     assert ["shutdown", "shutdown"] == [(await worker.wait()).reason for worker in workers]
-    assert b"" == await kept.receive_some()
-    await kept.aclose()
+    for stream in (kept, *fresh):
+        await stream.aclose()
     said = [record.getMessage() for record in caplog.records]
-    for count in served:
-        assert any(f"served {count} requests" in text for text in said)
+    counts = [int(found[1]) for text in said if (found := re.search(r"served (\d+) req", text))]
+    assert 13 == sum(counts)
 
 
 async def test_killed() -> None:

@@ -162,3 +162,22 @@ async def test_who_is_told_to_stop_closes_what_is_idle(programs: Path) -> None:
         assert b"" == await idle.receive_some()
         await idle.aclose()
         assert "shutdown" == (await worker.wait()).reason
+
+
+async def test_who_has_connected_may_still_ask_when_it_is_told_to_stop(programs: Path) -> None:
+    """For a while: somebody who has nothing to say in it is closed."""
+    async with servers(programs, "a") as (primary, port, _):
+        streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(3)]
+        idle, fresh, silent = streams
+        await idle.send_all(b"GET / HTTP/1.1\r\n\r\n")
+        assert b"keep-alive" in await idle.receive_some()
+        while primary.statistics().ports[0].unacknowledged:  # noqa: ASYNC110 - another process's
+            await trio.sleep(0.01)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(primary.disconnect)
+            assert b"" == await idle.receive_some()
+            await fresh.send_all(b"GET / HTTP/1.1\r\n\r\n")
+            assert b"hello from a," in b"".join([piece async for piece in fresh])
+            assert b"" == await silent.receive_some()
+        for stream in streams:
+            await stream.aclose()

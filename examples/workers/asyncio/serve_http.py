@@ -3,7 +3,11 @@
     python serve_http.py [PORT]     # started by a primary, as README.md shows
 
 It takes these messages: "stats" is answered with what was served; ["socket", path] with a handle
-on a pipe, at whose other end it writes the text of that page; anything else comes back.
+on a pipe, at whose other end it writes the text of that page; ["echo", value] with the value;
+anything else comes back. In the environment:
+
+    MAX_CONNECTIONS  that are open at once, 64 without
+    ACCESS_LOG       a file: the path of each request is appended before anything else is done
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import sys
 from awp import Accepted, Handle, HandleKind, LogHandler, Message, Worker, run
 
 _log = logging.getLogger("serve_http")
+_FIRST_REQUEST_SECONDS = 5.0
 
 
 class Server:
@@ -26,9 +31,11 @@ class Server:
         served: requests so far.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, access_log: str | None = None) -> None:
         self.served = 0
         self._worker = worker
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._access_log = None if access_log is None else os.open(access_log, flags, 0o600)
 
     def page(self, path: str) -> bytes:
         """What is under a path, as JSON."""
@@ -39,17 +46,22 @@ class Server:
         """Serve requests until the client closes, or the worker stops."""
         reader, writer = await accepted.open()
         try:
-            while await self._request(reader, writer):
-                pass
+            if await self._request(reader, writer, is_first=True):
+                while await self._request(reader, writer):
+                    pass
         finally:
             writer.close()
 
-    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _request(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_first: bool = False
+    ) -> bool:
         """One request and its answer; give whether another may follow."""
         waiting = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
         stopping = asyncio.ensure_future(self._worker.stopping.wait())
         await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        if is_first and not waiting.done():  # who has just connected cannot know that we stop
+            await asyncio.wait({waiting}, timeout=_FIRST_REQUEST_SECONDS)
         if not waiting.done():
             waiting.cancel()  # nothing of another request has come: close between two
             return False
@@ -59,6 +71,8 @@ class Server:
             return False
         line, _, fields = head.partition("\r\n")
         method, _, path = line.rpartition(" ")[0].partition(" ")
+        if self._access_log is not None:
+            os.write(self._access_log, f"{path}\n".encode("latin-1"))
         status = b"200 OK" if method == "GET" else b"405 Method Not Allowed"
         body = self.page(path)
         goes_on = "connection: close" not in fields.lower() and not self._worker.stopping.is_set()
@@ -79,6 +93,8 @@ class Server:
                     message.reply({"served": self.served, "pid": os.getpid()})
                 case ["socket", str(path)]:
                     message.reply(self._pipe(path))
+                case ["echo", value]:
+                    message.reply(value)
                 case body:
                     message.reply(body)
 
@@ -93,9 +109,10 @@ async def main(worker: Worker) -> None:
     """Serve the port and the mailbox until told to stop."""
     logging.getLogger().addHandler(LogHandler(worker))
     logging.getLogger().setLevel(logging.INFO)
-    server = Server(worker)
+    server = Server(worker, os.environ.get("ACCESS_LOG"))
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-    listener = await worker.listen(port, credit=64)
+    most = int(os.environ.get("MAX_CONNECTIONS", "64"))
+    listener = await worker.listen(port, credit=most)
     serving = asyncio.ensure_future(listener.serve(server.connection))
     _log.info("listening on %s in mode %s", listener.address, listener.mode)
     worker.serving(address=listener.address)

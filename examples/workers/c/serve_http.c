@@ -4,11 +4,16 @@
  *     GET /pass/NAME   passes the open connection on to the worker of that name, which answers
  *
  * To the primary it sends ["listening", address]; a call "stats" it answers with the number of
- * requests served and of connections open. Told to stop, it answers what was asked, closes the rest,
- * and leaves. The port is the first argument, 8000 without. */
+ * requests served and of connections open, a call ["echo", value] with the value. Told to stop, it
+ * answers what was asked, and who has connected and not asked yet but does so in time; it closes the
+ * rest, and leaves. The port is the first argument, 8000 without. In the environment:
+ *
+ *     MAX_CONNECTIONS  that are open at once, 64 without
+ *     ACCESS_LOG       a file: the path of each request is appended before anything else is done */
 #include "loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,15 +21,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { REQUEST = 8192, CREDIT = 64 };
+enum { REQUEST = 8192, CREDIT = 64, FIRST_REQUEST_MS = 5000 };
 
 struct server {
+    struct loop_timer patience; /* must be first; when stopping, with those who have not asked yet */
     struct awp *awp;
     struct loop loop;
     struct awp_listener *listener; /* NULL: none, or not any more */
     struct client *clients;
-    uint64_t served, open;
-    bool stopping;
+    uint64_t served, open, credit;
+    int log; /* -1: none */
+    bool stopping, impatient;
 };
 
 struct client {
@@ -32,6 +39,7 @@ struct client {
     struct client *next, **link;
     struct server *server;
     bool ours;               /* from our listener, which gets room for another at its end */
+    bool asked;              /* a request was answered: between two it may be closed at any time */
     bool last;               /* close it behind the answer */
     char request[REQUEST];
     size_t size;             /* of what was read and not answered yet */
@@ -94,6 +102,14 @@ static bool pass_on(struct client *client, const char *name)
     return true;
 }
 
+static void note(const struct server *server, const char *path)
+{
+    char line[320];
+    int size = snprintf(line, sizeof line, "%s\n", path);
+    if (server->log >= 0 && write(server->log, line, (size_t)size) != size)
+        perror("serve_http: access log");
+}
+
 /* Answer the request that ends at `end`. False: the connection is somebody else's. */
 static bool respond(struct client *client, char *end)
 {
@@ -102,6 +118,8 @@ static bool respond(struct client *client, char *end)
     int minor = 0;
     end[-1] = '\0'; /* the last line feed */
     bool good = sscanf(client->request, "%*15[A-Z] %255s HTTP/1.%d", path, &minor) == 2;
+    note(client->server, path);
+    client->asked = true;
     bool body = strcasestr(client->request, "\nContent-Length:") || strcasestr(client->request, "\nTransfer-Encoding:");
     client->last = !good || minor == 0 || body || client->server->stopping
                 || strcasestr(client->request, "\nConnection: close");
@@ -133,7 +151,8 @@ static bool proceed(struct client *client)
             return false;
     }
     uint32_t wanted = client->answer.size ? EPOLLOUT : EPOLLIN;
-    if (client->answer.failed || (client->server->stopping && !client->answer.size)
+    bool waits = client->asked || client->server->impatient;
+    if (client->answer.failed || (client->server->stopping && waits && !client->answer.size)
         || (wanted != client->watch.events && loop_watch(&client->server->loop, &client->watch, wanted) < 0)) {
         hang_up(client);
         return false;
@@ -214,7 +233,7 @@ static int listen_on(struct server *server, uint64_t port)
     mp_array(&request, 1);
     mp_text(&request, "handoff");
     mp_text(&request, AWP_KEY_LISTEN_CREDIT);
-    mp_uint(&request, CREDIT);
+    mp_uint(&request, server->credit);
     int error = awp_listen(server->awp, &request, server, &server->listener);
     mp_free(&request);
     return error;
@@ -256,7 +275,15 @@ static void answer_stats(struct server *server, struct awp_message *message)
     mp_free(&body);
 }
 
-/* "stats" asks; ["serve", handle] brings a connection that another worker has passed on. */
+static void echo(struct awp_message *message, struct mp_reader value)
+{
+    const uint8_t *begin = value.at;
+    mp_skip(&value);
+    struct awp_send what = {.body = begin, .size = (size_t)(value.at - begin)};
+    awp_reply(message, &what);
+}
+
+/* "stats" and ["echo", value] ask; ["serve", handle] brings a connection that another worker has passed on. */
 static void on_message(struct server *server, struct awp_message *message)
 {
     struct mp_reader in = mp_reader(message->body, message->size);
@@ -264,7 +291,11 @@ static void on_message(struct server *server, struct awp_message *message)
     mp_read(&in, &item);
     if (message->is_call && mp_equals(&item, "stats"))
         answer_stats(server, message);
-    else if (item.type == MP_ARRAY && mp_read(&in, &item) && mp_equals(&item, "serve") && message->handle_count == 1) {
+    else if (item.type != MP_ARRAY || item.count != 2 || !mp_read(&in, &item))
+        ;
+    else if (message->is_call && mp_equals(&item, "echo") && message->handle_count == 0)
+        echo(message, in);
+    else if (mp_equals(&item, "serve") && message->handle_count == 1) {
         struct awp_descriptor *handle = &message->handles[0];
         serve(server, handle->fd, handle->head, handle->head_size, false);
         handle->fd = -1;
@@ -272,19 +303,34 @@ static void on_message(struct server *server, struct awp_message *message)
     awp_free(message); /* a call that is none of these gets not_handled */
 }
 
-static void on_stop(struct server *server)
+/* Close what is idle, and with those who have just connected have patience once. */
+static void close_idle(struct server *server)
 {
-    server->stopping = true;
-    if (server->listener)
-        awp_unlisten(server->listener);
-    server->listener = NULL;
     for (struct client *client = server->clients, *next; client; client = next) {
         next = client->next;
         if (client->answer.size)
             client->last = true;
-        else
+        else if (client->asked || server->impatient)
             hang_up(client); /* nothing whole was asked */
     }
+}
+
+static void on_impatient(struct loop_timer *timer)
+{
+    struct server *server = (struct server *)timer;
+    server->impatient = true;
+    close_idle(server);
+}
+
+static void on_stop(struct server *server)
+{
+    if (!server->stopping)
+        loop_set(&server->loop, &server->patience, awp_now() + FIRST_REQUEST_MS);
+    server->stopping = true;
+    if (server->listener)
+        awp_unlisten(server->listener);
+    server->listener = NULL;
+    close_idle(server);
 }
 
 /* False: it was the last. */
@@ -335,7 +381,11 @@ static int work(struct server *server, uint64_t port)
 
 int main(int argc, char **argv)
 {
-    struct server server = {0};
+    const char *log = getenv("ACCESS_LOG"), *most = getenv("MAX_CONNECTIONS");
+    struct server server = {.patience.over = on_impatient, .credit = most ? strtoull(most, NULL, 10) : CREDIT};
+    server.log = log ? open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (log && server.log < 0)
+        perror("serve_http: access log");
     struct awp_options options = {.name = "serve_http.c", .version = "1"};
     int error = awp_open(&server.awp, &options);
     if (!error)

@@ -1,9 +1,12 @@
 // Serve_http is a web server: net/http on a port that workers share, as a worker of a primary, or by
 // itself where there is none.
 //
-// It answers three calls: "count" with the number of requests; "log" with its access log, as a
-// handle; and a message that brings a connection makes it serve that one too. Told to stop, it ends
-// the requests that are under way, and takes no others.
+// It answers four calls: "count" with the number of requests; "log" with its access log, as a
+// handle; ["echo", value] with the value; and a message that brings a connection makes it serve that
+// one too. Told to stop, it ends the requests that are under way, and takes no others.
+//
+// With ACCESS_LOG in the environment its log is appended to that file, a line for each request
+// before anything else is done, by one write. MAX_CONNECTIONS may be open at once, 256 without.
 package main
 
 import (
@@ -16,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +32,9 @@ func main() {
 	shared := flag.Bool("shared", false, "accept here, instead of the primary")
 	flag.Parse()
 	config := awp.ListenConfig{Network: "tcp", Host: "127.0.0.1", Port: *port, Shared: *shared, Open: 256}
+	if most, err := strconv.Atoi(os.Getenv("MAX_CONNECTIONS")); err == nil {
+		config.Open = most
+	}
 	if os.Getenv("ACTORCLUSTER_CHANNEL") == "" {
 		if err := alone(*port); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -118,6 +125,9 @@ func answer(ctx context.Context, w *awp.Worker, site *site, passed *passed) erro
 				_ = m.Reply(handle)
 			}
 		}
+		if body, ok := m.Body.([]any); ok && len(body) == 2 && body[0] == "echo" {
+			_ = m.Reply(body[1])
+		}
 		m.Close() // answers with not_handled what nobody has answered
 	}
 }
@@ -130,6 +140,10 @@ type site struct {
 }
 
 func newSite(name string) (*site, error) {
+	if path := os.Getenv("ACCESS_LOG"); path != "" {
+		log, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+		return &site{name: name, log: log}, err
+	}
 	log, err := os.CreateTemp("", "access-*.log")
 	if err != nil {
 		return nil, err
