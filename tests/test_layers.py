@@ -31,14 +31,15 @@ ORDER = """
     wire.life wire.dispatch wire.connection wire.__init__
 
     conform.diagnostic conform.material conform.options conform.claims conform.frames
-    conform.shapes conform.books conform.watch conform.line conform.transcript conform.process
-    conform.things conform.case conform.ear conform.play conform.played
+    conform.shapes conform.books conform.watch conform.lane conform.line conform.transcript
+    conform.process conform.things conform.case conform.ear conform.play conform.played
     conform.cases.transports conform.cases.bringup conform.cases.framing
     conform.cases.liveness conform.cases.calls conform.cases.shutdown conform.cases.vectors
     conform.cases.states conform.cases.channels conform.cases.messages conform.cases.settings
     conform.cases.bulk
     conform.cases.flow conform.cases.fragments conform.cases.values conform.cases.descriptors
     conform.cases.handles conform.cases.listening conform.cases.logs conform.cases.evolution
+    conform.cases.lanes
     conform.cases.watched conform.cases.__init__
     conform.report conform.runner conform.coverage
     conform.primary.__init__ conform.primary.standin conform.primary.talk conform.primary.terms
@@ -349,7 +350,7 @@ def test_private_names_of_trio_are_not_used() -> None:
 
 
 #: Files of the kit that have a connection's bytes in hand.
-KIT = {"conform.line", "conform.primary.lives", "conform.primary.standin"}
+KIT = {"conform.lane", "conform.line", "conform.primary.lives", "conform.primary.standin"}
 
 
 def test_one_file_moves_bytes_and_descriptors() -> None:

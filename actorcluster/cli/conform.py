@@ -42,6 +42,8 @@ _INTERRUPTED = 130
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Likewise.")
 @click.option("--transcripts", type=click.Path(file_okay=False),
               help="Write what was said in cases that failed here, as stream vectors.")  # fmt: skip
+@click.option("--lane", type=click.Choice(["node"]),
+              help="All handles go by a side lane of this form.")  # fmt: skip
 @click.option("--primary", "is_primary", is_flag=True,
               help="COMMAND is a primary: play hostile workers.")  # fmt: skip
 @click.option("--fuzz", "is_fuzz", is_flag=True, help="With --primary: by chance.")
@@ -72,6 +74,7 @@ def conform(
     junit: str | None,
     json_path: str | None,
     transcripts: str | None,
+    lane: str | None,
     command: tuple[str, ...],
 ) -> None:
     """Play the primary against COMMAND, or hostile workers, and judge it by the specification.
@@ -94,6 +97,7 @@ def conform(
         slow=slow,
         jobs=jobs,
         known=_known(known),
+        lane=lane or "",
     )
     if is_primary and is_fuzz:
         fuzz = kit.FuzzOptions(

@@ -63,6 +63,8 @@ class Case:
         window: the primary's.
         slow: only with ``--slow``.
         watch: true for what is not played, but watched in all that is.
+        beside: it is about descriptors beside the bytes: not where there is a side lane.
+        lane: it is about a side lane: only where there is one.
         ways: how what is written is cut up: each is played in a process of its own.
     """
 
@@ -77,6 +79,8 @@ class Case:
     welcome: Mapping[str, Any] = attrs.field(factory=dict)
     slow: bool = False
     watch: bool = False
+    beside: bool = False
+    lane: bool = False
     ways: tuple[str, ...] = ("whole",)
     story: Story | None = None
 

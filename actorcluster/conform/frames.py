@@ -13,19 +13,30 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 import msgpack
 
-from ..wire._generated import FLAG_FRAG, FLAG_MORE, FLAG_OPTIONAL, KINDS, Kind
+from ..wire._generated import FLAG_FRAG, FLAG_LANE, FLAG_MORE, FLAG_OPTIONAL, KINDS, Kind
 
-__all__ = ["HEADER", "Cutter", "Fault", "Heard", "frame", "kind_name", "pack", "unpack_all"]
+__all__ = [
+    "HEADER",
+    "Cutter",
+    "Fault",
+    "Heard",
+    "Marker",
+    "frame",
+    "kind_name",
+    "pack",
+    "unpack_all",
+]
 
 HEADER: Final = 16
 _HEAD: Final = struct.Struct(">BBIBBBBBBI")
 _KNOWN_FLAGS: Final = FLAG_MORE | FLAG_FRAG | FLAG_OPTIONAL
 _OPAQUE: Final = (Kind.PING, Kind.PONG)
+_NUMBER_AT: Final = 9
 
 
 def pack(value: Any) -> bytes:
@@ -163,10 +174,25 @@ def _checked_map(pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
     return values
 
 
-class Cutter:
-    """Cuts what a worker wrote into frames, and deals descriptors to them."""
+class Dealer(Protocol):
+    """A way of handles beside the bytes: `lane.Lane`."""
 
-    def __init__(self) -> None:
+    def take(self, count: int) -> tuple[int, ...] | None:
+        """Give the handles of the next frame; None: they are not here."""
+
+    def take_faults(self) -> list[Fault]:
+        """Give what was wrong with how they came."""
+
+
+class Cutter:
+    """Cuts what a worker wrote into frames, and deals descriptors to them.
+
+    Args:
+        lane: by which they come; None: beside the bytes.
+    """
+
+    def __init__(self, lane: Dealer | None = None) -> None:
+        self._lane = lane
         self._data = bytearray()
         self._groups: deque[tuple[int, ...]] = deque()
         self._count = 0
@@ -209,19 +235,18 @@ class Cutter:
         end = HEADER + length
         if len(self._data) < end:
             return None
+        fds = self._deal(nfds, flags) if nfds else ()
+        if fds is None:
+            return None
         raw = bytes(self._data[:end])
         del self._data[:end]
-        faults = _header_faults(kind, flags, reserved)
+        faults = _header_faults(kind, flags, reserved, self._lane is not None)
         envelope, payload = None, None
         if kind not in _OPAQUE:
             envelope, payload, fault = _decode(raw[HEADER:])
             faults += [fault] if fault else []
-        fds: tuple[int, ...] = ()
         if nfds:
-            fds = self._groups.popleft() if self._groups else ()
-            if len(fds) != nfds:
-                text = f"{kind_name(kind)} declares {nfds} descriptors, {len(fds)} came for it"
-                faults.append(Fault("AWP-FD-1", text))
+            faults += self._descriptor_faults(kind, flags, nfds, len(fds))
         heard = Heard(
             kind, flags, nfds, channel, raw[HEADER:], envelope, payload,
             fds, tuple(faults), at, self._count, raw,
@@ -229,12 +254,60 @@ class Cutter:
         self._count += 1
         return heard
 
+    def _deal(self, nfds: int, flags: int) -> tuple[int, ...] | None:
+        """Give the descriptors of a frame; None: they are on their way."""
+        if self._lane is None:
+            return self._groups.popleft() if self._groups else ()
+        return self._lane.take(nfds) if flags & FLAG_LANE else ()
 
-def _header_faults(kind: int, flags: int, reserved: int) -> list[Fault]:
+    def _descriptor_faults(self, kind: int, flags: int, nfds: int, came: int) -> list[Fault]:
+        text = f"{kind_name(kind)} declares {nfds} descriptors, {came} came for it"
+        if self._lane is None:
+            return [] if came == nfds else [Fault("AWP-FD-1", text)]
+        faults = self._lane.take_faults()
+        if not flags & FLAG_LANE:
+            faults.append(Fault("AWP-LN-1", f"{kind_name(kind)} has handles, and no LANE"))
+        elif came != nfds:
+            faults.append(Fault("AWP-LN-2", text))
+        return faults
+
+
+class Marker:
+    """Sets the flag LANE in the headers of a stream whose frames have handles."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._left = 0  # bytes of a body
+
+    def marked(self, data: bytes) -> bytes:
+        """Give the next piece of the stream; a header cut just before `nfds` stays as it is."""
+        marked = bytearray(data)
+        at = 0
+        while at < len(data):
+            if self._left:
+                step = min(self._left, len(data) - at)
+                self._left -= step
+                at += step
+                continue
+            begin = at - len(self._head)
+            step = min(HEADER - len(self._head), len(data) - at)
+            self._head += data[at : at + step]
+            at += step
+            number = begin + _NUMBER_AT
+            if 0 < number < len(data) and data[number] and self._head[:2] == b"\x95\xce":
+                marked[number - 1] |= FLAG_LANE
+            if len(self._head) == HEADER:
+                self._left = _HEAD.unpack(self._head)[2]
+                self._head.clear()
+        return bytes(marked)
+
+
+def _header_faults(kind: int, flags: int, reserved: int, has_lane: bool) -> list[Fault]:
     faults = []
+    known = _KNOWN_FLAGS | (FLAG_LANE if has_lane else 0)
     if reserved:
         faults.append(Fault("AWP-FR-1", f"byte 10 of {kind_name(kind)} is {reserved:#04x}"))
-    if flags & ~_KNOWN_FLAGS:
+    if flags & ~known:
         faults.append(Fault("AWP-FR-8", f"{kind_name(kind)} has the flags {flags:#04x}"))
     return faults
 

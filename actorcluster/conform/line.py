@@ -24,7 +24,8 @@ from typing import Any, Final
 import attrs
 import trio
 
-from .frames import Cutter, Heard
+from .frames import Cutter, Heard, Marker
+from .lane import Lane
 
 __all__ = ["Line", "Step"]
 
@@ -58,12 +59,20 @@ class Line:
         way: how to cut what is written: "whole", "bytewise" or "random".
         seed: of the random cuts.
         on_frame: is told of each frame that has come.
+        lane: our end of the way for descriptors, likewise; None: they go beside the bytes.
     """
 
     def __init__(
-        self, end: socket.socket, way: str, seed: int, on_frame: Callable[[Heard], None]
+        self,
+        end: socket.socket,
+        way: str,
+        seed: int,
+        on_frame: Callable[[Heard], None],
+        lane: socket.socket | None = None,
     ) -> None:
         self._end = end
+        self.lane = None if lane is None else Lane(lane, self._deal)
+        self._marker = Marker()
         self._way = way
         self._random = random.Random(seed)  # noqa: S311  (for cuts, not for keys)
         self._on_frame = on_frame
@@ -71,7 +80,7 @@ class Line:
         self._news = trio.Event()
         self._may_read = trio.Event()
         self._may_read.set()
-        self.cutter = Cutter()
+        self.cutter = Cutter(self.lane)
         self.steps: list[Step] = []
         self.ended: str | None = None
         """How the other side's stream has ended: "eof" or "reset"."""
@@ -101,7 +110,14 @@ class Line:
         await self._news.wait()
 
     async def read_forever(self) -> None:
-        """Read until the stream ends."""
+        """Read until the stream ends, and from the lane for as long."""
+        async with trio.open_nursery() as nursery:
+            if self.lane is not None:
+                nursery.start_soon(self.lane.read_forever)
+            await self._read_stream()
+            nursery.cancel_scope.cancel()
+
+    async def _read_stream(self) -> None:
         try:
             while True:
                 await self._may_read.wait()
@@ -133,11 +149,18 @@ class Line:
                 self._finish("eof")
                 return
             self.received += len(data)
-            for heard in self.cutter.feed(data, self.now()):
-                names = tuple(f"fd{number}" for number in range(len(heard.fds)))
-                self.steps.append(Step(False, heard.at, heard.raw, names))
-                self._on_frame(heard)
-            self._tell()
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        for heard in self.cutter.feed(data, self.now()):
+            names = tuple(f"fd{number}" for number in range(len(heard.fds)))
+            self.steps.append(Step(False, heard.at, heard.raw, names))
+            self._on_frame(heard)
+        self._tell()
+
+    def _deal(self) -> None:
+        """Handles have come by the lane, for which frames may have waited."""
+        self._take(b"")
 
     def _finish(self, how: str) -> None:
         self.ended = how
@@ -152,13 +175,27 @@ class Line:
     async def write(
         self, data: bytes, fds: Sequence[int] = (), names: Sequence[str] = (), *, way: str = ""
     ) -> None:
-        """Write it; a descriptor goes with its first byte. That nobody reads is not an error."""
+        """Write it; a descriptor goes with its first byte. That nobody reads is not an error.
+
+        Where there is a lane, descriptors go by that, before the bytes.
+        """
+        if self.lane is not None:
+            data = self._marker.marked(data)
+            if fds:
+                await self.lane.send(fds)
+                fds = ()
         self.steps.append(Step(True, self.now(), data, tuple(names)))
         pieces = list(self._cut(data, way or self._way))
         for index, piece in enumerate(pieces):
             await self._write_piece(piece, fds if index == 0 else ())
             if index + 1 < len(pieces):
                 await self.drained()
+
+    async def write_beside(self, data: bytes, fd: int) -> None:
+        """Write it with a descriptor beside its bytes although there is a lane."""
+        data = self._marker.marked(data)
+        self.steps.append(Step(True, self.now(), data, ("beside",)))
+        await self._write_piece(data, [fd])
 
     async def _write_piece(self, piece: bytes, fds: Sequence[int]) -> None:
         view = memoryview(piece)
@@ -229,6 +266,8 @@ class Line:
 
     def close_descriptors(self, frames: Iterable[Heard]) -> None:
         """Close what has come and was taken by nobody."""
+        if self.lane is not None:
+            self.lane.close_descriptors()
         for fd in {*self.cutter.take_groups(), *(fd for heard in frames for fd in heard.fds)}:
             try:
                 os.close(fd)

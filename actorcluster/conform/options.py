@@ -26,6 +26,7 @@ class Options:
         slow: also what takes long by its nature.
         jobs: cases at a time.
         known: cases that are expected to fail.
+        lane: the form of a side lane by which all handles go; empty: beside the bytes.
     """
 
     command: tuple[str, ...]
@@ -38,3 +39,4 @@ class Options:
     slow: bool = False
     jobs: int = 1
     known: frozenset[str] = frozenset()
+    lane: str = ""

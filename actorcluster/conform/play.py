@@ -38,6 +38,7 @@ from .case import Case, Noted
 from .claims import Claims, claims_of
 from .ear import AMBIENT, Ear, describe_abort
 from .frames import Heard, frame, pack
+from .lane import lane_type
 from .line import Line
 from .process import Program, status_text
 from .things import Thing, make_thing
@@ -78,7 +79,7 @@ class Play(Ear):
         self.program = program
         self.timeout = timeout
         self.slack = max(1.0, timeout / 5)
-        self.line = Line(program.end, way, seed, self._on_frame)
+        self.line = Line(program.end, way, seed, self._on_frame, program.lane_end)
         self.watch = Watch()
         self.inbox: list[Heard] = []
         self.heard: list[Heard] = []
@@ -206,6 +207,8 @@ class Play(Ear):
         """Open a descriptor to send; it is closed with the case."""
         made = make_thing(kind, f"{kind_of_handle(kind)}-{len(self.things)}")
         self.things.append(made)
+        if self.line.lane is not None and lane_type(made.fd) is None:
+            raise Noted(f"a lane has no type for handles of kind {kind}")  # AWP-LN-5
         return made
 
     async def tell(

@@ -25,6 +25,7 @@ import trio
 __all__ = ["Program", "status_text"]
 
 _LAST_WORDS: Final = 2000
+_OF_WORKERS: Final = ("ACTORCLUSTER_", "NODE_CHANNEL_", "NODE_UNIQUE_ID")
 _O_CLOEXEC: Final = 0o2000000
 _WAIT_FOR_END_SECONDS: Final = 10.0
 
@@ -48,6 +49,7 @@ class Program:
         command: program and arguments.
         environment: added to ours.
         number: descriptor at which the program finds its end; None: it gets no connection.
+        lane: the form of a side lane that it gets, too; of "node" we have an end.
     """
 
     def __init__(
@@ -55,33 +57,48 @@ class Program:
         command: Sequence[str],
         environment: Mapping[str, str],
         number: int | None = -1,
+        lane: str = "",
     ) -> None:
         self.end: socket.socket | None = None
+        self.lane_end: socket.socket | None = None
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
-        theirs = None
+        theirs: list[socket.socket] = []
+        told: dict[str, str] = {}
         try:
             if number is not None:
-                self.end, theirs = socket.socketpair()
-                self.end.setblocking(False)
-                theirs = _at_number(theirs, number)
-            self._popen = self._start(command, environment, theirs)
+                self.end, other = _pair(number)
+                theirs.append(other)
+                told["ACTORCLUSTER_CHANNEL"] = f"fd:{other.fileno()}"
+            if lane:
+                told["ACTORCLUSTER_LANE"] = lane
+            if lane == "node":
+                self.lane_end, other = _pair(-1)
+                theirs.append(other)
+                told["NODE_CHANNEL_FD"] = str(other.fileno())
+                told["NODE_CHANNEL_SERIALIZATION_MODE"] = "json"
+            self._popen = self._start(command, {**told, **environment}, theirs)
             self.pid = self._popen.pid
             self._pidfd = os.pidfd_open(self.pid)
         except BaseException:
-            self._output.close()
-            if self.end is not None:
-                self.end.close()
+            self._close_ours()
             raise
         finally:
-            if theirs is not None:
-                theirs.close()
+            for sock in theirs:
+                sock.close()
+
+    def _close_ours(self) -> None:
+        self._output.close()
+        for sock in (self.end, self.lane_end):
+            if sock is not None:
+                sock.close()
 
     def _start(
-        self, command: Sequence[str], environment: Mapping[str, str], theirs: socket.socket | None
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        theirs: Sequence[socket.socket],
     ) -> subprocess.Popen[bytes]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("ACTORCLUSTER_")}
-        if theirs is not None:
-            clean["ACTORCLUSTER_CHANNEL"] = f"fd:{theirs.fileno()}"
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(_OF_WORKERS)}
         # As a primary does: Ctrl-C is for it alone.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -90,12 +107,15 @@ class Program:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _popened(
-        self, command: Sequence[str], environment: Mapping[str, str], theirs: socket.socket | None
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        theirs: Sequence[socket.socket],
     ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command,
             env=environment,
-            pass_fds=() if theirs is None else (theirs.fileno(),),
+            pass_fds=[sock.fileno() for sock in theirs],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -137,9 +157,7 @@ class Program:
             await self.wait()
         self._popen.wait(timeout=0 if self.status is not None else _WAIT_FOR_END_SECONDS)
         os.close(self._pidfd)
-        self._output.close()
-        if self.end is not None:
-            self.end.close()
+        self._close_ours()
 
     def last_words(self) -> str:
         """Give the end of what it wrote to its standard streams."""
@@ -209,6 +227,13 @@ class Program:
         """From now on it cannot open descriptors with this number or higher ones."""
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _pair(number: int) -> tuple[socket.socket, socket.socket]:
+    """Make our end of a connection, and the program's, with that number unless it is negative."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    return ours, _at_number(theirs, number)
 
 
 def _at_number(sock: socket.socket, number: int) -> socket.socket:

@@ -47,6 +47,8 @@ def _is_wanted(one: Case, options: Options) -> bool:
         return False
     if options.level is not None and one.level > options.level:
         return False
+    if one.beside if options.lane else one.lane:
+        return False
     if options.caps and not one.caps & options.caps:
         return False
     names = (one.id, *one.requirements)
@@ -172,7 +174,7 @@ class _Run:
         if one.limits:
             words = [f"{name}={value}" for name, value in one.limits.items()]
             environment["ACTORCLUSTER_LIMITS"] = " ".join(words)
-        program = Program(self._options.command, environment)
+        program = Program(self._options.command, environment, lane=self._options.lane)
         play = Play(
             one,
             program,

@@ -45,6 +45,8 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "watch.body": ("AWP-FR-2", "bodies are two msgpack objects that fill the length"),
     "watch.flags": ("AWP-FR-8", "no flag that is not specified"),
     "watch.groups": ("AWP-FD-1", "as many descriptors come as the header declares"),
+    "watch.lane": ("AWP-LN-2", "handles come by the lane, with their numbers"),
+    "watch.declared": ("AWP-LN-1", "frames with handles say that these come by the lane"),
     "watch.shapes": ("AWP-FR-6", "envelopes and payloads are shaped as their kinds demand"),
     "watch.first": ("AWP-HS-1", "HELLO comes first, and once"),
     "watch.early": ("AWP-HS-4", "before READY nothing that the tables do not allow"),
@@ -234,7 +236,9 @@ class Watch:
             is_optional = bool(heard.flags & FLAG_OPTIONAL)
             self._note("watch.log", is_optional, "LOG without OPTIONAL")
         if heard.nfds:
-            self._note("watch.groups", "AWP-FD-1" not in faults, faults.get("AWP-FD-1", ""))
+            for rule in ("watch.groups", "watch.lane", "watch.declared"):
+                requirement = RULES[rule][0]
+                self._note(rule, requirement not in faults, faults.get(requirement, ""))
         if self._welcomed:
             size, most = len(heard.body), self._limits["max_frame"]
             text = f"{heard.name} of {size} bytes, with a max_frame of {most}"

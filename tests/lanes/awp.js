@@ -4,6 +4,8 @@
 const net = require('net');
 
 const LANE = 8;
+const PATIENCE = 5000; // milliseconds from a frame to its handles
+const FAR_AHEAD = 1024; // numbers of handles that no frame has declared
 const KINDS = {
   HELLO: 0x01, WELCOME: 0x02, READY: 0x03, GOODBYE: 0x04, ABORT: 0x05, PING: 0x06, PONG: 0x07,
   SETTINGS: 0x08, SETTINGS_ACK: 0x09, CREDIT: 0x0a, STOP: 0x0d, LISTEN: 0x10, LISTENING: 0x11,
@@ -79,11 +81,17 @@ function unpack(data, at) {
   }
 }
 
-// A connection: `on(frame)` is called with each frame, its `handles` beside it, in order.
+const close = (handle) => (handle.destroy || handle.close).call(handle);
+
+// A connection: `on(frame)` is called with each frame, its `handles` beside it, in order; where they
+// are `lost` they were closed.
 class Connection {
   constructor(on) {
     const [scheme, fd] = process.env.ACTORCLUSTER_CHANNEL.split(':');
-    if (scheme !== 'fd' || process.env.ACTORCLUSTER_LANE !== 'node') process.exit(2);
+    if (scheme !== 'fd' || process.env.ACTORCLUSTER_LANE !== 'node') {
+      console.error('this is a worker with a lane of form node');
+      process.exit(2);
+    }
     for (const name of Object.keys(process.env)) {
       if (/^ACTORCLUSTER_(CHANNEL|WORKER_ID|LANE|LIMITS)$/.test(name)) delete process.env[name];
     }
@@ -98,10 +106,31 @@ class Connection {
     });
     this.socket.on('end', () => process.exit(0));
     this.socket.on('error', () => process.exit(0));
-    process.on('message', (message, handle) => {
-      this.arrived.set(message.handle, handle);
-      this.read();
-    });
+    process.on('message', ({ handle: number }, handle) => this.arrive(number, handle));
+    process.on('disconnect', () => this.read());
+  }
+
+  // A handle has come by the lane; one that is nobody's is closed.
+  arrive(number, handle) {
+    const ahead = number - this.declared;
+    if (!(ahead > 0 && ahead <= FAR_AHEAD) || this.arrived.has(number)) return close(handle);
+    this.arrived.set(number, handle);
+    return this.read();
+  }
+
+  // Whether the handles of the next frame are there, or lost.
+  mayGoOn(numbers) {
+    const isThere = numbers.every((number) => this.arrived.has(number));
+    if (isThere || !process.connected || (this.until && Date.now() >= this.until)) {
+      clearTimeout(this.timer);
+      this.until = 0;
+      return true;
+    }
+    if (!this.until) {
+      this.until = Date.now() + PATIENCE;
+      this.timer = setTimeout(() => this.read(), PATIENCE + 10);
+    }
+    return false;
   }
 
   read() {
@@ -111,14 +140,19 @@ class Connection {
       if (this.buffer.length < 16 + length) return;
       const numbers = Array.from({ length: nfds }, (_, i) => this.declared + i + 1);
       if (nfds && !(flags & LANE)) throw new Error('handles that came by no lane');
-      if (!numbers.every((number) => this.arrived.has(number))) return; // until they are there
+      if (nfds && !this.mayGoOn(numbers)) return;
       const handles = numbers.map((number) => this.arrived.get(number));
+      const lost = handles.includes(undefined);
       numbers.forEach((number) => this.arrived.delete(number));
+      if (lost) handles.filter(Boolean).forEach(close);
       this.declared += nfds;
       const body = this.buffer.subarray(16, 16 + length);
-      const frame = { kind, channel: this.buffer.readUInt32BE(12), body: Buffer.from(body), handles };
+      const frame = { kind, channel: this.buffer.readUInt32BE(12), body: Buffer.from(body), handles, lost };
       this.buffer = this.buffer.subarray(16 + length);
-      if (nfds) this.send(KINDS.HANDLE_ACK, [++this.taken], null);
+      if (nfds) {
+        this.taken += 1;
+        this.send(KINDS.HANDLE_ACK, [this.taken, lost ? [this.taken] : null], null);
+      }
       if (kind !== KINDS.PING) {
         const at = { offset: 0 };
         frame.envelope = unpack(frame.body, at);
@@ -144,4 +178,4 @@ class Connection {
   }
 }
 
-module.exports = { Connection, Ext, KINDS };
+module.exports = { Connection, Ext, KINDS, close };

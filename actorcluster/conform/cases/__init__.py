@@ -16,6 +16,7 @@ from . import (  # noqa: F401  (each enters its cases)
     fragments,
     framing,
     handles,
+    lanes,
     listening,
     liveness,
     logs,

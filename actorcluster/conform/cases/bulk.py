@@ -39,7 +39,7 @@ def _envelope(size: int) -> list[Any]:
     return [None, None, [[_MEMFD, {}]], {"bulk": {"size": size}}]
 
 
-@case("bk.taken", "AWP-LG-9", "AWP-LG-10", level=4, caps=_CAPS)
+@case("bk.taken", "AWP-LG-9", "AWP-LG-10", level=4, caps=_CAPS, beside=True)
 async def _(p: Play) -> None:
     """A call whose payload is in a sealed memory file, and what it costs"""
     text = "x" * 100_000
@@ -56,7 +56,7 @@ async def _(p: Play) -> None:
     await p.all_closed()
 
 
-@case("bk.unsealed", "AWP-LG-4", level=4, caps=_CAPS)
+@case("bk.unsealed", "AWP-LG-4", level=4, caps=_CAPS, beside=True)
 async def _(p: Play) -> None:
     """A memory file that lacks a seal, and one of another size: unsupported_handle, and closed"""
     for seals, more in ((0, 0), (fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW, 0), (_SEALS, 1)):
@@ -69,7 +69,7 @@ async def _(p: Play) -> None:
     await p.all_closed()
 
 
-@case("bk.beside", "AWP-LG-9", level=4, caps=_CAPS)
+@case("bk.beside", "AWP-LG-9", level=4, caps=_CAPS, beside=True)
 async def _(p: Play) -> None:
     """A payload beside the memory file breaks the body"""
     thing, size = _file(p, ["echo", 1])

@@ -92,7 +92,7 @@ async def _(p: Play) -> None:
     await p.reply(2)
 
 
-@case("fds.ctrunc", "AWP-FD-5", "AWP-HA-4", level=2, caps="call handle")
+@case("fds.ctrunc", "AWP-FD-5", "AWP-HA-4", level=2, caps="call handle", beside=True)
 async def _(p: Play) -> None:
     """The worker is at its limit of open files: what is lost is answered, the rest stays in step"""
     await p.echo()
@@ -119,7 +119,7 @@ async def _(p: Play) -> None:
     await p.abort(AbortCode.FD_VIOLATION)
 
 
-@case("fds.starting", "AWP-FD-6", level=2, caps="handle", begin="hello")
+@case("fds.starting", "AWP-FD-6", level=2, caps="handle", begin="hello", beside=True)
 async def _(p: Play) -> None:
     """A descriptor with WELCOME"""
     thing = p.thing(_TCP)
@@ -128,7 +128,14 @@ async def _(p: Play) -> None:
     await p.abort(AbortCode.FD_VIOLATION)
 
 
-@case("fds.too-many-undeclared", "AWP-FD-6", level=2, caps="handle", limits={"max_fds": 2})
+@case(
+    "fds.too-many-undeclared",
+    "AWP-FD-6",
+    level=2,
+    caps="handle",
+    limits={"max_fds": 2},
+    beside=True,
+)
 async def _(p: Play) -> None:
     """Descriptors that no frame declares: more than four times max_fds are too many"""
     most = 4 * p.claims.limits["max_fds"]
@@ -169,7 +176,7 @@ async def _(p: Play) -> None:
     p.check(now <= before, f"it had {before} descriptors, and has {now}")
 
 
-@case("fds.sent-first-byte", "AWP-FD-1", level=2, caps="call handle.send")
+@case("fds.sent-first-byte", "AWP-FD-1", level=2, caps="call handle.send", beside=True)
 async def _(p: Play) -> None:
     """Descriptors from the worker come with the first byte of their frame"""
     p.line.read_size = 1

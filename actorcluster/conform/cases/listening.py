@@ -313,7 +313,7 @@ async def _(p: Play) -> None:
     await client.ends("AWP-HA-6")
 
 
-@case("li.lost", "AWP-FD-5", level=2, caps=_HANDOFF)
+@case("li.lost", "AWP-FD-5", level=2, caps=_HANDOFF, beside=True)
 async def _(p: Play) -> None:
     """A CONN whose descriptor did not come is rejected; the next one is in step"""
     channel, _ = await _listen(p, credit=4)
@@ -413,7 +413,7 @@ async def _(p: Play) -> None:
         pass
 
 
-@case("li.shared-no-socket", "AWP-FD-5", level=2, caps="call listen.shared")
+@case("li.shared-no-socket", "AWP-FD-5", level=2, caps="call listen.shared", beside=True)
 async def _(p: Play) -> None:
     """The socket of LISTENING is lost: the command fails, and it goes on"""
     wanted = {"transport": "tcp", "host": "127.0.0.1", "port": 0, "modes": ["shared"]}

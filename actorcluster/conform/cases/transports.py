@@ -105,7 +105,11 @@ async def _(p: Play) -> None:
 async def _(p: Play) -> None:
     """A transport that nobody knows: it says so and exits with status 2"""
     environment = {"ACTORCLUSTER_CHANNEL": "pigeon:7", "ACTORCLUSTER_WORKER_ID": "7"}
-    program = Program(p.command, environment, number=None)
+    await _refuses(p, Program(p.command, environment, number=None))
+
+
+async def _refuses(p: Play, program: Program) -> None:
+    """Wait until it has ended with status 2, and has said why."""
     try:
         with trio.move_on_after(p.timeout):
             status = await program.wait()
@@ -116,6 +120,13 @@ async def _(p: Play) -> None:
         raise p.fail("it still runs")
     finally:
         await program.close()
+
+
+@case("tr.unknown-lane", "AWP-TR-3", level=0, begin="process")
+async def _(p: Play) -> None:
+    """A side lane of a form that nobody knows: it says so and exits with status 2"""
+    environment = {"ACTORCLUSTER_WORKER_ID": "7", "ACTORCLUSTER_CONFORMANCE": "1"}
+    await _refuses(p, Program(p.command, environment, lane="pigeon"))
 
 
 @case("tr.unix", "AWP-TR-10", level=0, begin="process")
@@ -186,7 +197,8 @@ async def _accepted(
 async def _another(p: Play, environment: dict[str, str], number: int = -1):  # type: ignore[no-untyped-def]
     """Play against one more process, which is started in another way."""
     basic = {"ACTORCLUSTER_WORKER_ID": str(WORKER_ID), "ACTORCLUSTER_CONFORMANCE": "1"}
-    program = Program(p.command, {**basic, **environment}, number)
+    lane = "" if p.line.lane is None else "node"
+    program = Program(p.command, {**basic, **environment}, number, lane)
     other = Play(p.case, program, timeout=p.timeout, command=p.command)
     try:
         async with trio.open_nursery() as nursery:

@@ -39,7 +39,6 @@ NOT_PLAYED: Final[dict[str, str]] = {
     "abort.tell-before-ready-worker": "nobody can tell when READY was sent",
     "fd.before-ready-worker": "likewise",
     "fd.kinds-not-taken": "each worker has kinds of its own; see ha.kind-nobody-knows",
-    "lane.tell": "there is no side lane",
     "value.depth-64": "a command is one level more; see va.depth",
 }
 #: Those whose stream is played once more byte by byte.
@@ -223,6 +222,8 @@ def _enter_stream(vector: dict[str, Any]) -> None:
             grant=grant_of(vector["prelude"]),
             limits=limits_of(vector),
             welcome={"limits": {"window": 65536}} if is_stalled else {},
+            beside=vector["id"].startswith("fd."),
+            lane=vector["id"].startswith("lane."),
             ways=("whole", "bytewise") if vector["id"].startswith(_BYTEWISE) else ("whole",),
             story=_story(vector),
         )

@@ -23,7 +23,7 @@ _OF_LEVEL_0: Final = frozenset(
 #: What only workers that take and send handles, or monitor others, can come to.
 _OF_LEVEL: Final = {
     **dict.fromkeys(("AWP-FD-1", "AWP-FD-8", "AWP-HA-1", "AWP-HA-4", "AWP-HA-5"), 2),
-    **dict.fromkeys(("AWP-LI-3", "AWP-LI-8"), 2),
+    **dict.fromkeys(("AWP-LI-3", "AWP-LI-8", "AWP-LN-1", "AWP-LN-2"), 2),
     **dict.fromkeys(_OF_LEVEL_0, 0),
     "AWP-SU-2": 3,
 }
@@ -36,5 +36,7 @@ for _rule, (_requirement, _title) in RULES.items():
             title=_title,
             level=_OF_LEVEL.get(_requirement, 1),
             watch=True,
+            beside=_requirement == "AWP-FD-1",
+            lane=_requirement.startswith("AWP-LN-"),
         )
     )

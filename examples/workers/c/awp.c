@@ -329,7 +329,7 @@ int awp_open(struct awp **out, const struct awp_options *options)
     static const char *const ours[] = {"ACTORCLUSTER_CHANNEL", "ACTORCLUSTER_WORKER_ID",
                                        "ACTORCLUSTER_LIMITS", "ACTORCLUSTER_TOKEN", "ACTORCLUSTER_LANE"};
     const char *worker = getenv(ours[1]), *limits = getenv(ours[2]), *token = getenv(ours[3]);
-    int fd = socket_to(getenv(ours[0]));
+    int fd = getenv(ours[4]) ? -EPROTONOSUPPORT : socket_to(getenv(ours[0]));
     if (fd < 0)
         return fd;
     struct awp *awp = create(fd, options);

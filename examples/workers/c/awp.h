@@ -134,7 +134,7 @@ struct awp_options {
 };
 
 /* Connect to the primary that started this process, and say HELLO. -ENOENT: nobody did.
- * -EPROTONOSUPPORT: over a transport that is not known here. */
+ * -EPROTONOSUPPORT: over a transport that is not known here, or with a side lane. */
 int awp_open(struct awp **out, const struct awp_options *options);
 
 /* End the connection at once, and free all but messages: those are the application's still. */
