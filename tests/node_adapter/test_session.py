@@ -170,14 +170,14 @@ def test_who_leaves_is_not_answered() -> None:
 def test_what_the_first_server_has_all_get_and_it_is_in_no_frame() -> None:
     vault = Vault()
     first, second = (Talk(ONLINE, vault=vault) for _ in range(2))
-    (one,) = first.says(QUERY | {"data": {"ticketKeys": "aa"}})
-    (other,) = second.says(QUERY | {"data": {"ticketKeys": "bb"}})
-    assert "aa" not in str(one.request)
+    (one,) = first.says(QUERY | {"data": {"ticketKeys": "first keys"}})
+    (other,) = second.says(QUERY | {"data": {"ticketKeys": "other keys"}})
+    assert "first keys" not in str(one.request)
     token = one.request["data"]
     assert token != other.request["data"]
     for talk in (first, second):
         talk.session.listening(1, address=["127.0.0.1", 80], data=token)
-        assert {"ticketKeys": "aa"} == talk.hears()[0]["data"]
+        assert {"ticketKeys": "first keys"} == talk.hears()[0]["data"]
     assert vault.get(other.request["data"], None) is None
 
 
