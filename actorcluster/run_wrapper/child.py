@@ -25,6 +25,16 @@ _FIRST: Final = 3
 _PR_SET_PDEATHSIG: Final = 1
 _CANNOT_EXECUTE: Final = 126
 _NOT_FOUND: Final = 127
+#: What Python ignores or handles; and SIGQUIT, which a shell lets jobs in the background ignore:
+#: a program that inherits that can never be told to stop by it, and no shell can trap it again.
+_TO_DEFAULT: Final = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGCHLD,
+)
 
 
 class Child:
@@ -96,7 +106,7 @@ def start(command: Sequence[str], sockets: Sequence[tuple[str, int]]) -> Child:
 
 
 def _become(command: Sequence[str], sockets: Sequence[tuple[str, int]]) -> NoReturn:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+    for number in _TO_DEFAULT:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     # First out of the way of each other, then into their places.

@@ -167,8 +167,16 @@ async def test_how_it_ends(primary: Primary, how: str) -> None:
 
 
 async def test_signals_are_as_a_shell_has_them(primary: Primary) -> None:
+    """Those also that are ignored by what a shell has started in the background."""
     code = shell("grep -E 'Sig(Blk|Ign)' /proc/self/status; ulimit -c")
-    worker = await wrapped(primary, code, stdio=("ignore", "pipe", "inherit"))
+    ignored = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGQUIT)}
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        worker = await wrapped(primary, code, stdio=("ignore", "pipe", "inherit"))
+    finally:
+        for number, handler in ignored.items():
+            signal.signal(number, handler)
     assert worker.stdout is not None
     said = b"".join([piece async for piece in worker.stdout]).split()
     assert [b"SigBlk:", b"0" * 16, b"SigIgn:", b"0" * 16] == said[:4]
