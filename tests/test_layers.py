@@ -48,7 +48,8 @@ ORDER = """
     conform.primary.cases.descriptors conform.primary.cases.duties
     conform.primary.cases.floods conform.primary.cases.framing
     conform.primary.cases.leaving conform.primary.cases.mail conform.primary.cases.opening
-    conform.primary.cases.ports conform.primary.cases.tables
+    conform.primary.cases.ports conform.primary.cases.tables conform.primary.cases.bulk
+    conform.primary.cases.others
     conform.primary.cases.__init__ conform.primary.report
     conform.primary.bodies conform.primary.rules conform.primary.judge
     conform.primary.fuzz.__init__ conform.primary.fuzz.mutate conform.primary.fuzz.sentences

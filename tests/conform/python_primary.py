@@ -1,12 +1,14 @@
 """The conformance primary of SPEC.md, Annex B, with our own library: a program for the kit.
 
-``python -m actorcluster conform --primary -- python -m tests.conform.python_primary``
+``python -m actorcluster conform --primary -- python -m tests.conform.python_primary``; with
+``unix`` behind it, hostile workers connect by a path and a token.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from typing import Any, Final
 
@@ -17,7 +19,9 @@ from actorcluster import Actor, ActorClusterError, Message, Primary, events
 
 HOST: Final = "127.0.0.1"
 #: Small ones, so that a hostile worker comes to them soon.
-SETTINGS: Final = {"mailbox_size": 256 * 1024, "max_message": 128 * 1024}
+SETTINGS: Final[dict[str, Any]] = {"mailbox_size": 256 * 1024, "max_message": 128 * 1024}
+if "unix" in sys.argv:
+    SETTINGS["channel"] = "unix"
 #: Seconds: to say READY; to leave.
 START, LEAVE = 10.0, 2.0
 

@@ -10,6 +10,8 @@ from actorcluster.conform.material import requirements
 from actorcluster.conform.primary.case import CASES
 from actorcluster.conform.primary.fuzz.mutate import Mutator, Piece
 from actorcluster.conform.primary.fuzz.sentences import good_frame, tame, vector_burst
+from actorcluster.conform.primary.report import INTERNAL
+from actorcluster.conform.primary.runner import primary_coverage
 from actorcluster.conform.primary.talk import Splitter
 from actorcluster.wire._generated import LIMIT_DEFAULTS, Kind
 
@@ -22,6 +24,22 @@ def test_cases_are_about_sentences_that_there_are() -> None:
         assert set(case.requirements) <= set(requirements()), case.id
         assert case.text.endswith("."), case.id
         assert case.outcomes, case.id
+
+
+def test_every_must_has_a_case_or_a_reason() -> None:
+    lines, missing = primary_coverage()
+    assert [] == missing
+    musts = {
+        one.id: one
+        for one in requirements().values()
+        if one.level == "MUST" and one.is_built and one.applies in ("primary", "both")
+    }
+    assert set(INTERNAL) <= set(musts)
+    assert all(INTERNAL.values())
+    assert len(INTERNAL) <= len(musts) // 10
+    assert any(f"{len(INTERNAL)} internal" in line for line in lines)
+    tried = {name for case in CASES.values() for name in case.requirements}
+    assert set() == tried & set(INTERNAL)
 
 
 def test_every_cell_of_the_state_table_that_says_abort_is_played() -> None:

@@ -23,7 +23,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, final
+from typing import Any, Final, Literal, final
 
 import attrs
 import trio
@@ -36,7 +36,7 @@ _RIGHTS: Final = socket.CMSG_SPACE(253 * 4)
 _UCRED: Final = struct.Struct("3i")
 #: Bytes of each direction that are kept.
 _KEPT: Final = 4 << 20
-_FACTS: Final = 4
+_FACTS: Final = 5
 
 
 class Gone(Exception):
@@ -68,6 +68,7 @@ class Life:
         primary: process id of who made the channel; 0 where that cannot be known.
         worker_id: what the environment said.
         token: likewise.
+        path: of the socket that it connected to; empty: it inherited its channel.
         heard: all frames of the primary so far.
         log: all that was said, in order; `cut` once that is not all any more.
         over: how the primary's direction has ended, if it has.
@@ -75,11 +76,14 @@ class Life:
         ended: set once the stand-in has.
         born: when it came.
         blocking: how many descriptors have come in blocking mode.
+        read_size: how much is read at once.
+        received: how many bytes have come.
+        groups: where in the stream descriptors came; exact while `read_size` is 1.
     """
 
     def __init__(self, channel: trio.socket.SocketType, kit: trio.socket.SocketType) -> None:
         self.pid = self.primary = self.worker_id = self.blocking = 0
-        self.token = ""
+        self.token = self.path = ""
         self.heard: list[Frame] = []
         self.log: list[Said] = []
         self.cut = False
@@ -88,6 +92,9 @@ class Life:
         self.born = trio.current_time()
         self.ended = trio.Event()
         self.ignored = trio.Event()
+        self.read_size = 65536
+        self.groups: list[int] = []
+        self.received = 0
         self._kept = 0
         self._channel = channel
         self._kit = kit
@@ -96,6 +103,11 @@ class Life:
         self._may_read = trio.Event()
         self._may_read.set()
         self._taken = 0
+
+    def identity(self) -> dict[str, Any]:
+        """What HELLO has to say of who this is."""
+        said: dict[str, Any] = {"token": self.token} if self.token else {}
+        return {**said, "worker": self.worker_id} if self.worker_id else said
 
     # ---- saying ---------------------------------------------------------------------------
 
@@ -188,7 +200,7 @@ class Life:
         while self.over is None and self.noise is None:
             await self._may_read.wait()
             try:
-                data, control, _, _ = await self._channel.recvmsg(65536, _RIGHTS)
+                data, control, _, _ = await self._channel.recvmsg(self.read_size, _RIGHTS)
             except trio.ClosedResourceError:
                 return
             except OSError:
@@ -203,6 +215,9 @@ class Life:
             if not data:
                 self.over = "eof"
                 break
+            if fds:
+                self.groups.append(self.received)
+            self.received += len(data)
             self._keep(Said("primary", data, len(fds)))
             try:
                 self.heard += self._splitter.feed(data)
@@ -356,6 +371,7 @@ class Hangar:
         life.pid = int(facts[0])
         life.worker_id = int(facts[2]) if facts[2].isdigit() else 0
         life.token = facts[3].decode(errors="replace")
+        life.path = facts[4].decode(errors="replace")
         life.primary = _maker(channel, life.pid) or int(facts[1])
         return life
 

@@ -74,7 +74,8 @@ async def _try(options: Options, progress: Callable[[Result], None]) -> PrimaryR
     results: list[Result] = []
     chosen = _chosen(options)
     left = [case.id for case in chosen]
-    async with open_stage(options.command, patience=options.timeout) as stage:
+    # One is played; another is there for cases that need two.
+    async with open_stage(options.command, lanes=2, patience=options.timeout) as stage:
         for case in chosen:
             if stage.subject.status is not None:
                 break

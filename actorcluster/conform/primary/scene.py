@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Final, final
+
+import trio
 
 from ...wire._generated import FLAG_FRAG, Kind
 from .case import (
@@ -161,10 +163,7 @@ class Scene:
     def hello(self) -> bytes:
         """The HELLO of this case."""
         caps = CAPABILITIES if self.case.caps is None else self.case.caps
-        more: dict[str, Any] = {"token": self.it.token} if self.it.token else {}
-        if self.it.worker_id:
-            more["worker"] = self.it.worker_id
-        return hello(caps, self.case.limits, **more)
+        return hello(caps, self.case.limits, **self.it.identity())
 
     def welcomed(self, welcome: Frame) -> None:
         """WELCOME is in."""
@@ -184,6 +183,25 @@ class Scene:
     async def command(self, *words: Any) -> None:
         """Tell the conformance primary to do something, see Annex B."""
         await self.say(frame(Kind.TELL, [None], list(words)))
+
+    @contextlib.asynccontextmanager
+    async def another(self) -> AsyncGenerator[Scene, None]:
+        """Have a second hostile worker, ready like this one; it ends behind this."""
+        life = await self.hangar.take()
+        try:
+            other = Scene(
+                self.case, life, hangar=self.hangar, clients=self.clients, terms=self._terms
+            )
+            await other.reach(ACTIVE)
+            yield other
+        finally:
+            with trio.CancelScope(shield=True):
+                await life.end()
+
+    @property
+    def aid(self) -> int:
+        """The id of this worker's main actor."""
+        return self.it.worker_id << 32
 
     async def asked(self, body: Any = "question") -> int:
         """Have the primary ask this worker something; returns the channel of the call."""

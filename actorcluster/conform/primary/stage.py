@@ -158,7 +158,7 @@ async def _meet(hangar: Hangar, subject: Subject, patience: float) -> Terms:
     try:
         with trio.fail_after(patience):
             life = await hangar.take()
-            await life.say(hello())
+            await life.say(hello(**life.identity()))
             welcome = await life.hear(lambda one: one.kind == Kind.WELCOME)
             await life.say(frame(Kind.READY, None, {}) + frame(Kind.PING, 1, 2))
             await life.hear(lambda one: one.kind == Kind.PONG)

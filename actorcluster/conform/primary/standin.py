@@ -43,6 +43,7 @@ def main() -> None:
         str(posix.getppid()).encode(),
         environment.get(b"ACTORCLUSTER_WORKER_ID", b""),
         environment.get(b"ACTORCLUSTER_TOKEN", b""),
+        rest.encode() if held is not None else b"",
     ]
     rights = number.to_bytes(4, sys.byteorder)
     kit.sendmsg([b"\t".join(facts)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])

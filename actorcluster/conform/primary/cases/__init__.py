@@ -5,9 +5,22 @@ Runs in: both
 
 from __future__ import annotations
 
-from . import descriptors, duties, floods, framing, leaving, mail, opening, ports, tables
+from . import (
+    bulk,
+    descriptors,
+    duties,
+    floods,
+    framing,
+    leaving,
+    mail,
+    opening,
+    others,
+    ports,
+    tables,
+)
 
 __all__ = [
+    "bulk",
     "descriptors",
     "duties",
     "floods",
@@ -15,6 +28,7 @@ __all__ = [
     "leaving",
     "mail",
     "opening",
+    "others",
     "ports",
     "tables",
 ]

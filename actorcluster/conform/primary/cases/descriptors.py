@@ -55,7 +55,7 @@ async def too_many(it: Scene) -> None:
         await it.say(message(min(255, it.limit("max_fds") + 1)), fds=fds)
 
 
-@case("fds.more", "AWP-FD-6", Aborts("fd_violation"), EVERYWHERE, forms=2)
+@case("fds.more", "AWP-FD-6", Aborts("fd_violation"), EVERYWHERE, forms=2, also=("AWP-FD-4",))
 async def more_than_declared(it: Scene) -> None:
     """Sends more descriptors with a frame than it declares, by one or by hundreds."""
     with it.pipes((2, 253)[it.form]) as fds:

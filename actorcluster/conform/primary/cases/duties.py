@@ -94,6 +94,47 @@ async def connections(it: Scene) -> None:
             client.close()
 
 
+@case("duty.first-byte", "AWP-FD-1", Lives())
+async def first_byte(it: Scene) -> None:
+    """Reads byte by byte: descriptors come with the first byte of their frame."""
+    it.it.read_size = 1
+    begin = it.it.received  # what came before was not read so
+    port = await it.listens(credit=3)
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port)):
+            await it.hear(Kind.CONN)
+    at, wanted = 0, []
+    for one in it.it.heard:
+        wanted += [at] if one.nfds else []
+        at += 16 + len(one.body)
+    exact = [where for where in it.it.groups if where >= begin]
+    fail_unless(exact == wanted, f"descriptors came at {exact}, frames with some are at {wanted}")
+    it.it.read_size = 65536
+    await it.acknowledge()
+
+
+@case("duty.in-flight", "AWP-FD-8", Lives(), limits={"fds_in_flight": 4})
+async def in_flight(it: Scene) -> None:
+    """Takes four descriptors at a time that it has not acknowledged: it is sent no more."""
+    port = await it.listens(credit=10)
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+    try:
+        came, acknowledged = 0, 0
+        while came < 8:
+            conn = await it.hear(Kind.CONN)
+            came += conn.nfds
+            acknowledged += 1
+            if came == 4:
+                await it.sync()
+                flying = sum(one.nfds for one in it.it.heard)
+                fail_unless(flying <= 4, f"{flying} descriptors came, not 4")
+            if came >= 4:
+                await it.say(frame(Kind.HANDLE_ACK, [acknowledged]))
+    finally:
+        for client in clients:
+            client.close()
+
+
 @case("duty.fragments", "AWP-LG-1", Lives(), needs=("tell",), limits={"max_frame": 16384})
 async def fragments(it: Scene) -> None:
     """Takes small frames only, and is sent a large message: it comes in pieces that fit."""

@@ -5,7 +5,8 @@ Runs in: both
 
 from __future__ import annotations
 
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from ....wire._generated import FLAG_FRAG, FLAG_MORE, Kind
 from ..case import ACTIVE, HANDSHAKE, OPEN, STARTING, Aborts, Ends, Lives, case
@@ -21,6 +22,33 @@ def without(*names: str) -> tuple[str, ...]:
 
 
 # ---- HELLO -------------------------------------------------------------------------------------
+
+
+@case("hello.token", "AWP-TR-9", Lives(), (HANDSHAKE,), forms=3)
+async def wrong_token(it: Scene) -> None:
+    """Has connected, and says another token, none, or another worker's id: ABORT, and no more."""
+    if not it.it.path:
+        it.is_over = True  # it inherited its channel, and is trusted
+        return
+    token, worker = it.it.token, it.it.worker_id
+    said: dict[str, Any] = (
+        {"worker": worker, "token": token[::-1] + "x"},
+        {"worker": worker},
+        {"worker": worker + 1, "token": token},
+    )[it.form]
+    await it.say(hello(**said))
+    abort = await it.hear(Kind.ABORT)
+    if abort.abort_name() != "auth":
+        raise Problem(f"ABORT {abort.abort_name()}, not auth")
+    it.is_over = True
+
+
+@case("hello.door-closed", "AWP-TR-11", Lives(), (ACTIVE,))
+async def door_closed(it: Scene) -> None:
+    """Has connected, and said who it is: nobody else can, the socket and its directory are gone."""
+    path = it.it.path
+    if path and Path(path).parent.exists():  # at once
+        raise Problem(f"{path} is still there")
 
 
 @case("hello.never", "AWP-HS-1", Ends(killed=True), (HANDSHAKE,), slow=True)
@@ -50,7 +78,7 @@ async def unknown_major(it: Scene) -> None:
         raise Problem(f"ABORT does not list the primary's versions: {said}")
 
 
-@case("hello.versions", "AWP-HS-2", Lives(), (HANDSHAKE,), forms=2)
+@case("hello.versions", "AWP-HS-2", Lives(), (HANDSHAKE,), forms=2, also=("AWP-HS-5",))
 async def several_versions(it: Scene) -> None:
     """Speaks several versions, of which the primary knows one: that is chosen."""
     versions = ([[3, 1], [1, 7], [2, 0]], [[1, 0], [1 << 40, 1]])[it.form]
