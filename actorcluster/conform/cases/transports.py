@@ -122,7 +122,7 @@ async def _refuses(p: Play, program: Program) -> None:
         await program.close()
 
 
-@case("tr.unknown-lane", "AWP-TR-3", level=0, begin="process")
+@case("tr.unknown-lane", "AWP-TR-3", level=2, caps="handle", begin="process")
 async def _(p: Play) -> None:
     """A side lane of a form that nobody knows: it says so and exits with status 2"""
     environment = {"ACTORCLUSTER_WORKER_ID": "7", "ACTORCLUSTER_CONFORMANCE": "1"}
