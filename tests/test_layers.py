@@ -23,9 +23,9 @@ PACKAGE = Path(actorcluster.__file__).parent
 ORDER = """
     errors
 
-    wire._generated wire.state wire.credit wire.fact wire.events wire.descriptors wire.fields
-    wire.sendable wire.values wire.plain wire.runs wire.frames wire.fragments wire.batches
-    wire.outbox wire.listener
+    wire._generated wire.state wire.credit wire.fact wire.events wire.descriptors wire.holdings
+    wire.fields wire.sendable wire.values wire.plain wire.runs wire.frames wire.fragments
+    wire.batches wire.outbox wire.listener
     wire.session wire.flow wire.sending wire.letters wire.bulk wire.receiving wire.ports
     wire.monitors wire.handshake
     wire.life wire.dispatch wire.connection wire.__init__
@@ -57,7 +57,7 @@ ORDER = """
     conform.primary.runner
     conform.__init__
 
-    _link.__init__ _link.kinds _link.head _link.staging _link.handles
+    _link.__init__ _link.filetable _link.kinds _link.head _link.staging _link.handles
     _link.fdsocket _link.carrier _link.nodelines _link.pairing _link.lane _link.memory
     _link.bulk _link.failure _link.parcel _link.pace
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel

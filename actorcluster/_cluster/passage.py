@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol, final
 
 from .._link.channel import Channel
-from .._link.parcel import Parcel
+from .._link.parcel import NoRoomForHandles, Parcel
 from .._link.waits import Posting, Question
 from .._link.writing import close_all
 from .._worker.message import deadline_of, explicit_handle
@@ -203,6 +203,7 @@ class Passage:
             explicit_handle(event.handles, event.meta),
             call=isinstance(event, CallReceived),
             address={"sender": sender, "meta": meta},
+            share=channel.connection.share,
         )
 
     def _commit(self, channel: Channel, parcel: Parcel) -> None:
@@ -223,7 +224,7 @@ class Passage:
         """The sender gets its room back, and handles that nobody took are closed."""
         close_all(self._event.handles)
         self._event.body = None
-        self._from.release(self._event.charge)
+        self._from.release(self._event.charge, len(self._event.handles))
         self.has_left = True
         if self.is_in_lane:
             self._source.left(self, self._event.to)
@@ -331,7 +332,7 @@ class Call(Awaited):
         else:
             try:
                 handle = explicit_handle(answer.handles, answer.meta)
-                self._from.reply(number, answer.body, handle, keep_open=False)
+                self._from.reply(number, answer.body, handle, keep_open=False, passed_on=True)
             except Exception as exc:  # noqa: BLE001  (it is the sender's, and goes to it)
                 self._fail(error_for(exc))
             close_all(answer.handles)  # those that the answer holds nowhere
@@ -371,7 +372,7 @@ class Room:
 
     def _end(self) -> None:
         close_all(self._event.handles)
-        self._from.release(self._event.charge)
+        self._from.release(self._event.charge, len(self._event.handles))
         self._source.ended(self)
 
 
@@ -382,6 +383,8 @@ def error_for(exc: BaseException) -> dict[str, Any]:
         code = ErrorCode.STOPPING if exc.status is None else ErrorCode.CONNECTION_LOST
     elif isinstance(exc, MessageTooLarge):
         code, data = ErrorCode.TOO_LARGE, {"size": exc.size, "limit": exc.limit}
+    elif isinstance(exc, NoRoomForHandles):
+        code = ErrorCode.MAILBOX_FULL
     elif isinstance(exc, HandleError):
         code = ErrorCode.UNSUPPORTED_HANDLE
     elif isinstance(exc, LocalProtocolError):  # the target knows no calls, for example

@@ -18,8 +18,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import resource
-import sys
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, Final, final
@@ -28,6 +26,7 @@ import attrs
 import trio
 
 from .._link.failure import failure_map
+from .._link.filetable import most_open
 from .._link.handles import commit
 from .._link.staging import stage
 from .._worker.inet import BACKLOG
@@ -288,7 +287,7 @@ class Ports:
     def _spare(self) -> int:
         """How many more clients without a worker may be held, so that others have descriptors."""
         dealers = {port.dealer for port in self._ports.values() if port.dealer is not None}
-        return _half_of_descriptors() - sum(dealer.waiting for dealer in dealers)
+        return most_open() // 2 - sum(dealer.waiting for dealer in dealers)
 
     def _answer(self, client: PortClient, channel: int, port: _Port, mode: str) -> None:
         """Say LISTENING.
@@ -465,10 +464,5 @@ def _policy(request: PortRequest, mode: str) -> str:
 def _bounds(request: PortRequest) -> Bounds:
     """How many connections may wait, and for how long; not more than half of what may be open."""
     timeout = None if request.wait is None else request.wait / 1000
-    backlog = min(request.backlog or BACKLOG, _half_of_descriptors())
+    backlog = min(request.backlog or BACKLOG, most_open() // 2)
     return Bounds(backlog, timeout, request.full == DROP)
-
-
-def _half_of_descriptors() -> int:
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return sys.maxsize if most == resource.RLIM_INFINITY else most // 2

@@ -67,13 +67,30 @@ class Answering(Pipe):
         return len(self._unanswered)
 
     @_whole
-    def reply(self, channel: int, body: Any, handle: Any, *, keep_open: bool) -> None:
-        """Answer an ask of the peer. When that is gone, only the handles are closed."""
+    def reply(
+        self, channel: int, body: Any, handle: Any, *, keep_open: bool, passed_on: bool = False
+    ) -> None:
+        """Answer an ask of the peer. When that is gone, only the handles are closed.
+
+        Args:
+            channel: of the ask.
+            body: of the answer.
+            handle: of the answer as a whole.
+            keep_open: keep the caller's own copies.
+            passed_on: it is somebody else's answer.
+        """
         if channel not in self._unanswered:
             raise _answered()
         encoded = self.connection.reply(channel, body) if handle is None else None
         if encoded is not None or handle is not None:
-            parcel = Parcel(self.connection, body, handle, keep_open=keep_open, encoded=encoded)
+            parcel = Parcel(
+                self.connection,
+                body,
+                handle,
+                keep_open=keep_open,
+                encoded=encoded,
+                share=self.connection.share if passed_on else None,
+            )
             parcel.reply(channel)
         del self._unanswered[channel]
         self.flush()

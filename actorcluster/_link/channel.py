@@ -186,9 +186,9 @@ class Channel(Answering):
 
     # ---- messages -------------------------------------------------------------------------
 
-    def release(self, charge: int) -> None:
-        """Give the peer credit back for a message that left its mailbox."""
-        if self.connection.grant(charge):
+    def release(self, charge: int, handles: int = 0) -> None:
+        """Give the peer credit back for a message, with so many handles, that left its mailbox."""
+        if self.connection.grant(charge, handles):
             self.flush()
         elif not self.is_timed:
             self._set_timer()
@@ -442,12 +442,15 @@ class Channel(Answering):
 
     def statistics(self) -> ChannelStatistics:
         """Count what waits here. Never waits."""
+        share = self.connection.share
         return ChannelStatistics(
             senders_waiting=len(self._waiters),
             asks_waiting=len(self._questions),
             asks_unanswered=len(self._unanswered),
             room=self.connection.available,
             unconfirmed=self.unconfirmed,
+            handles_held=0 if share is None else share.held,
+            handles_refused=0 if share is None else share.refused,
             sends=self._socket.sends,
             receives=self._socket.receives,
         )

@@ -39,6 +39,7 @@ import trio
 
 from ..errors import HandleError
 from ..wire._generated import HandleKind
+from ..wire.holdings import DescriptorShare
 from . import kinds
 from .head import HeadSocket
 from .staging import Description, HandleLike, Owner, Sendable, Staged, stage, why_not, with_head
@@ -76,6 +77,8 @@ class Handle(Owner):
     _declared: int | None = None
     _meta: dict[str, Any] = attrs.Factory(dict)
     _real: HandleKind | None = None
+    #: what is told when it is closed, if somebody counts it.
+    _share: DescriptorShare | None = None
 
     @classmethod
     def of(cls, x: HandleLike, *, head: bytes = b"") -> Handle:
@@ -246,6 +249,8 @@ class Handle(Owner):
         """Close the descriptor. Nothing happens if it is not here any more."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
+            if self._share is not None:
+                self._share.give_back(1)
             os.close(fd)
 
     def __repr__(self) -> str:
@@ -263,6 +268,10 @@ class Handle(Owner):
                 warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
             finally:
                 self.close()
+
+    def _count_in(self, share: DescriptorShare) -> None:
+        """Note where it was entered; it does nothing any more but wait there to be closed."""
+        self._share = share
 
     def _described(self) -> Description:
         return self._verified(), self._meta

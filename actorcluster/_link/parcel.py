@@ -12,20 +12,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, final
 
-from ..errors import MessageTooLarge
+from ..errors import HandleError, MessageTooLarge
 from ..wire._generated import HandleKind
 from ..wire.connection import Connection
+from ..wire.holdings import DescriptorShare
 from ..wire.values import Encoded
 from .bulk import BULK_FROM, make_bulk
 from .handles import Handle, commit_all
 from .staging import Staged, stage
 
-__all__ = ["Parcel"]
+__all__ = ["NoRoomForHandles", "Parcel"]
 
 _NIL: Final = b"\xc0"
 _MAIN: Final[Mapping[str, Any]] = {}
 #: The same with a handle beside the body.
 _MAIN_WITH_HANDLE: Final[Mapping[str, Any]] = {"meta": {"handle": 0}}
+
+
+@final
+class NoRoomForHandles(HandleError):
+    """The peer takes handles of others so slowly that too many of them wait for it."""
 
 
 @final
@@ -42,6 +48,8 @@ class Parcel:
         address: ``to``, ``sender`` and ``meta`` of a message that does not go from main actor to
             main actor.
         encoded: the body, if it has been encoded already.
+        share: where its handles are entered until the peer has them; those of a message that is
+            passed on, for ours are our own affair.
 
     Attributes:
         is_call: as given.
@@ -62,6 +70,7 @@ class Parcel:
         "_encoded",
         "_envelope",
         "_is_timed",
+        "_share",
         "charge",
         "is_call",
         "size",
@@ -78,8 +87,10 @@ class Parcel:
         is_timed: bool = True,
         address: Mapping[str, Any] = _MAIN,
         encoded: Encoded | None = None,
+        share: DescriptorShare | None = None,
     ) -> None:
         self._connection = connection
+        self._share = share
         self.is_call = call
         self._is_timed = call and is_timed
         if handle is not None:
@@ -170,7 +181,24 @@ class Parcel:
         encoded = self._encoded
         if not encoded.handles:
             return encoded
-        return Encoded(encoded.payload, commit_all(encoded.handles), encoded.entries)
+        handles = _commit(encoded.handles, self._share)
+        return Encoded(encoded.payload, handles, encoded.entries)
+
+
+def _commit(staged: tuple[Staged, ...], share: DescriptorShare | None) -> tuple[Handle, ...]:
+    if share is None:
+        return commit_all(staged)
+    count = len(staged)
+    if not share.take(count):
+        raise NoRoomForHandles(f"no room for {count} more handles that wait for the receiver")
+    try:
+        handles = commit_all(staged)
+    except BaseException:
+        share.give_back(count)
+        raise
+    for handle in handles:
+        handle._count_in(share)
+    return handles
 
 
 def _staged(handles: tuple[Any, ...], *, keep_open: bool) -> tuple[Staged, ...]:

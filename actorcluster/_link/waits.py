@@ -155,6 +155,9 @@ class ChannelStatistics:
         asks_unanswered: asks of the peer that we have not answered so far.
         room: bytes the peer's mailbox can take now.
         unconfirmed: sends not acknowledged as put into the peer's mailbox.
+        handles_held: descriptors in what it sent and nobody has taken, and in what others sent to
+            it and it has not taken.
+        handles_refused: descriptors that were closed, their messages sent back, for want of room.
         sends: system calls that wrote.
         receives: system calls that read.
     """
@@ -164,5 +167,7 @@ class ChannelStatistics:
     asks_unanswered: int
     room: int
     unconfirmed: int
+    handles_held: int
+    handles_refused: int
     sends: int
     receives: int

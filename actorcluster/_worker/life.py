@@ -106,6 +106,8 @@ class Life(Peer):
             gather=True,
         )
         self.connection.offer_bulk(read_bulk)
+        if merged is not None:
+            self.connection.bound_descriptors(merged.share())
         self._start = start
         self._starting = trio.CancelScope()
         self._meeting = trio.CancelScope()

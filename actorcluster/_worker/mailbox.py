@@ -23,9 +23,11 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, current_task
 
+from .._link import filetable
 from .._link.channel import Channel
 from .._link.pace import Pace
 from ..wire.events import CallReceived, CallsReceived, TellReceived, TellsReceived
+from ..wire.holdings import DescriptorBudget, DescriptorShare
 from .message import Ask, Message, plain_asks, plain_messages
 
 __all__ = ["Mailbox", "MailboxStatistics", "MergedMailbox", "deliver", "deliver_run"]
@@ -42,11 +44,13 @@ class MailboxStatistics:
     Attributes:
         messages: waiting to be received.
         bytes: window bytes these messages hold, as charged to their senders.
+        handles: descriptors in them.
         tasks_waiting_receive: parked receivers.
     """
 
     messages: int
     bytes: int
+    handles: int
     tasks_waiting_receive: int
 
 
@@ -187,6 +191,7 @@ class Mailbox(_Receiving):
         return MailboxStatistics(
             messages=len(self),
             bytes=sum(message._charge for message in self._queue if not message._is_gap),
+            handles=sum(message._handles_waiting for message in self._queue),
             tasks_waiting_receive=len(self._parked) + self._leads,
         )
 
@@ -240,7 +245,7 @@ class Mailbox(_Receiving):
 
         A gap stays in its place, for finding it would take time.
         """
-        ask._is_gap = True
+        ask._is_gap = ask._is_special = True
         self._gaps += 1
         ask._leave()
         ask._discard()
@@ -287,7 +292,7 @@ class Mailbox(_Receiving):
     async def __anext__(self) -> Message:
         await checkpoint_if_cancelled()
         queue = self._queue
-        if queue and not queue[0]._is_gap:
+        if queue and not queue[0]._is_special:
             # What `_take` does, in one piece, for what comes most.
             self._was_read = True
             message = queue.popleft()
@@ -333,7 +338,7 @@ class Mailbox(_Receiving):
 
     def _take(self) -> Message | None:
         queue = self._queue
-        if not queue or queue[0]._is_gap:
+        if not queue or queue[0]._is_special:
             return super()._take()
         # The same in one piece, for what comes most.
         self._was_read = True
@@ -389,7 +394,13 @@ class MergedMailbox(_Receiving):
 
     def __init__(self) -> None:
         super().__init__()
+        self._budget = DescriptorBudget(0)
         self._with_mail: OrderedDict[Mailbox, None] = OrderedDict()
+
+    def share(self) -> DescriptorShare:
+        """Make the share of one more peer in what bounds the handles of all of them."""
+        self._budget.most = filetable.of_primary()
+        return self._budget.share()
 
     def _has_mail(self, mailbox: Mailbox) -> None:
         """A mailbox that was empty is not any more."""
@@ -414,6 +425,7 @@ class MergedMailbox(_Receiving):
         return MailboxStatistics(
             messages=sum(each.messages for each in waiting),
             bytes=sum(each.bytes for each in waiting),
+            handles=sum(each.handles for each in waiting),
             tasks_waiting_receive=len(self._parked),
         )
 

@@ -73,6 +73,7 @@ class Message:
         "_channel",
         "_charge",
         "_event",
+        "_is_special",
         "_was_entered",
         "body",
         "sender",
@@ -88,6 +89,9 @@ class Message:
         #: the window bytes it holds while it is in a mailbox.
         self._charge = event.charge
         self._channel = channel
+        #: whether more is to be done when it leaves its mailbox than to give its room back: it has
+        #: handles, or is a gap.
+        self._is_special = bool(event.handles)
         #: whether its block was entered.
         self._was_entered = False
         self.sender = sender
@@ -102,6 +106,10 @@ class Message:
     def is_ask(self) -> bool:
         """Whether the sender waits for `reply`."""
         return False
+
+    @property
+    def _handles_waiting(self) -> int:
+        return len(self._event.handles) if self._is_special and not self._is_gap else 0
 
     async def reply(
         self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
@@ -156,7 +164,7 @@ class Message:
 
     def _leave(self) -> None:
         """It leaves its mailbox: its sender gets the room back."""
-        self._channel.release(self._charge)
+        self._channel.release(self._charge, len(self._event.handles))
 
     def _discard(self) -> None:
         """Nobody will ever read it."""
@@ -175,6 +183,7 @@ class Plain(Message):
     __slots__ = ()
 
     __init__ = object.__init__  # one of ours costs as much as the rest
+    _is_special = False
 
     @property
     def handle(self) -> None:
@@ -185,6 +194,9 @@ class Plain(Message):
     ) -> bool:
         self._channel.messages_open -= 1
         return False
+
+    def _leave(self) -> None:
+        self._channel.release(self._charge)
 
     def _discard(self) -> None:
         pass
@@ -339,7 +351,7 @@ def plain_asks(event: CallsReceived, channel: Channel, mailbox: Holder, sender: 
         ask._event = _BARE
         ask._charge = charge
         ask._channel = channel
-        ask._was_entered = ask._is_gap = False
+        ask._was_entered = ask._is_gap = ask._is_special = False
         ask._scope = None
         ask._mailbox = mailbox
         ask._number = number
@@ -409,5 +421,5 @@ def bounce(
         channel.connection.send_error(event.channel, error)
     else:
         channel.connection.send_undeliverable(event.number, event.to, error)
-    channel.release(event.charge)
+    channel.release(event.charge, len(event.handles))
     channel.flush()

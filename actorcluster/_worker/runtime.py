@@ -27,6 +27,7 @@ from typing import Any, Final, final
 
 import trio
 
+from .._link import filetable
 from .._link.bulk import read_bulk
 from .._link.channel import Channel
 from .._link.failure import failure_map
@@ -110,6 +111,7 @@ class Runtime:
             is_watched: it is to end when the primary does, see `bootstrap.Lifeline`.
         """
         self._main = main
+        self._connection.bound_descriptors(filetable.of_worker().share())
         self._end.setblocking(False)  # it may be another socket than before, see `draft`
         self._say_hello(worker_id, token)
         if is_watched:

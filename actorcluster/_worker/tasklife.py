@@ -124,7 +124,7 @@ class TaskLife(Peer):
         self.worker_id = worker_id
         self._incarnation = incarnation
         self._moments = moments
-        self._merged = host.mailbox
+        self._merged: MergedMailbox = host.mailbox
         self._job = job
         self._host = host
 
@@ -270,6 +270,7 @@ class TaskLife(Peer):
                 self.options,
                 self.worker_id,
                 refs=(self._host.refs, actor._home),
+                merged=self._merged,
                 on_event=(self._on_event, self._on_said),
                 on_end=self._link_is_over,
             )

@@ -26,6 +26,7 @@ from ..wire._generated import Reason
 from ..wire.connection import Connection
 from ..wire.values import RefAdapter
 from .latch import Latch
+from .mailbox import MergedMailbox
 from .moments import LifeOptions
 
 __all__ = ["TaskLink"]
@@ -43,6 +44,7 @@ class TaskLink:
         options: of the actor's life.
         worker_id: of that life.
         refs: how refs in messages are described and built, at the primary's and the actor's end.
+        merged: the primary's mailbox; in one table of open files all share one budget.
         on_event: what each end does with what is no mail.
         on_end: called when it is over.
 
@@ -59,6 +61,7 @@ class TaskLink:
         worker_id: int,
         *,
         refs: tuple[RefAdapter | None, RefAdapter | None],
+        merged: MergedMailbox,
         on_event: tuple[OnEvent, OnEvent],
         on_end: Callable[[], None],
     ) -> None:
@@ -66,6 +69,8 @@ class TaskLink:
         more: dict[str, Any] = {"limits": limits, "handles": HANDLES, "gather": True}
         self.connection = Connection("primary", refs=refs[0], **more)
         its = Connection("worker", refs=refs[1], **more)
+        for connection in (self.connection, its):
+            connection.bound_descriptors(merged.share())
         introduce(
             its,
             self.connection,

@@ -33,13 +33,16 @@ class DescriptorQueue:
 
     def __init__(self, max_fds: int) -> None:
         self.max_fds = max_fds
-        self._groups: deque[tuple[list[int], bool]] = deque()
+        #: each with whether some of it is lost, and how many came.
+        self._groups: deque[tuple[list[int], bool, int]] = deque()
         self._waiting = 0
+        #: those of them that were given up, see `lose_all`.
+        self._lost = 0
         self._discarded: list[int] = []
 
     def __len__(self) -> int:
-        """How many descriptors wait for their frame."""
-        return self._waiting
+        """How many descriptors wait for their frame, open."""
+        return self._waiting - self._lost
 
     def __bool__(self) -> bool:
         """Whether any group waits, an empty one of a truncated read included."""
@@ -47,7 +50,7 @@ class DescriptorQueue:
 
     def add(self, fds: Sequence[int], truncated: bool) -> None:
         """Take in what one read brought; ``truncated`` if the kernel dropped some of it."""
-        self._groups.append((list(fds), truncated))
+        self._groups.append((list(fds), truncated, len(fds)))
         self._waiting += len(fds)
 
     def take(self, count: int) -> list[int] | None:
@@ -63,13 +66,14 @@ class DescriptorQueue:
             raise _violation(f"a frame declares {count} descriptors, the limit is {self.max_fds}")
         if not self._groups:
             return None
-        fds, truncated = self._groups.popleft()
-        self._waiting -= len(fds)
+        fds, truncated, came = self._groups.popleft()
+        self._waiting -= came
+        self._lost -= came - len(fds)
         if len(fds) == count and not truncated:
             return fds
         self.discard(fds)
-        if len(fds) > count:
-            raise _violation(f"{len(fds)} descriptors came for a frame that declares {count}")
+        if came > count:
+            raise _violation(f"{came} descriptors came for a frame that declares {count}")
         return None
 
     def check(self) -> None:
@@ -85,12 +89,19 @@ class DescriptorQueue:
         """Give descriptors up: `take_discarded` returns them."""
         self._discarded.extend(fds)
 
+    def lose_all(self) -> None:
+        """Give up everything that waits, as if the kernel had dropped it: its frames may come."""
+        for fds, _, _ in self._groups:
+            self.discard(fds)
+        self._groups = deque(([], True, came) for _, _, came in self._groups)
+        self._lost = self._waiting
+
     def discard_all(self) -> None:
         """Give up everything that waits for a frame."""
-        for fds, _ in self._groups:
+        for fds, _, _ in self._groups:
             self.discard(fds)
         self._groups.clear()
-        self._waiting = 0
+        self._waiting = self._lost = 0
 
     def take_discarded(self) -> list[int]:
         """Take the descriptors that the caller must close now."""

@@ -190,6 +190,8 @@ class Dispatch(Life):
                 text = "descriptors before READY"
                 raise self._violation("AWP-FD-6", text, AbortCode.FD_VIOLATION)
             self._descriptors.check()
+        if self._unclaimed != len(self._descriptors):
+            self._keep_unclaimed()
 
 
 _Handler = Callable[[Dispatch, Frame], None]

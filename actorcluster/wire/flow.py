@@ -58,13 +58,18 @@ class Flow(Session):
         """Whether a message that costs ``charge`` may be sent now."""
         return charge <= self._window.available
 
-    def grant(self, charge: int) -> bool:
+    def grant(self, charge: int, handles: int = 0) -> bool:
         """Give credit back for a message that left its mailbox, or was bounced.
+
+        Args:
+            charge: what it cost.
+            handles: how many it has.
 
         Returns:
             whether a CREDIT frame was queued, because a good part of the window has come
             together; otherwise `due` is true and the shell calls `flush_grants` soon.
         """
+        self._give_room_back(handles)
         return self._inbound_window.give_back(charge) and self._send_credit()
 
     def arrived(self, number: int) -> None:
@@ -144,6 +149,9 @@ class Flow(Session):
 
     def _claim(self, frame: Frame) -> None:
         """Give a frame its descriptors, or note that they were lost."""
+        if self._unclaimed:  # they may be the frame's; what still waits then is entered anew
+            self._give_room_back(self._unclaimed)
+            self._unclaimed = 0
         self._fds = self._descriptors.take(frame.nfds)
         self._handle_frames += 1
         if self._fds is None:

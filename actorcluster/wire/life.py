@@ -264,4 +264,5 @@ class Life(Handshake):
         """Give up descriptors and unfinished messages: nobody will ask for them."""
         self._descriptors.discard_all()
         for partial in self._reassembly.drop_all():
-            self._descriptors.discard(partial.fds)
+            self._give_up(partial)
+        self._keep_unclaimed()

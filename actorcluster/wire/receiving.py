@@ -43,6 +43,9 @@ _PLAIN: Final = PLAIN[_TELL]
 _ENVELOPE: Final = 2
 #: The same with a meta map, up to that.
 _PLAIN_WITH_META: Final = [None, None, None]
+#: What is wrong with a message whose handles have no room, and with an answer in pieces.
+_FULL: Final = (ErrorCode.MAILBOX_FULL, "too many descriptors wait in messages nobody has taken")
+_NOT_KEPT: Final = (ErrorCode.HANDLE_LOST, "there was no room for its descriptors")
 #: The first two elements of such an envelope.
 _NO_ADDRESS: Final = [None, None]
 
@@ -226,6 +229,9 @@ class Receiving(Bulk):
         charge = self._inbound_window.take(frame.length)
         if charge < 0:
             raise self._overrun(frame.length)
+        if self._share is not None and not self._share.take(frame.nfds):
+            self._refuse_laden(frame, charge)
+            return True
         handles = self._own(entries)
         body = self._values.place(frame.payload, handles)
         arrivals = self._arrivals
@@ -237,6 +243,12 @@ class Receiving(Bulk):
         else:
             self._events.append(TellReceived(*facts))
         return True
+
+    def _refuse_laden(self, frame: Frame, charge: int) -> None:
+        """Bounce what `_take_laden` has found good, but for the room of its handles."""
+        facts = (frame.kind, frame.channel, frame.length, frame.envelope, None, frame.nfds)
+        self._arrivals.received = number = self._arrivals.received + 1
+        self._bounce(Letter(*facts, _FULL), charge, number, *_FULL)
 
     def _check_channel(self, frame: Frame) -> bool:
         """Check a frame's channel; False if it is to be ignored."""
@@ -255,9 +267,14 @@ class Receiving(Bulk):
         if Capability.FRAG not in self.capabilities:
             raise self._violation("AWP-HS-3", "a fragment, and frag is not in force")
         lost = self._fds is None
-        partial = self._reassembly.begin(frame, self._take_fds())
+        partial = self._reassembly.begin(frame, self._fds or [])
+        fds = self._take_fds()
         if lost:
             fault = fault or (ErrorCode.HANDLE_LOST, "its descriptors did not arrive")
+        elif not self._has_room_for(len(fds)):
+            self._descriptors.discard(fds)
+            partial.fds = []
+            fault = fault or (_FULL if frame.kind != _REPLY else _NOT_KEPT)
         if fault is not None:
             self._reassembly.spoil(partial, *fault)
         self._on_fragment(partial, frame)
@@ -267,6 +284,7 @@ class Receiving(Bulk):
         if not self._reassembly.add(partial, frame):
             return
         self._fds = partial.fds
+        self._give_room_back(len(partial.fds))
         body = None
         fault = partial.fault
         if fault is None:
@@ -338,6 +356,8 @@ class Receiving(Bulk):
         if letter.bulk:
             letter.body = self._read_file(letter)
             del entries[-1], meta[BULK]
+        if letter.kind != _REPLY and not self._has_room_for(len(entries)):
+            raise Fault(*_FULL)
         handles = self._own(entries)
         body = self._values.place(letter.body, handles) if handles else letter.body
         return Opened(to, sender, body, handles, meta or {})
@@ -454,7 +474,12 @@ class Receiving(Bulk):
         partial = self._reassembly.get(channel)
         if partial is not None:
             self._reassembly.drop(partial)
-            self._descriptors.discard(partial.fds)
+            self._give_up(partial)
+
+    def _give_up(self, partial: Partial) -> None:
+        """Close the descriptors of a message that will never be complete."""
+        self._give_room_back(len(partial.fds))
+        self._descriptors.discard(partial.fds)
 
     def _on_undeliverable(self, frame: Frame) -> None:
         try:

@@ -51,6 +51,7 @@ from .descriptors import DescriptorQueue
 from .events import Event
 from .fragments import Reassembly
 from .frames import Frame, FrameReader, encode_frame
+from .holdings import DescriptorShare
 from .listener import Listener
 from .outbox import FRAGMENT_SIZE, Outbox
 from .state import Role, StateMachine
@@ -89,6 +90,10 @@ class Session:
 
     #: kinds of handles that could be sent at all.
     _sendable_kinds: frozenset[int] = frozenset(HANDLE_NAMES)
+    #: bounds the descriptors that wait here to be taken; None: nothing does.
+    _share: DescriptorShare | None = None
+    #: of these, those that no frame has claimed so far.
+    _unclaimed = 0
 
     def __init__(
         self,
@@ -166,6 +171,15 @@ class Session:
     def state(self) -> State:
         """Where this end of the connection stands."""
         return self._machine.state
+
+    @property
+    def share(self) -> DescriptorShare | None:
+        """What bounds the descriptors that wait here to be taken, if anything does."""
+        return self._share
+
+    def bound_descriptors(self, share: DescriptorShare) -> None:
+        """Refuse messages (`mailbox_full`) whose handles have no room in the share."""
+        self._share = share
 
     def shrink(self) -> None:
         """Give back the memory that is for speed alone: hundreds of KiB, used or not.
@@ -371,6 +385,23 @@ class Session:
         is_peers = channel > 0 and bool(channel % 2) == (self.role == "primary")
         if not is_peers or channel in self._inbound_calls or channel in self._listeners:
             raise self._violation("AWP-CH-2", f"{KINDS[frame.kind].name} on channel {channel}")
+
+    def _has_room_for(self, count: int) -> bool:
+        """Enter so many descriptors of a message that will wait; False when they have no room."""
+        return not count or self._share is None or self._share.take(count)
+
+    def _give_room_back(self, count: int) -> None:
+        """So many of them do not wait any more."""
+        if count and self._share is not None:
+            self._share.give_back(count)
+
+    def _keep_unclaimed(self) -> None:
+        """Enter those that wait for their frame; without room for them they are lost (AWP-FD-5)."""
+        self._give_room_back(self._unclaimed)
+        self._unclaimed = len(self._descriptors)
+        if not self._has_room_for(self._unclaimed):
+            self._descriptors.lose_all()
+            self._unclaimed = 0
 
     def _take_fds(self) -> list[int]:
         """Take over the descriptors of the frame at hand."""

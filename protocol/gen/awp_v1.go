@@ -403,7 +403,7 @@ const (
 	ErrorCodeDeadlineExceeded  ErrorCode = "deadline_exceeded"  // `ttl` was over before the answer
 	ErrorCodeBadPayload        ErrorCode = "bad_payload"        // the body breaks the value profile
 	ErrorCodeTooLarge          ErrorCode = "too_large"          // over `max_message`, `max_partial` or `max_meta`
-	ErrorCodeMailboxFull       ErrorCode = "mailbox_full"       // a hard bound of that mailbox
+	ErrorCodeMailboxFull       ErrorCode = "mailbox_full"       // a hard bound of that mailbox, or of the descriptors that wait in it
 	ErrorCodeExpired           ErrorCode = "expired"            // `ttl` was over before delivery
 	ErrorCodeConnectionLost    ErrorCode = "connection_lost"    // made locally when the connection ends first
 	ErrorCodeUnimplemented     ErrorCode = "unimplemented"      // made locally when the peer answers UNIMPLEMENTED

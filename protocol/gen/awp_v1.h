@@ -283,7 +283,7 @@ enum awp_body {
 #define AWP_ERROR_BAD_PAYLOAD "bad_payload"
 /* over `max_message`, `max_partial` or `max_meta` */
 #define AWP_ERROR_TOO_LARGE "too_large"
-/* a hard bound of that mailbox */
+/* a hard bound of that mailbox, or of the descriptors that wait in it */
 #define AWP_ERROR_MAILBOX_FULL "mailbox_full"
 /* `ttl` was over before delivery */
 #define AWP_ERROR_EXPIRED "expired"

@@ -261,7 +261,7 @@ export const ErrorCode = {
   BAD_PAYLOAD: "bad_payload",
   /** over `max_message`, `max_partial` or `max_meta` */
   TOO_LARGE: "too_large",
-  /** a hard bound of that mailbox */
+  /** a hard bound of that mailbox, or of the descriptors that wait in it */
   MAILBOX_FULL: "mailbox_full",
   /** `ttl` was over before delivery */
   EXPIRED: "expired",

@@ -417,6 +417,8 @@ async def test_statistics() -> None:
             asks_unanswered=0,
             room=WINDOW - 256,
             unconfirmed=0,
+            handles_held=0,
+            handles_refused=0,
             sends=statistics.sends,
             receives=statistics.receives,
         )
