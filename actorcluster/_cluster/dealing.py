@@ -238,7 +238,7 @@ class Dealer:
         refused: deque[Accepted] = deque()
         untaken, rejected = share.untaken, event.rejected
         for number in range(share.handed - len(untaken) + 1, event.upto + 1):
-            accepted = untaken.popleft()
+            accepted = share.next_decided()
             if rejected and number in rejected:
                 refused.append(accepted)
             else:
@@ -383,13 +383,10 @@ class Dealer:
             start = len(untaken) - (last - share.handed)
             some = list(itertools.islice(untaken, start, start + most))
             try:
-                client.connection.send_connections(share.channel, share.handed + 1, some)
+                share.hand_over(some)
             except ActorClusterError as exc:
                 self._cannot_send(share, last - share.handed, exc)
                 break
-            for accepted in some:
-                accepted.lend()
-            share.handed += len(some)
             self.dealt[client.id] = self.dealt.get(client.id, 0) + len(some)
         client.flush()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, final
 
 import attrs
@@ -19,7 +19,15 @@ from ..wire.connection import Connection
 from .balance import NewConnection
 from .binding import Address, ListenFds
 
-__all__ = ["STUCK_SECONDS", "Accepted", "ConnectionCounts", "PortClient", "PortStatistics", "Share"]
+__all__ = [
+    "STUCK_SECONDS",
+    "Accepted",
+    "ConnectionCounts",
+    "Loan",
+    "PortClient",
+    "PortStatistics",
+    "Share",
+]
 
 #: Connections that one worker may have and not have taken, however much credit it gives: each of
 #: them costs a descriptor here. More than any one burst of clients brings, so that turns are kept.
@@ -145,9 +153,10 @@ class Accepted(Sendable):
     def describe(self) -> tuple[HandleKind, dict[str, Any]]:
         return self._entry
 
-    def lend(self) -> None:
-        """One more `close` will follow."""
+    def lend(self) -> Loan:
+        """Give it to a link, too."""
         self._lent += 1
+        return Loan(self)
 
     def close(self) -> None:
         """The port, or a link, is done with it."""
@@ -155,6 +164,41 @@ class Accepted(Sendable):
         if not self._lent:
             fd, self._fd = self._fd, -1
             socket.close(fd)
+
+
+@final
+class Loan(Sendable):
+    """A connection as the link to one worker holds it, until the worker says that it has arrived.
+
+    A worker says so twice: by HANDLE_ACK, which it may forget, and by what becomes of the
+    connection. Whichever comes first counts, else it would stay open here when all others have
+    closed it, and its client would wait for the end.
+    """
+
+    __slots__ = ("_accepted", "_was_sent")
+
+    def __init__(self, accepted: Accepted) -> None:
+        self._accepted: Accepted | None = accepted
+        self._was_sent = False
+
+    def fileno(self) -> int:
+        self._was_sent = True  # nothing else asks for it
+        return -1 if self._accepted is None else self._accepted.fileno()
+
+    def describe(self) -> tuple[HandleKind, dict[str, Any]]:
+        assert self._accepted is not None  # it is sent at once
+        return self._accepted.describe()
+
+    def close(self) -> None:
+        """It has arrived, or never will. May be called again."""
+        accepted, self._accepted = self._accepted, None
+        if accepted is not None:
+            accepted.close()
+
+    def decided(self) -> None:
+        """The worker has spoken of it: it has arrived, unless that is a lie."""
+        if self._was_sent:
+            self.close()
 
 
 @final
@@ -171,6 +215,7 @@ class Share:
         dropped: how many of those it closed because it had too many, as it says.
         declined: connections that it refused.
         untaken: those it has neither taken nor refused, oldest first; ``handed`` is the last.
+        loans: what the link holds of those.
         kept: those that are meant for it and wait until it is free.
         moved_at: when it last took one, or was given one while it had none.
         active: whether it gets any more at all.
@@ -190,6 +235,7 @@ class Share:
     dropped: int = 0
     declined: int = 0
     untaken: deque[Accepted] = attrs.Factory(deque)
+    loans: deque[Loan] = attrs.Factory(deque)
     kept: deque[Accepted] = attrs.Factory(deque)
     moved_at: float = -math.inf
     active: bool = True
@@ -225,6 +271,27 @@ class Share:
             dropped=before.dropped + self.dropped,
             waiting=before.waiting + len(self.untaken) + len(self.kept),
         )
+
+    def hand_over(self, some: Sequence[Accepted]) -> None:
+        """Send the worker the next of those it has not taken.
+
+        Raises:
+            ActorClusterError: it takes them not; nothing was done.
+        """
+        loans = [accepted.lend() for accepted in some]
+        try:
+            self.client.connection.send_connections(self.channel, self.handed + 1, loans)
+        except BaseException:
+            for loan in loans:
+                loan.close()
+            raise
+        self.loans.extend(loans)
+        self.handed += len(some)
+
+    def next_decided(self) -> Accepted:
+        """Take out the oldest that it has not taken, of which it has spoken now."""
+        self.loans.popleft().decided()
+        return self.untaken.popleft()
 
     def may_keep(self, now: float, most: float) -> bool:
         """Whether connections may wait for it: it has just so many that it takes no more now."""

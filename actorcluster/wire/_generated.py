@@ -748,7 +748,7 @@ REQUIREMENTS: dict[str, str] = {
     "AWP-LM-2": "A receiver MUST enforce its limits itself, before it allocates, and MUST bound what it keeps of answers to a peer that does not read them, by ABORT(`limit_exceeded`).",
     "AWP-HA-1": "A sender MUST NOT send a handle of a kind that the receiver did not list in its `handles`.",
     "AWP-HA-2": "A receiver MUST verify what a descriptor is before it uses it, and treat a mismatch with its stated kind as `unsupported_handle`.",
-    "AWP-HA-3": "The sender of a handle MUST keep its own copy until `sendmsg` succeeded, and until HANDLE_ACK where `handle.ack` is in force; then it closes that copy unless the handle is `shared`.",
+    "AWP-HA-3": "The sender of a handle MUST keep its own copy until `sendmsg` succeeded, and until HANDLE_ACK, or a CONN_REPLY that speaks of it, where `handle.ack` is in force; then it closes that copy unless the handle is `shared`.",
     "AWP-HA-4": "Where `handle.ack` is in force a receiver MUST acknowledge every frame with descriptors by HANDLE_ACK, counting them 1, 2, 3 ... for each direction and naming the lost ones; one that speaks of frames which were not sent is ABORT(`protocol_error`).",
     "AWP-HA-5": "`handles` in an envelope MUST have one entry `[kind, meta]` for each descriptor, in order; another number than `nfds` breaks the body.",
     "AWP-HA-6": "A `head` MUST be bin, of a `tcp-socket` or `unix-stream`; anything else breaks the body. Whoever reads from that socket MUST be given the head first, and who passes it on MUST pass on what is left of it.",

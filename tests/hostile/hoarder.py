@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgpack
 
-from tests.hostile.speech import CALL, CAPABILITIES, HELLO, PING, TELL, WELCOME, Speaker, frame
+from tests.hostile.speech import CALL, PING, TELL, Speaker, frame
 
 PONG = 7
 FRAG, MORE = 2, 1
@@ -52,10 +52,7 @@ def main() -> None:
     speaker = Speaker()
     if how == "deaf":  # it takes handles, and never says that they have arrived
         limits = {"max_fds": HANDLES, "fds_in_flight": 1 << 20}
-        about = {"versions": [[1, 0]], "caps": CAPABILITIES, "handles": [KIND], "limits": limits}
-        speaker.say(frame(HELLO, None, about))
-        speaker.hear(WELCOME)
-        speaker.state = "before READY"
+        speaker.about = {"handles": [KIND], "limits": limits}
     speaker.reach("active")
     fds = [os.pipe()[0]] * HANDLES
     if how == "half":

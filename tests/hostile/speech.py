@@ -62,6 +62,8 @@ class Speaker:
         self.socket = socket.socket(fileno=number)
         self._heard = bytearray()
         self.state = "before HELLO"
+        self.about: dict[str, Any] = {}
+        """What else is in its HELLO."""
         self.question = 0
         """Channel of the primary's call, where the fault is about one."""
 
@@ -119,7 +121,8 @@ class Speaker:
 
     def _advance(self) -> None:
         if self.state == "before HELLO":
-            self.say(frame(HELLO, None, {"versions": [[1, 0]], "caps": CAPABILITIES}))
+            said = {"versions": [[1, 0]], "caps": CAPABILITIES, **self.about}
+            self.say(frame(HELLO, None, said))
             self.hear(WELCOME)
             self.state = "before READY"
         elif self.state == "before READY":
