@@ -156,19 +156,20 @@ conform() {
         "$python" -m tests.conform.python_worker
 }
 
-# wheel_tests VERSION most|processes|others: the tests again, from the wheel. With the newest Python
+# wheel_tests VERSION some|processes|others: the tests again, from the wheel. With the newest Python
 # those that start workers and the others, and they are measured; with a Python between that and the
 # README's those that depend on it and on the libraries. What is played once is in the README's run,
 # which has everything: tables, loads and whole programs cost most and differ least.
 wheel_tests() {
-    local place=$WORK/outside-$1-$2 processes=(tests/e2e tests/worker tests/cli) chosen=()
+    local place=$WORK/outside-$1-$2 chosen=() processes=(tests/e2e tests/worker tests/cli)
     local once=(tests/hostile tests/mutants tests/chaos tests/reload_load tests/full_house)
-    once+=(tests/samples tests/conform/test_primary_played.py)
-    local programs=(tests/cli tests/examples tests/e2e/test_{environments,signals}.py)
-    programs+=(tests/hardened tests/liveness tests/node_parity tests/differential_otp)
-    programs+=(tests/conform tests/lanes tests/node_adapter tests/run_wrapper)
+    once+=(tests/samples tests/mixed tests/hardened tests/liveness tests/node_parity)
+    once+=(tests/differential_otp tests/examples tests/conform/test_primary_played.py)
     case $2 in
-    most) chosen=("${programs[@]/#/--ignore=}" "${once[@]/#/--ignore=}") ;;
+    some)
+        chosen=(tests/e2e tests/worker tests/link tests/cluster)
+        chosen+=(--ignore=tests/e2e/test_{environments,new_code,signals}.py)
+        ;;
     processes) chosen=("${processes[@]}") ;;
     others) chosen=("${processes[@]/#/--ignore=}" "${once[@]/#/--ignore=}") ;;
     esac
