@@ -60,7 +60,13 @@ class Report:
             self.failures.append(failure)
 
 
-async def attempt(port: int, number: int, name: str, patience: float) -> tuple[Failure, bytes]:
+async def attempt(
+    port: int,
+    number: int,
+    name: str,
+    patience: float,
+    talk: Callable[[trio.SocketStream, str], Awaitable[bytes]] | None = None,
+) -> tuple[Failure, bytes]:
     """Connect, send the id and wait for an answer, whatever it is; one that waits longer hangs."""
     # An address of its own: so many connections would use up the ports of one.
     host = f"127.0.0.{2 + number}"
@@ -74,12 +80,12 @@ async def attempt(port: int, number: int, name: str, patience: float) -> tuple[F
         else:
             async with stream:
                 port_here = stream.socket.getsockname()[1]
-                answer = await talk(stream, name)
+                answer = await (talk or say_line)(stream, name)
                 outcome = "served" if answer else "cut"
     return Failure(outcome, name, host, port_here, begun, time.monotonic()), answer
 
 
-async def talk(stream: trio.SocketStream, name: str) -> bytes:
+async def say_line(stream: trio.SocketStream, name: str) -> bytes:
     """Send the id and wait for the answer; empty if the connection was cut."""
     answer = b""
     try:

@@ -75,7 +75,8 @@ class Server:
             os.write(self._access_log, f"{path}\n".encode("latin-1"))
         status = b"200 OK" if method == "GET" else b"405 Method Not Allowed"
         body = self.page(path)
-        goes_on = "connection: close" not in fields.lower() and not self._worker.stopping.is_set()
+        is_last = line.endswith(" HTTP/1.0") or "connection: close" in fields.lower()
+        goes_on = not is_last and not self._worker.stopping.is_set()
         last = b"" if goes_on else b"Connection: close\r\n"
         writer.write(
             b"HTTP/1.1 %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b"
