@@ -163,8 +163,15 @@ conform() {
 wheel_tests() {
     local place=$WORK/outside-$1-$2 chosen=() processes=(tests/e2e tests/worker tests/cli)
     local once=(tests/hostile tests/mutants tests/chaos tests/reload_load tests/full_house)
+<<<<<<< HEAD
     once+=(tests/samples tests/mixed tests/hardened tests/liveness tests/node_parity)
     once+=(tests/differential_otp tests/examples tests/conform/test_primary_played.py)
+=======
+    once+=(tests/samples tests/mixed tests/conform/test_primary_played.py)
+    local programs=(tests/cli tests/examples tests/e2e/test_{environments,signals}.py)
+    programs+=(tests/hardened tests/liveness tests/node_parity tests/differential_otp)
+    programs+=(tests/conform tests/lanes tests/node_adapter tests/run_wrapper)
+>>>>>>> f24e90e (Example: one port and one tree for workers in all kinds of languages, and what proves it)
     case $2 in
     some)
         chosen=(tests/e2e tests/worker tests/link tests/cluster)

@@ -7,7 +7,8 @@
    stopped, and all requests are dealt. Both times those who are dealt to have the same number, to
    one.
 2. *Reloads*, each child in turn, while clients in a process of their own connect again and again,
-   each time with another id. No request fails. The new lives have one connection open at a time.
+   each time with another id. No request fails. Each is replaced once at least, for the new lives
+   have one connection open at a time.
 3. *Kills*, each child in turn, by SIGKILL at a random moment, under the same load.
 4. *A message for all* is answered by all who claim level 1 of the protocol.
 

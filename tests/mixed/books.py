@@ -46,7 +46,8 @@ class Books(LoadBooks):
         shares: of requests before all else.
         reloads: how many there were, by name.
         killed: likewise.
-        beside_kills: when who accepts for itself was killed, ``time.monotonic()``.
+        beside_kills: of who accepts for itself: when it was killed, and when its program was gone,
+            ``time.monotonic()``. The kernel kills that when it ends the wrapper.
         served: requests under load, by name.
         slowest: seconds that one of those took.
         level_1: who claims to take messages.
@@ -56,7 +57,7 @@ class Books(LoadBooks):
     shares: list[Shares] = attrs.Factory(list)
     reloads: Counter[str] = attrs.Factory(Counter)
     killed: Counter[str] = attrs.Factory(Counter)
-    beside_kills: list[float] = attrs.Factory(list)
+    beside_kills: list[tuple[float, float]] = attrs.Factory(list)
     served: Counter[str] = attrs.Factory(Counter)
     slowest: float = 0.0
     level_1: set[str] = attrs.Factory(set)
@@ -90,8 +91,10 @@ class Books(LoadBooks):
             ]
             is_killed = bool(takers) and takers[-1] in self.kills
             return f"worker {takers[-1]}" if is_killed else None
-        moments = (one for one in self.beside_kills if failure.begun <= one <= failure.ended)
-        return next((f"beside {one}" for one in moments), None)
+        for began, over in self.beside_kills:
+            if failure.begun <= over and began <= failure.ended:
+                return f"beside {began}"
+        return None
 
     def _concerns(self, sightings: object, failure: Failure) -> bool:
         assert isinstance(sightings, dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import socket
 import sys
@@ -163,8 +164,8 @@ class _Site:
     # ---- lives --------------------------------------------------------------------------------
 
     async def reload(self, count: int) -> None:
-        """Replace one child after the other, so many in all."""
-        for turn in range(count):
+        """Replace one child after the other, so many in all, and each at least once."""
+        for turn in range(max(count, len(self._those))):
             name = self._those[turn % len(self._those)].name
             await self.primary.reload(name, ready_timeout=120)
             self._books.reloads[name] += 1
@@ -180,12 +181,25 @@ class _Site:
             with self.primary.events(kind) as happenings:
                 self._books.kills.append(victim.id)
                 self._books.killed[one.name] += 1
-                victim.kill("SIGKILL")
                 if one.connections == "shared":
-                    self._books.beside_kills.append(time.monotonic())
+                    await self._kill_wrapper(victim)
+                else:
+                    victim.kill("SIGKILL")
                 async for event in happenings:
                     if event.worker.name == one.name:
                         break
+
+    async def _kill_wrapper(self, victim: Worker) -> None:
+        """Its program dies with it, but a moment later."""
+        (program,) = Path(f"/proc/{victim.pid}/task/{victim.pid}/children").read_text().split()
+        pidfd = os.pidfd_open(int(program))
+        try:
+            began = time.monotonic()
+            victim.kill("SIGKILL")
+            await trio.lowlevel.wait_readable(pidfd)
+            self._books.beside_kills.append((began, time.monotonic()))
+        finally:
+            os.close(pidfd)
 
     def _worker(self, name: str) -> Worker:
         """The latest life of a child."""
