@@ -7,12 +7,14 @@ $ kill -9 PID                                     # of any of them: it comes bac
 
 from __future__ import annotations
 
+import functools
 import http.client
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import trio
@@ -22,6 +24,7 @@ import actorcluster
 from actorcluster import Listen, Primary, Supervisor, events
 
 HOST = "127.0.0.1"
+CLIENTS = 4
 
 
 def place_for(directory: str | None) -> Path:
@@ -65,7 +68,7 @@ async def main(port: int = 8000, requests: int = 1000, directory: str | None = N
     async with actorcluster.open_primary(tree(languages, built, port)) as primary:
         print(f"serving http://{HOST}:{port}/", flush=True)
         await ask_everybody(primary)
-        await trio.to_thread.run_sync(visit, port, requests)
+        await trio.to_thread.run_sync(visit_all, port, requests)
         report(primary, languages, requests)
         with primary.events(events.Restart) as happenings:
             async for event in happenings:
@@ -83,16 +86,20 @@ def echoed(answer: object) -> bool:
     return answer == "hello, all of you"  # the others' answer is an exception: NotHandled
 
 
-def visit(port: int, requests: int) -> None:
-    """One client after the other, each with a connection of its own."""
-    for number in range(requests):
-        connection = http.client.HTTPConnection(HOST, port, timeout=60)
-        connection.request("GET", f"/{number}", headers={"Connection": "close"})
-        with connection.getresponse() as response:
-            if response.status != 200:
-                raise RuntimeError(f"request {number}: {response.status} {response.read()!r}")
-            response.read()
-        connection.close()
+def visit_all(port: int, requests: int) -> None:
+    """Some clients at a time, each with a connection of its own."""
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(functools.partial(visit, port), range(requests)))
+
+
+def visit(port: int, number: int) -> None:
+    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+    connection.request("GET", f"/{number}", headers={"Connection": "close"})
+    with connection.getresponse() as response:
+        page = response.read()
+    connection.close()
+    if response.status != 200:
+        raise RuntimeError(f"request {number}: {response.status} {page!r}")
 
 
 def report(primary: Primary, languages: Iterable[Language], requests: int) -> None:

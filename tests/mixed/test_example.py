@@ -28,10 +28,6 @@ async def test_it_says_who_served_what(built: tuple[list[Language], Path]) -> No
         rows = [await program.says(_ROW) for _ in those]
         assert [one.name for one in those] == [row[1] for row in rows]
         assert 60 == sum(int(row[2]) for row in rows if row[2] != "-")
-        dealt = [
-            int(r[2]) for r, one in zip(rows, those, strict=True) if one.connections == "dealt"
-        ]
-        assert max(dealt) - min(dealt) <= 1
         await program.says("Ctrl-C ends it")
         os.kill(int(rows[0][4]), signal.SIGKILL)
         await program.says(f"{those[0].name}: SIGKILL, again in")
