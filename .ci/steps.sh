@@ -152,8 +152,9 @@ conform() {
     "$python" -c 'from actorcluster.conform import material as m; print(m.protocol_directory())' |
         grep site-packages
     "$python" -m actorcluster conform --coverage | tail -2
-    "$python" -m actorcluster conform --level 2 --jobs 4 --timeout 60 -- \
-        "$python" -m tests.conform.python_worker
+    "$python" -m actorcluster conform --primary --coverage | tail -2
+    "$python" -m actorcluster conform --level 2 --jobs 4 --timeout 60 \
+        --preload tests.conform.preloaded -- "$python" -m tests.conform.python_worker
 }
 
 # wheel_tests VERSION some|processes|others: the tests again, from the wheel. With the newest Python

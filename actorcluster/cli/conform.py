@@ -44,6 +44,8 @@ _INTERRUPTED = 130
               help="Write what was said in cases that failed here, as stream vectors.")  # fmt: skip
 @click.option("--lane", type=click.Choice(["node"]),
               help="All handles go by a side lane of this form.")  # fmt: skip
+@click.option("--preload", help="COMMAND is a Python program: load these modules once (with commas"
+              " between), and fork for each case.")  # fmt: skip
 @click.option("--primary", "is_primary", is_flag=True,
               help="COMMAND is a primary: play hostile workers.")  # fmt: skip
 @click.option("--fuzz", "is_fuzz", is_flag=True, help="With --primary: by chance.")
@@ -75,6 +77,7 @@ def conform(
     json_path: str | None,
     transcripts: str | None,
     lane: str | None,
+    preload: str | None,
     command: tuple[str, ...],
 ) -> None:
     """Play the primary against COMMAND, or hostile workers, and judge it by the specification.
@@ -98,6 +101,7 @@ def conform(
         jobs=jobs,
         known=_known(known),
         lane=lane or "",
+        preload=tuple(filter(None, (preload or "").split(","))),
     )
     if is_primary and is_fuzz:
         fuzz = kit.FuzzOptions(
@@ -142,6 +146,11 @@ def _try(
             report = kit.try_program(options, progress.add)
     except kit.Unfit as exc:
         click.echo(str(exc), err=True)
+        return 2
+    except (ValueError, RuntimeError) as exc:
+        if not options.preload:
+            raise
+        click.echo(f"--preload: {exc}", err=True)
         return 2
     except OSError as exc:
         click.echo(f"{options.command[0]}: {exc.strerror or exc}", err=True)

@@ -27,6 +27,8 @@ class Options:
         jobs: cases at a time.
         known: cases that are expected to fail.
         lane: the form of a side lane by which all handles go; empty: beside the bytes.
+        preload: the program is in Python: it is started once, with these modules loaded, and
+            forked for each case; empty: each is started from nothing.
     """
 
     command: tuple[str, ...]
@@ -40,3 +42,4 @@ class Options:
     jobs: int = 1
     known: frozenset[str] = frozenset()
     lane: str = ""
+    preload: tuple[str, ...] = ()

@@ -15,12 +15,13 @@ import os
 import resource
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Final
 
 import trio
+
+from .forge import Forge, Process, started
 
 __all__ = ["Program", "status_text"]
 
@@ -50,6 +51,7 @@ class Program:
         environment: added to ours.
         number: descriptor at which the program finds its end; None: it gets no connection.
         lane: the form of a side lane that it gets, too; of "node" we have an end.
+        forge: starts the program, if it is this one.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class Program:
         environment: Mapping[str, str],
         number: int | None = -1,
         lane: str = "",
+        forge: Forge | None = None,
     ) -> None:
+        self.forge = forge
         self.end: socket.socket | None = None
         self.lane_end: socket.socket | None = None
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
@@ -76,8 +80,8 @@ class Program:
                 theirs.append(other)
                 told["NODE_CHANNEL_FD"] = str(other.fileno())
                 told["NODE_CHANNEL_SERIALIZATION_MODE"] = "json"
-            self._popen = self._start(command, {**told, **environment}, theirs)
-            self.pid = self._popen.pid
+            self._process = self._start(command, {**told, **environment}, theirs)
+            self.pid = self._process.pid
             self._pidfd = os.pidfd_open(self.pid)
         except BaseException:
             self._close_ours()
@@ -97,43 +101,25 @@ class Program:
         command: Sequence[str],
         environment: Mapping[str, str],
         theirs: Sequence[socket.socket],
-    ) -> subprocess.Popen[bytes]:
+    ) -> Process:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(_OF_WORKERS)}
+        environment = {**clean, **environment}
+        fds = [sock.fileno() for sock in theirs]
+        if self.forge is not None and self.forge.makes(command):
+            return self.forge.started(environment, self._output, fds)
         # As a primary does: Ctrl-C is for it alone.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return self._popened(command, {**clean, **environment}, theirs)
+            return started(command, environment, self._output, fds)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def _popened(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        theirs: Sequence[socket.socket],
-    ) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command,
-            env=environment,
-            pass_fds=[sock.fileno() for sock in theirs],
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
 
     # ---- its end --------------------------------------------------------------------------
 
     @property
     def status(self) -> int | None:
         """How it ended; None while it runs."""
-        if self._popen.returncode is not None:
-            return self._popen.returncode
-        ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if ended is None:
-            return None
-        exited = ended.si_code == os.CLD_EXITED
-        return ended.si_status if exited else -ended.si_status
+        return self._process.status()
 
     async def wait(self) -> int:
         """Wait until it has ended; it is not reaped yet.
@@ -155,7 +141,7 @@ class Program:
             os.killpg(self.pid, signal.SIGKILL)
         with trio.CancelScope(shield=True), trio.move_on_after(_WAIT_FOR_END_SECONDS):
             await self.wait()
-        self._popen.wait(timeout=0 if self.status is not None else _WAIT_FOR_END_SECONDS)
+        self._process.reap()
         os.close(self._pidfd)
         self._close_ours()
 

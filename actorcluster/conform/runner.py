@@ -18,6 +18,7 @@ import trio
 from . import cases as _cases  # noqa: F401  (which fills `CASES`)
 from .case import CASES, Case, Failed, Noted, Outcome, Result, Unclaimed
 from .claims import Claims
+from .forge import Forge
 from .frames import Fault
 from .material import requirements
 from .options import Options
@@ -67,10 +68,16 @@ def try_program(options: Options, on_result: Callable[[Result], None] | None = N
     Raises:
         KeyboardInterrupt: nothing of the program is left.
         FileNotFoundError, PermissionError: it cannot be started.
+        ValueError, RuntimeError: it cannot be preloaded.
     """
-    run = _Run(options, on_result or (lambda _: None))
-    trio.run(run.all)
-    return run.report()
+    forge = Forge(options.command, options.preload) if options.preload else None
+    try:
+        run = _Run(options, on_result or (lambda _: None), forge)
+        trio.run(run.all)
+        return run.report()
+    finally:
+        if forge is not None:
+            forge.close()
 
 
 @attrs.define
@@ -84,8 +91,11 @@ class _Sightings:
 class _Run:
     """A program being tried."""
 
-    def __init__(self, options: Options, on_result: Callable[[Result], None]) -> None:
+    def __init__(
+        self, options: Options, on_result: Callable[[Result], None], forge: Forge | None
+    ) -> None:
         self._options = options
+        self._forge = forge
         self._on_result = on_result
         self._claims: Claims | None = None
         self._results: dict[str, Result] = {}
@@ -174,7 +184,9 @@ class _Run:
         if one.limits:
             words = [f"{name}={value}" for name, value in one.limits.items()]
             environment["ACTORCLUSTER_LIMITS"] = " ".join(words)
-        program = Program(self._options.command, environment, lane=self._options.lane)
+        program = Program(
+            self._options.command, environment, lane=self._options.lane, forge=self._forge
+        )
         play = Play(
             one,
             program,

@@ -21,16 +21,18 @@ class Base:
         command: starts it, inside of the copy.
         build: is run there first; empty: nothing to build.
         tools: programs without which it cannot be tried.
+        preload: modules of one in Python, loaded once for all cases.
     """
 
     source: Path
     command: tuple[str, ...]
     build: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    preload: str = ""
 
 
 BASES = {
-    "asyncio": Base(WORKERS / "asyncio", (sys.executable, "conformance.py")),
+    "asyncio": Base(WORKERS / "asyncio", (sys.executable, "conformance.py"), preload="asyncio,awp"),
     "go": Base(
         WORKERS / "go",
         ("./conformance",),

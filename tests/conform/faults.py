@@ -232,7 +232,7 @@ FAULTS = [
         "abandoned-call-unanswered",
         "incoming",
         "if a.kind == proto.KindCall {\n\t\t\ts.answer",
-        "if a.kind == proto.KindTell {\n\t\t\ts.answer",
+        "if a.kind == proto.KindReply {\n\t\t\ts.answer",
         "lg.abandoned",
     ),
     # ---- shutdown ----

@@ -65,6 +65,7 @@ def failing(base: Base, place: Path, patterns: Sequence[str]) -> frozenset[str] 
     """Try a worker in its copy; give the cases that fail, None if it cannot be tried."""
     results = place / "results.json"
     only = [word for pattern in patterns for word in ("--only", pattern)]
+    only += ["--preload", base.preload] if base.preload else []
     done = subprocess.run(
         [sys.executable, "-m", "actorcluster", "conform", "--jobs", "4", "--timeout", "30",
          *only, "--json", str(results), "--", *base.command],

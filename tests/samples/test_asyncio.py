@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 import actorcluster
-from actorcluster import Handle, Primary, RemoteError, Worker
+from actorcluster import Handle, Primary, RemoteError, Worker, conform
 from tests.program import ROOT
 from tests.samples.load import conformance_actor, descriptors, hand_offs, overload, settled
 
@@ -40,6 +40,15 @@ async def the_actor(**settings: Any) -> AsyncIterator[tuple[Primary, Worker]]:
     with trio.fail_after(SECONDS):
         async with conformance_actor(CONFORMANCE, **settings) as both:
             yield both
+
+
+def test_the_kit_finds_no_fault_and_misses_nothing() -> None:
+    options = conform.Options(
+        command=tuple(CONFORMANCE), level=2, jobs=4, timeout=SECONDS, preload=("asyncio", "awp")
+    )
+    report = conform.try_program(options)
+    assert 0 == report.exit_status, "\n".join(report.lines())
+    assert report.badge().startswith("L2 conformant: ")
 
 
 async def get(address: tuple[str, int], path: str) -> Any:

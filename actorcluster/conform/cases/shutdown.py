@@ -5,6 +5,8 @@ Runs in: both
 
 from __future__ import annotations
 
+import trio
+
 from ...wire._generated import AbortCode, Kind
 from ..case import case
 from ..frames import frame
@@ -13,6 +15,7 @@ from ..play import Play
 __all__: list[str] = []
 
 _LONG = 600_000
+_WHILE = 0.3  # seconds, far less than anybody waits for GOODBYE who does
 _STALLED = {"limits": {"window": 65536}}
 
 
@@ -50,10 +53,19 @@ async def _(p: Play) -> None:
 
 @case("st.eof-after-goodbye", "AWP-ST-2", level=0)
 async def _(p: Play) -> None:
-    """The worker shuts down its side behind its GOODBYE, before it has ours"""
+    """The worker shuts down its side behind its GOODBYE, before it has ours; it may end by then"""
     await p.send(Kind.STOP, None, {})
     await p.expect(Kind.GOODBYE)
+    began = p.line.now()
     await p.eof()
+    took = p.line.now() - began
+    with trio.move_on_after(_WHILE):
+        await p.program.wait()
+    if p.program.status is not None and took > 1:
+        p.notes.append(f"its side was shut down only as it ended, after {took:.1f} s")
+    await p.send(Kind.GOODBYE, None, {"recv": 0})
+    p.line.shut_down()
+    await p.ends_well()
 
 
 @case("st.goodbye-lost", "AWP-ST-2", level=0)

@@ -67,7 +67,9 @@ async def _(p: Play) -> None:
 @case("tr.alone", "AWP-TR-3", level=0, begin="process")
 async def _(p: Play) -> None:
     """Without the variable it runs by itself, or says why not and exits with status 2."""
-    program = Program(p.command, {"ACTORCLUSTER_CONFORMANCE": "1"}, number=None)
+    program = Program(
+        p.command, {"ACTORCLUSTER_CONFORMANCE": "1"}, number=None, forge=p.program.forge
+    )
     try:
         with trio.move_on_after(p.timeout):
             status = await program.wait()
@@ -105,7 +107,7 @@ async def _(p: Play) -> None:
 async def _(p: Play) -> None:
     """A transport that nobody knows: it says so and exits with status 2"""
     environment = {"ACTORCLUSTER_CHANNEL": "pigeon:7", "ACTORCLUSTER_WORKER_ID": "7"}
-    await _refuses(p, Program(p.command, environment, number=None))
+    await _refuses(p, Program(p.command, environment, number=None, forge=p.program.forge))
 
 
 async def _refuses(p: Play, program: Program) -> None:
@@ -126,7 +128,7 @@ async def _refuses(p: Play, program: Program) -> None:
 async def _(p: Play) -> None:
     """A side lane of a form that nobody knows: it says so and exits with status 2"""
     environment = {"ACTORCLUSTER_WORKER_ID": "7", "ACTORCLUSTER_CONFORMANCE": "1"}
-    await _refuses(p, Program(p.command, environment, lane="pigeon"))
+    await _refuses(p, Program(p.command, environment, lane="pigeon", forge=p.program.forge))
 
 
 @case("tr.unix", "AWP-TR-10", level=0, begin="process")
@@ -148,7 +150,7 @@ async def _connects(p: Play, listener: trio.socket.SocketType, path: str) -> Non
         "ACTORCLUSTER_TOKEN": token,
         "ACTORCLUSTER_CONFORMANCE": "1",
     }
-    program = Program(p.command, environment, number=None)
+    program = Program(p.command, environment, number=None, forge=p.program.forge)
     try:
         end = await _accepted(p, listener, program)
         program.end = socket.socket(fileno=end.detach())
@@ -198,7 +200,7 @@ async def _another(p: Play, environment: dict[str, str], number: int = -1):  # t
     """Play against one more process, which is started in another way."""
     basic = {"ACTORCLUSTER_WORKER_ID": str(WORKER_ID), "ACTORCLUSTER_CONFORMANCE": "1"}
     lane = "" if p.line.lane is None else "node"
-    program = Program(p.command, {**basic, **environment}, number, lane)
+    program = Program(p.command, {**basic, **environment}, number, lane, p.program.forge)
     other = Play(p.case, program, timeout=p.timeout, command=p.command)
     try:
         async with trio.open_nursery() as nursery:
