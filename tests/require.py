@@ -118,6 +118,19 @@ def _node(name: str) -> str | None:
     return None if _output(name, "--version") else "node does not run"
 
 
+def _npm(_: str) -> str | None:
+    """What the worker in TypeScript is built with: Node 20 or newer, npm, and its registry."""
+    if lack := _program("npm"):
+        return lack
+    said = _output("node", "--version")
+    if not said:
+        return "node does not run"
+    if int(said.lstrip("v").partition(".")[0]) < 20:
+        return f"this is Node {said}, v20 or newer is needed"
+    found = _output("npm", "view", "typescript", "name", "--silent", "--fetch-retries=0")
+    return None if found else "npm cannot reach its registry"
+
+
 def _express(_: str) -> str | None:
     """A framework for Node, from where its users have it."""
     if lack := _program("npm"):
@@ -240,6 +253,7 @@ _PROBES = {
     "erlang": _erlang,
     "go": _go,
     "node": _node,
+    "npm": _npm,
     "other-user": _other_user,
     "perl": _program,
     "privileged-ports": _privileged_ports,

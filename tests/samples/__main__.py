@@ -20,11 +20,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.samples", allow_abbrev=False)
     parser.add_argument("-n", type=int, default=10_000, help="hand-offs (default: 10000)")
     parser.add_argument("--times", type=int, default=10, help="windows at once (default: 10)")
+    parser.add_argument("--lane", choices=["node"], help="by which handles go; without: none")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(arguments)
 
     async def run() -> int:
-        async with conformance_actor(options.command) as (_, worker):
+        async with conformance_actor(options.command, lane=options.lane) as (_, worker):
             began = trio.current_time()
             found = await hand_offs(worker, options.n)
             seconds = trio.current_time() - began

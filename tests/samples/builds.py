@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 from tests.program import ROOT
 
-__all__ = ["WORKERS", "build_c", "build_go", "go"]
+__all__ = ["WORKERS", "build_c", "build_go", "build_node", "go", "npm"]
 
 WORKERS = ROOT / "examples" / "workers"
 
@@ -74,3 +75,40 @@ def go(*arguments: str, source: Path = WORKERS / "go") -> None:
         check=False,
     )
     assert 0 == done.returncode, done.stdout
+
+
+def build_node(into: Path, *, source: Path = WORKERS / "node") -> Path:
+    """Build the sample in TypeScript; returns where its programs are.
+
+    Args:
+        into: an empty directory, which is a copy of the sample then, with what it is built with.
+        source: the sample, or a copy of it.
+
+    Raises:
+        AssertionError: npm or the compiler had something to say.
+    """
+    faulthandler.cancel_dump_traceback_later()  # what npm has not cached yet may take a minute
+    left = shutil.ignore_patterns("node_modules", "dist")
+    shutil.copytree(source, into, dirs_exist_ok=True, ignore=left)
+    npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", source=into)
+    npm("run", "--silent", "build", source=into)
+    return into / "dist"
+
+
+def npm(*arguments: str, source: Path) -> str:
+    """Run npm in a sample's directory; returns what it said.
+
+    Raises:
+        AssertionError: it failed.
+    """
+    done = subprocess.run(
+        ["npm", *arguments],
+        cwd=source,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stdout
+    return done.stdout
