@@ -10,6 +10,9 @@ of a line that says so (``"cmd":"NODE_HANDLE"``), one at a time, so descriptors 
 matched first in, first out. The kernel may glue earlier lines to one with a descriptor, and cut any
 line anywhere; neither matters here.
 
+A text of JavaScript may hold half of a surrogate pair, as of an emoji that was cut in two, and its
+JSON does so as an escape. No UTF-8 has that; it becomes U+FFFD, as wherever Node itself encodes.
+
 What is read comes from another process, maybe of another author. A line is bounded, a number is
 what JavaScript would have made of it, and whatever is wrong is a `RemoteProtocolError`: nothing
 else leaves this file. Errors do not quote lines: they may hold secrets.
@@ -20,6 +23,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, final
@@ -111,7 +115,7 @@ class Lines:
 
     def _parse(self, line: bytes | bytearray) -> Any:
         try:
-            return _DECODER.decode(line.decode())
+            return _DECODER.decode(_whole(line.decode()))
         except RecursionError:
             text = "a line that is nested too deeply"
         except UnicodeDecodeError as exc:
@@ -132,6 +136,20 @@ class Lines:
         fds = [fd for fd in self._fds if fd != LOST]
         self._fds.clear()
         return fds
+
+
+#: Any escape: a pair of surrogates, half of one (which is the group), or another.
+_ESCAPES: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+
+
+def _whole(text: str) -> str:
+    """Replace halves of surrogate pairs."""
+    if "\\ud" in text or "\\uD" in text:
+        return _ESCAPES.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
+    return text
 
 
 def _int(text: str) -> int | float:

@@ -128,8 +128,10 @@ class NodeSession:
         try:
             for message, fd in self._lines.feed(data, fds, truncated):
                 self._on_line(message, fd)
-        except RemoteProtocolError:
+        except (RemoteProtocolError, RecursionError) as exc:
             self._discarded += self._lines.take_fds()
+            if isinstance(exc, RecursionError):  # what could be read cannot always be written
+                raise violation("NODE-1", "a line that is nested too deeply") from None
             raise
         return self.take_events()
 

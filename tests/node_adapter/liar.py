@@ -52,6 +52,10 @@ LIES: dict[str, Callable[[], object]] = {
     "keys": lambda: send(cluster(**QUERY, data={"ticketKeys": SECRET}) + b"nonsense\n"),
     "utf8": lambda: send(b'"\xff\xfe"\n'),
     "deep": lambda: send(b"[" * 90_000 + b"\n"),
+    "deep_data": lambda: send(
+        cluster(**QUERY, data="DEEP").replace(b'"DEEP"', b"[" * 600 + b"1e400" + b"]" * 600)
+    ),
+    "deep_act": lambda: send(cluster(act="DEEP").replace(b'"DEEP"', b"[" * 600 + b"]" * 600)),
     "deep_message": lambda: send(b"[" * 100 + b"]" * 100 + b"\n"),
 }
 

@@ -30,6 +30,8 @@ HEARD: Final = {
     "keys": "[NODE-1] a line of 8 bytes that is no JSON: Expecting value at 0",
     "utf8": "[NODE-1] a line of 4 bytes that is no UTF-8 at byte 1",
     "deep": "[NODE-1] a line that is nested too deeply",
+    "deep_data": "[NODE-1] a line that is nested too deeply",
+    "deep_act": "[NODE-4] an unknown act '[[[",
     "deep_message": "[NODE-2] a message that no body can hold: ",
 }
 

@@ -91,6 +91,16 @@ def test_what_is_no_json_is_refused_and_not_quoted(line: bytes, text: str) -> No
     assert f"[NODE-1] {text}" == refused(line + b"\n", longest=10**6)
 
 
+def test_half_of_a_surrogate_pair_is_replaced_as_node_does() -> None:
+    said = {
+        rb'"cut \ud83d"': "cut \ufffd",
+        rb'"\uDE00\ud83d\ude00 \uD83D\uDE00\ud83d"': "\ufffd\U0001f600 \U0001f600\ufffd",
+        rb'"\\ud83d \\\ud83d"': "\\ud83d \\\ufffd",  # only the second is an escape
+        rb'{"\ud800":"\ud7ff"}': {"\ufffd": "\ud7ff"},
+    }
+    assert list(said.values()) == fed(*(line + b"\n" for line in said))
+
+
 def test_numbers_are_what_they_were_in_javascript() -> None:
     assert [2**64 - 1, -(2**63)] == fed(b"18446744073709551615\n-9223372036854775808\n")
     found = fed(b"18446744073709551616\n" + b"9" * 400 + b"\n")
