@@ -75,6 +75,10 @@ _SPARSE: Final = 8
 _LAST_WORDS_SECONDS: Final = 0.5
 
 
+def _hear_nothing(_: Event) -> None:
+    """Who heard events of a channel that has ended."""
+
+
 class Pipe(Writing):
     """Moves frames between a socket and a `Connection`; knows nothing of what they mean.
 
@@ -177,6 +181,10 @@ class Pipe(Writing):
             close_all(self._lent.popleft()[1])
         close_all(self.connection.take_unsent_handles())
         self._tell_progress()
+        # Nothing is heard any more. Of what is bound to this there is no way back to it but by the
+        # collector, which may take its time.
+        self._acts.clear()
+        self._on_event = _hear_nothing
 
     @property
     def ended(self) -> bool:

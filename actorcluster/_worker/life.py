@@ -263,6 +263,9 @@ class Life(Peer):
             await channel.run()
         except RemoteProtocolError as exc:
             self._ladder.condemn("protocol")
+            # Its frames are all ours, and they, this life and who remembers the fault would hold
+            # each other, with every buffer, until the collector comes.
+            exc.__traceback__ = None
             mismatch = exc.code == AbortCode.VERSION
             theirs = self.connection.peer_versions
             self._moments.failed(VersionMismatch(VERSIONS, theirs) if mismatch else exc)

@@ -133,6 +133,7 @@ class FrameReader:
     def shrink(self) -> None:
         """Give back memory, as `Connection.shrink` does."""
         self._unpacker = self._values.unpacker(_RUN, LEAST_BUFFER)
+        self._begun = bytearray()
         if self._plain is not None:
             self._plain.shrink()
 
