@@ -5,21 +5,16 @@ Played once in CI: they wait much, for what never comes.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
 import pytest
 
-import actorcluster
 from actorcluster import conform
+from tests.conform.planted import PLANTED, PRIMARY, Planted, find, plant
 
-PRIMARY: Final = (sys.executable, "-m", "tests.conform.python_primary")
-ROOT: Final = Path(__file__).parents[2]
+ALL: Final = conform.Options(command=PRIMARY)
 
 #: A few of each area, and of each outcome; they are played against one primary.
 SOME: Final[dict[str, tuple[str, ...]]] = {
@@ -40,11 +35,11 @@ def tried(*only: str, command: tuple[str, ...] = PRIMARY, **more: Any) -> confor
     return conform.try_primary(options, lambda _: None)
 
 
-def fuzzed(directory: Path | None = None, **more: Any) -> Any:
+def fuzzed(**more: Any) -> Any:
     options = conform.FuzzOptions(
         **{"command": PRIMARY, "minutes": 5.0, "timeout": 60.0, "lanes": 2, **more}
     )
-    return conform.fuzz_primary(options, lambda _: None, str(directory) if directory else None)
+    return conform.fuzz_primary(options, lambda _: None, None)
 
 
 # ---- the table and chance ----------------------------------------------------------------------
@@ -80,45 +75,14 @@ def test_our_primary_survives_by_chance() -> None:
 # ---- a primary with a fault --------------------------------------------------------------------
 
 
-@attrs.frozen
-class Planted:
-    """One check that is not there."""
-
-    file: str
-    old: str
-    new: str
-    case: str
-    seed: int
-
-
-PLANTED: Final = {
-    "max_frame": Planted(
-        "wire/frames.py",
-        "    if length > limit:",
-        "    if length > limit << 8:",
-        "framing.giant",
-        1,
-    ),
-    "max_fds": Planted(
-        "wire/descriptors.py", "if count > self.max_fds:", "if count > 255:", "fds.max", 1
-    ),
-}
-
-
-@pytest.fixture(params=PLANTED)
-def planted(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Any) -> Planted:
+@pytest.fixture(params=["max_frame", "max_fds"])
+def planted(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Any) -> Iterator[Planted]:
     """A copy of the package with the fault, for the primary alone."""
-    fault: Planted = PLANTED[request.param]
-    package = Path(actorcluster.__file__).parent
-    ignore = shutil.ignore_patterns("__pycache__", "vectors")
-    shutil.copytree(package, tmp_path / "actorcluster", ignore=ignore)
-    path = tmp_path / "actorcluster" / fault.file
-    text = path.read_text()
-    assert 1 == text.count(fault.old)
-    path.write_text(text.replace(fault.old, fault.new))
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
-    monkeypatch.setenv("PYTHONSAFEPATH", "1")
-    return fault
+    fault = PLANTED[request.param]
+    with plant(fault, tmp_path) as environment:
+        for name, text in environment.items():
+            monkeypatch.setenv(name, text)
+        yield fault
 
 
 def test_a_missing_check_is_found(planted: Planted) -> None:
@@ -126,14 +90,15 @@ def test_a_missing_check_is_found(planted: Planted) -> None:
     assert [planted.case] == [one.case.id for one in report.bad]
 
 
-@pytest.mark.parametrize("planted", ["max_frame"], indirect=True)  # the other takes its time
-def test_a_missing_check_is_found_by_chance(planted: Planted, tmp_path: Path) -> None:
-    vectors = tmp_path / "found"
-    figures = fuzzed(vectors, seed=planted.seed, findings=1, timeout=10.0)
-    assert figures.findings
-    found = figures.findings[0].case
-    (vector,) = json.loads((vectors / f"fuzz.{planted.seed}.{found}.json").read_text())
-    assert "stream" == vector["kind"]
-    assert vector["reads"]
-    again = fuzzed(seed=planted.seed, only=found, timeout=10.0)
-    assert [found] == [one.case for one in again.findings]
+@pytest.mark.parametrize("planted", ["max_frame"], indirect=True)  # others take their time
+@pytest.mark.usefixtures("planted")
+def test_a_missing_check_is_found_by_chance(tmp_path: Path) -> None:
+    found = find(tmp_path / "found", seed=1, minutes=5.0, lanes=2)
+    assert found.is_good, found
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_each_check_is_there_to_be_left_out(name: str, tmp_path: Path) -> None:
+    with plant(PLANTED[name], tmp_path):
+        pass
+    assert PLANTED[name].case in {case.id for case in conform.select_primary(ALL)}
