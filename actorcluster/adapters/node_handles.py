@@ -10,19 +10,15 @@ from typing import Final
 
 from .._link import kinds
 from .._link.handles import Handle
+from .._link.nodelines import KINDS, node_type
 from ..errors import HandleError
 from ..wire import events
+from ..wire._generated import HandleKind
 
 __all__ = ["node_kind"]
 
-#: What Node can take, by the public name of its kind, and its own name for that.
-_TYPES: Final = {
-    "tcp_stream": "net.Socket",
-    "unix_stream": "net.Socket",
-    "tcp_listener": "net.Server",
-    "unix_listener": "net.Server",
-    "udp_socket": "dgram.Socket",
-}
+#: Pipes it can take too, but makes sockets of them that say nothing of what they are.
+_KINDS: Final = KINDS - kinds.PIPES
 
 
 def node_kind(event: events.TellReceived) -> tuple[Handle | None, dict[str, str]]:
@@ -37,11 +33,13 @@ def node_kind(event: events.TellReceived) -> tuple[Handle | None, dict[str, str]
     if event.meta.get("handle") != 0:
         raise HandleError("a Node program takes a handle beside a message, not inside of it")
     handle: Handle = event.handles[0]
-    name = handle.kind  # which the kernel tells
-    if name not in _TYPES:
-        raise HandleError(f"a Node program takes no handle of kind {name}")
-    kind = {"type": _TYPES[name]}
-    if name == "udp_socket":
-        family = kinds.ask_socket(handle.fileno(), lambda sock: sock.family)
-        kind["dgramType"] = "udp6" if family == socket.AF_INET6 else "udp4"
-    return handle, kind
+    fd = handle.fileno()
+    kind = kinds.real_kind(fd)
+    if kind not in _KINDS:
+        raise HandleError(f"a Node program takes no handle of kind {handle.kind}")
+    is_udp = kind is HandleKind.UDP_SOCKET
+    return handle, node_type(kind, is_ipv6=is_udp and kinds.ask_socket(fd, _is_ipv6))
+
+
+def _is_ipv6(sock: socket.socket) -> bool:
+    return sock.family == socket.AF_INET6

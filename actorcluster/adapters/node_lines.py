@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, final
 
+from .._link.nodelines import HANDLE
 from ..errors import RemoteProtocolError
 from ..wire._generated import AbortCode
 
@@ -127,7 +128,7 @@ class Lines:
         raise violation("NODE-1", text)
 
     def _fd_of(self, value: Any) -> int | None:
-        if not (is_internal(value) and value["cmd"] == "NODE_HANDLE"):
+        if not (is_internal(value) and value["cmd"] == HANDLE):
             return None
         return self._fds.popleft() if self._fds else LOST
 

@@ -15,6 +15,7 @@ from typing import Any, Final, final
 
 import attrs
 
+from .._link.nodelines import handle_message
 from ..wire._generated import AbortCode
 from .node_lines import encode_line, is_internal, violation
 
@@ -93,7 +94,7 @@ class NodeOutbox:
         if is_internal(body):
             raise TypeError("a message whose 'cmd' begins with NODE_ is for the runtime alone")
         if handle is not None:
-            body = {"cmd": "NODE_HANDLE", **kind, "msg": body}
+            body = handle_message(body, kind)
         self.put(Outgoing(encode_line(body), handle, charge=charge, message=number))
 
     def next_to_send(self) -> Outgoing | None:

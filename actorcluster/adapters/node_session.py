@@ -34,6 +34,7 @@ from typing import Any, Final, final
 
 import attrs
 
+from .._link.nodelines import HANDLE, HANDLE_ACK, HANDLE_NACK, handle_message
 from ..errors import RemoteProtocolError
 from ..wire._generated import ErrorCode
 from ..wire.events import (
@@ -56,8 +57,7 @@ __all__ = ["NodeSession"]
 
 _READY: Final = "ready"
 _TO, _BODY = "$to", "$payload"
-_CLUSTER, _HANDLE = "NODE_CLUSTER", "NODE_HANDLE"
-_ACK, _NACK = "NODE_HANDLE_ACK", "NODE_HANDLE_NACK"
+_CLUSTER: Final = "NODE_CLUSTER"
 #: What is said of connections that one server gave away; we keep no such books.
 _COUNT, _ALL_CLOSED = "NODE_SOCKET_COUNT", "NODE_SOCKET_ALL_CLOSED"
 
@@ -150,10 +150,10 @@ class NodeSession:
             self._on_user(message, ())
         elif message["cmd"] == _CLUSTER:
             self._on_cluster(message)
-        elif message["cmd"] == _HANDLE:
+        elif message["cmd"] == HANDLE:
             self._on_handle(message, fd)
-        elif message["cmd"] in (_ACK, _NACK):
-            self._on_receipt(is_lost=message["cmd"] == _NACK)
+        elif message["cmd"] in (HANDLE_ACK, HANDLE_NACK):
+            self._on_receipt(is_lost=message["cmd"] == HANDLE_NACK)
         elif message["cmd"] == "NODE_SOCKET_GET_COUNT":
             self.outbox.provoked({"cmd": _COUNT, "key": _text(message, "key"), "count": 0})
         elif message["cmd"] == "NODE_SOCKET_NOTIFY_CLOSE":
@@ -173,14 +173,14 @@ class NodeSession:
 
     def _on_handle(self, message: Mapping[str, Any], fd: int | None) -> None:
         if fd is None or fd == LOST:
-            self.outbox.provoked({"cmd": _NACK})
+            self.outbox.provoked({"cmd": HANDLE_NACK})
             return
         self._discarded.append(fd)  # until all is found to be well
         if type(message.get("type")) is not str or "msg" not in message:
             raise violation("NODE-2", "a NODE_HANDLE without its type or message")
         if is_internal(message["msg"]):
             raise violation("NODE-3", "a descriptor for the runtime, which a worker has none for")
-        self.outbox.provoked({"cmd": _ACK})
+        self.outbox.provoked({"cmd": HANDLE_ACK})
         self._on_user(message["msg"], (fd,))
         self._discarded.remove(fd)
 
@@ -365,7 +365,7 @@ class NodeSession:
         message = {"cmd": _CLUSTER, **message, "seq": self._seq}
         self._seq += 1
         if handle is not None:
-            message = {"cmd": _HANDLE, "type": kind, "msg": message}
+            message = handle_message(message, {"type": kind})
         self.outbox.put(Outgoing(encode_line(message), handle, connection=connection))
 
     def close(self) -> list[Any]:
