@@ -125,6 +125,23 @@ async def test_sessions() -> None:
         await interrupted(program)
 
 
+async def test_key_keeper() -> None:
+    """Each job has the key once, one after the other; the keeper hears how each ended."""
+    async with example("key_keeper.py") as program:
+        assert 0 == await program.ends(), program.text
+    ends = {"tidy": "normal", "careless": "exit 3", "doomed": "SIGKILL"}
+    holders = re.findall(r"(?m)^(\w+) has the key$", program.text)
+    assert [*ends] == sorted(holders, key=[*ends].index)
+    said = [
+        line for line in program.text.splitlines() if re.match(r"\w+ has|the (key|primary)", line)
+    ]
+    expected = []
+    for name in holders:
+        expected += [f"{name} has the key", f"the key is back: {name} has ended, {ends[name]}"]
+    asked = ["doomed has ended, SIGKILL", "nobody has ended, None"]
+    assert expected + [f"the primary asks: {one}" for one in asked] == said
+
+
 async def test_respawn() -> None:
     async with example("respawn.py", "0") as program:
         life = r"(alpha|beta) serves (\S+) \(life (\d), process (\d+)\)"
