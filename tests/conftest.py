@@ -18,8 +18,9 @@ import pytest
 from tests import leaks, require
 from tests.kept import kept_server, share_the_fork_server
 from tests.leaks import no_leaks, private_tmp
+from tests.samples.builds import node_sample
 
-__all__ = ["kept_server", "no_leaks", "private_tmp", "share_the_fork_server"]
+__all__ = ["kept_server", "no_leaks", "node_sample", "private_tmp", "share_the_fork_server"]
 
 ReportT = TypeVar("ReportT", pytest.TestReport, pytest.CollectReport)
 

@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,8 @@ class Language:
         connections: how it gets them: the primary deals them out; it accepts from the shared
             socket itself; or it has none.
         has_mail: it answers messages, that is level 1 of the protocol.
+        made: what is built, where the commands would do all of it again; and of what.
+        settings: others of the `Child`.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Language:
     protocol: Literal["awp", "node"] = "awp"
     connections: Literal["dealt", "shared", "none"] = "dealt"
     has_mail: bool = True
+    made: tuple[str, str] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def missing(self) -> str | None:
         """The first program that is not there."""
@@ -77,7 +81,7 @@ class Language:
             exec=self.command(self.run, built, port),
             protocol=self.protocol,
             ready="online" if self.connections == "none" else "listening",
-            **{"backoff": Backoff(min=0.01, max=1.0), **more},
+            **{"backoff": Backoff(min=0.01, max=1.0), "settings": self.settings, **more},
         )
 
     def make(self, built: Path) -> None:
@@ -87,6 +91,11 @@ class Language:
             subprocess.CalledProcessError: it cannot be built; ``output`` says why.
         """
         built.mkdir(parents=True, exist_ok=True)
+        if self.made is not None:
+            made, source = map(Path, self.command(self.made, built))
+            latest = max(one.stat().st_mtime for one in [source, *source.rglob("*")])
+            if made.exists() and latest <= made.stat().st_mtime:
+                return
         for parts in self.build:
             subprocess.run(
                 self.command(parts, built),
@@ -116,6 +125,22 @@ LANGUAGES = (
             ),
         ),
         run=("{built}/go/serve_http", "-port", "{port}"),
+    ),
+    Language(
+        name="typescript",
+        what="TypeScript on Node, handles by the side lane",
+        needs=("node", "npm"),
+        build=(
+            ("cp", "-RT", "{workers}/node", "{built}/typescript"),
+            (
+                *("npm", "--prefix", "{built}/typescript", "ci", "--ignore-scripts"),
+                *("--no-audit", "--no-fund", "--prefer-offline"),
+            ),
+            ("npm", "--prefix", "{built}/typescript", "run", "--silent", "build"),
+        ),
+        made=("{built}/typescript/dist/serve-http.js", "{workers}/node/src"),
+        run=("node", "{built}/typescript/dist/serve-http.js", "--port", "{port}"),
+        settings={"lane": "node"},
     ),
     Language(
         name="python",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import random
@@ -120,7 +121,7 @@ class _Site:
             one.child(
                 built,
                 port,
-                settings=self._settings,
+                settings=functools.partial(self._settings, one),
                 backoff=Backoff(min=0, max=0),
                 start_timeout=120,
             )
@@ -129,10 +130,10 @@ class _Site:
         listen = Listen(port, host=HOST, policy="round_robin")
         return Supervisor(max_restarts=10**6, listeners=[listen], children=children)
 
-    def _settings(self, _number: int, _name: str) -> Mapping[str, Any]:
+    def _settings(self, one: Language, _number: int, _name: str) -> Mapping[str, Any]:
         """The settings of a life."""
         bounds = {"MAX_CONNECTIONS": "1", "ACCESS_LOG": str(self._log)}
-        return {"env": bounds if self.is_bounded else {}}
+        return {**one.settings, "env": bounds if self.is_bounded else {}}
 
     # ---- shares -------------------------------------------------------------------------------
 
@@ -165,8 +166,12 @@ class _Site:
 
     async def reload(self, count: int) -> None:
         """Replace one child after the other, so many in all, and each at least once."""
-        for turn in range(max(count, len(self._those))):
-            name = self._those[turn % len(self._those)].name
+        names = [one.name for one in self._those]
+        rounds, rest = divmod(max(count, len(names)), len(names))
+        for _ in range(rounds):  # in the order of the tree, each when the one before it is done
+            await self.primary.reload(ready_timeout=120)
+            self._books.reloads.update(names)
+        for name in names[:rest]:
             await self.primary.reload(name, ready_timeout=120)
             self._books.reloads[name] += 1
 

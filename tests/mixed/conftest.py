@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from languages import Language
 
 #: What `tests.require` calls that which a language needs.
-_TOOLS: Final = {"c": "gcc", "go": "go", "node": "node", "perl": "perl"}
+_TOOLS: Final = {"c": "gcc", "go": "go", "typescript": "npm", "node": "node", "perl": "perl"}
 
 
 @pytest.fixture(scope="session")
-def built() -> Iterator[tuple[list[Language], Path]]:
+def built(request: pytest.FixtureRequest) -> Iterator[tuple[list[Language], Path]]:
     """The languages that can be had here, and where they are built; promised ones must be there."""
     those = []
     with TemporaryDirectory(prefix="ac-mixed-") as directory:
@@ -32,6 +33,10 @@ def built() -> Iterator[tuple[list[Language], Path]]:
             if tool is not None:
                 ensure(tool)
             assert language.missing() is None
+            if language.name == "typescript":  # which other tests have built
+                sample: Path = request.getfixturevalue("node_sample").parent
+                (place / "typescript").symlink_to(sample)
+            faulthandler.cancel_dump_traceback_later()  # a first build may take a minute
             language.make(place)
             those.append(language)
         yield those, place

@@ -6,11 +6,16 @@ import faulthandler
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
 
 from tests.program import ROOT
+from tests.require import ensure
 
-__all__ = ["WORKERS", "build_c", "build_go", "build_node", "go", "npm"]
+__all__ = ["WORKERS", "build_c", "build_go", "build_node", "go", "node_sample", "npm"]
 
 WORKERS = ROOT / "examples" / "workers"
 
@@ -93,6 +98,14 @@ def build_node(into: Path, *, source: Path = WORKERS / "node") -> Path:
     npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", source=into)
     npm("run", "--silent", "build", source=into)
     return into / "dist"
+
+
+@pytest.fixture(scope="session")
+def node_sample() -> Iterator[Path]:
+    """What `build_node` gives, once for all tests."""
+    ensure("npm")
+    with TemporaryDirectory(prefix="ac-node-") as directory:
+        yield build_node(Path(directory))
 
 
 def npm(*arguments: str, source: Path) -> str:

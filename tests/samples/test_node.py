@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pytest
@@ -16,8 +15,8 @@ import trio
 
 import actorcluster
 from actorcluster import Handle, Primary, RemoteError, Worker, conform, events
-from tests.require import ensure, require
-from tests.samples.builds import WORKERS, build_node, npm
+from tests.require import require
+from tests.samples.builds import WORKERS, npm
 from tests.samples.load import conformance_actor, descriptors, hand_offs, overload, settled
 
 pytestmark = require("npm")
@@ -25,12 +24,10 @@ pytestmark = require("npm")
 SECONDS: Final = 60
 
 
-@pytest.fixture(scope="module")
-def built() -> Iterator[Path]:
-    """The directory with the programs, built once for all tests here."""
-    ensure("npm")
-    with TemporaryDirectory(prefix="ac-node-") as directory:
-        yield build_node(Path(directory))
+@pytest.fixture
+def built(node_sample: Path) -> Path:
+    """The directory with the programs, built once for all tests."""
+    return node_sample
 
 
 @asynccontextmanager
