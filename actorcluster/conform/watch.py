@@ -86,6 +86,7 @@ class _Partial:
     """A message of the worker in fragments, as far as it has come."""
 
     first: Heard
+    window: int  # the primary's when it was begun, by which it costs
     size: int = 0
 
 
@@ -364,7 +365,7 @@ class Watch:
             self._note("watch.sender", sender is None or is_own, f"`from` is {sender!r}")
         if not heard.flags & FLAG_FRAG and heard.channel not in self._partials:
             self._note("watch.fragments", not heard.flags & FLAG_MORE, "MORE without FRAG")
-            self._complete(heard, len(heard.body))
+            self._complete(heard, len(heard.body), self._limits["window"])
             return
         self._fragment(heard)
 
@@ -384,22 +385,27 @@ class Watch:
             return
         if partial is None:
             envelope = len(heard.body) - len(pack(heard.payload))
-            partial = self._partials[heard.channel] = _Partial(heard, envelope)
+            window = self._limits["window"]
+            partial = self._partials[heard.channel] = _Partial(heard, window, envelope)
         partial.size += len(heard.payload)
         if not heard.flags & FLAG_MORE:
             del self._partials[heard.channel]
             if heard.kind == Kind.TELL:
                 self._channels.pop(heard.channel, None)
-            self._complete(partial.first, partial.size)
+            self._complete(partial.first, partial.size, partial.window)
 
-    def _complete(self, heard: Heard, size: int) -> None:
-        """A message is complete: `size` is that of its envelope and its whole payload."""
+    def _complete(self, heard: Heard, size: int, clip: int) -> None:
+        """A message is complete: `size` is that of its envelope and its whole payload.
+
+        Args:
+            clip: what it costs at most.
+        """
         books = self.books
         if heard.kind == Kind.REPLY:
             self._answered(heard)
             return
         window = self._limits["window"]
-        books.theirs_spent += cost_of(size, window)
+        books.theirs_spent += cost_of(size, clip)
         text = f"a message of {size} bytes makes {books.theirs_spent} spent of {window}"
         self._note("watch.credit-spent", books.theirs_spent <= window, text)
 

@@ -23,7 +23,8 @@ a message larger than the window go as soon as the window is whole.
 A window may change while mail is under way. The sender of mail uses the new size from the moment
 it queues SETTINGS_ACK, the receiver from the moment that SETTINGS_ACK arrives; since mail and
 SETTINGS_ACK keep their order in the stream, each message is clipped to the same size on both
-sides. Between the two moments the room may be negative: then nothing may be sent.
+sides; one in fragments, by its first. Between the two moments the room may be negative: then
+nothing may be sent.
 
 For either direction, at any time:
 ``available`` + what is on its way + what lies in mailboxes + ``owed`` + CREDIT on its way == size.
@@ -113,6 +114,18 @@ class ReceiveWindow:
         charge = max(charge, MINIMUM_CHARGE)
         charge = min(charge, self.size)
         if charge > self.available:
+            return -1
+        self.available -= charge
+        return charge
+
+    def take_begun(self, length: int, size: int) -> int:
+        """Book a message in fragments, whose first came when the window had that size.
+
+        Its sender has paid by that size; what was taken from the window since then was not taken
+        from what it had paid already.
+        """
+        charge = min(size, max(MINIMUM_CHARGE, _HEADER + length))
+        if charge > self.available + max(0, size - self.size):
             return -1
         self.available -= charge
         return charge

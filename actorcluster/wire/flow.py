@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..errors import RemoteProtocolError
 from ._generated import AbortCode, Kind
 from .credit import ReceiveWindow
 from .events import Acknowledged, CreditGranted, HandlesAcknowledged
@@ -117,6 +118,18 @@ class Flow(Session):
             text = f"{count} bytes of credit are more than was spent"
             raise self._violation("AWP-FC-6", text, AbortCode.FLOW_VIOLATION)
         self._events.append(CreditGranted(self._window.available))
+
+    def _charge(self, length: int, begun: int | None) -> int:
+        """Book what a message costs; `begun`: the size of our window when it did, in fragments."""
+        window = self._inbound_window
+        charge = window.take(length) if begun is None else window.take_begun(length, begun)
+        if charge < 0:
+            raise self._overrun(length)
+        return charge
+
+    def _overrun(self, length: int) -> RemoteProtocolError:
+        text = f"a message of {length} bytes, {self._inbound_window.available} bytes of credit"
+        return self._violation("AWP-FC-6", text, AbortCode.FLOW_VIOLATION)
 
     def _on_ack(self, frame: Frame) -> None:
         (upto,) = read_envelope(_ACK, frame.envelope)

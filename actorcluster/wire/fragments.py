@@ -61,6 +61,7 @@ class Partial:
         room: where they are put instead, as long as they fit.
         held: what it counts for in `Reassembly.held`.
         size: bytes of the pieces so far, faulty ones included.
+        window: the size of our window when it was begun.
     """
 
     kind: int
@@ -75,6 +76,7 @@ class Partial:
     room: bytearray | None = None
     held: int = 0
     size: int = 0
+    window: int = 0
 
     @property
     def data(self) -> bytes | bytearray | memoryview:

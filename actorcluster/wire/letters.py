@@ -28,6 +28,7 @@ class Letter:
         nfds: how many descriptors it has.
         fault: error code and text of what is wrong with it already.
         bulk: bytes of its payload that are in a memory file, see `bulk`.
+        window: of one in fragments: the size of our window when its first came.
     """
 
     kind: int
@@ -38,6 +39,7 @@ class Letter:
     nfds: int
     fault: tuple[ErrorCode, str] | None = None
     bulk: int = 0
+    window: int | None = None
 
 
 @final

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgpack
 
-from ..errors import RemoteProtocolError
 from ._generated import FLAG_FRAG, AbortCode, Capability, ErrorCode, Kind
 from .bulk import BULK, Bulk
 from .events import (
@@ -268,6 +267,7 @@ class Receiving(Bulk):
             raise self._violation("AWP-HS-3", "a fragment, and frag is not in force")
         lost = self._fds is None
         partial = self._reassembly.begin(frame, self._fds or [])
+        partial.window = self._inbound_window.size
         fds = self._take_fds()
         if lost:
             fault = fault or (ErrorCode.HANDLE_LOST, "its descriptors did not arrive")
@@ -302,6 +302,7 @@ class Receiving(Bulk):
                 body,
                 partial.nfds,
                 fault,
+                window=partial.window,
             )
         )
 
@@ -324,9 +325,7 @@ class Receiving(Bulk):
         """Open a letter and report it, or bounce it."""
         charge = number = 0
         if letter.kind != _REPLY:
-            charge = self._inbound_window.take(letter.length)
-            if charge < 0:
-                raise self._overrun(letter.length)
+            charge = self._charge(letter.length, letter.window)
             self._arrivals.received = number = self._arrivals.received + 1
         try:
             opened = self._open(letter)
@@ -389,10 +388,6 @@ class Receiving(Bulk):
         build = self._handles.build
         pairs = zip(self._take_fds(), entries, strict=True)
         return tuple([build(fd, kind, meta) for fd, (kind, meta) in pairs])
-
-    def _overrun(self, length: int) -> RemoteProtocolError:
-        text = f"a message of {length} bytes, {self._inbound_window.available} bytes of credit"
-        return self._violation("AWP-FC-6", text, AbortCode.FLOW_VIOLATION)
 
     # ---- what becomes of them -------------------------------------------------------------
 

@@ -76,6 +76,9 @@ class Conformance:
 
     async def sleep(self, message: Message, milliseconds: Any) -> None:
         is_over = False
+        if not isinstance(milliseconds, int | float):
+            await self.obey(message, None, None)
+            return
         with message:
             close_handles(message.body)
             async with trio.open_nursery() as nursery:

@@ -288,3 +288,22 @@ def test_an_answer_acknowledges_everything_before_it() -> None:
     assert 0 == arrivals.collect()
     arrivals.handle(6)
     assert 6 == arrivals.collect()
+
+
+@pytest.mark.parametrize(("before", "after"), [(131_072, 65_536), (65_536, 131_072)])
+def test_what_is_in_fragments_costs_by_the_window_at_its_first(before: int, after: int) -> None:
+    """Its sender has paid before the window changed, its receiver books it afterwards."""
+    sender, receiver = SendWindow(before), ReceiveWindow(before)
+    assert sender.spend(100_000)
+    sender.resize(after)
+    receiver.resize(after)
+    assert min(before, 100_016) == receiver.take_begun(100_000, before)
+    assert sender.available == receiver.available
+
+
+def test_nobody_has_more_in_fragments_than_there_was_room_for() -> None:
+    window = ReceiveWindow(131_072)
+    assert 65_536 == window.take(65_536 - 16)
+    window.resize(65_536)
+    assert -1 == window.take_begun(100_000, 131_072)
+    assert 65_536 == window.take_begun(65_536 - 16, 131_072)

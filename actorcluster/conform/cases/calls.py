@@ -46,6 +46,15 @@ async def _(p: Play) -> None:
     await p.error(channel, "not_handled")
 
 
+@case("ca.wrong-argument", "AWP-CA-1", caps="call")
+async def _(p: Play) -> None:
+    """Commands whose argument is of another type: one answer to each, and the actor goes on"""
+    for payload in (["tell_back", 7], ["tell_back", ["many", 1]], ["sleep", "long"], ["log", 1]):
+        await p.outcome(await p.call(*payload))
+        await p.echo()
+    p.quiet()
+
+
 @case("ca.concurrent", "AWP-CA-1", caps="call")
 async def _(p: Play) -> None:
     """Who sleeps keeps nobody waiting"""

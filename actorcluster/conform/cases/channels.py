@@ -64,6 +64,30 @@ async def _(p: Play) -> None:
     p.quiet()
 
 
+@case("ch.other-use", "AWP-CH-3", caps="call")
+async def _(p: Play) -> None:
+    """REPLY, ERROR and LISTEN_CLOSE on the channel of a call of ours: ignored, or protocol_error"""
+    channel = await p.call("sleep", 600_000)
+    for kind, payload in (
+        (Kind.REPLY, "not ours to answer"),
+        (Kind.ERROR, {"code": "app", "message": ""}),
+        (Kind.LISTEN_CLOSE, None),
+    ):
+        await p.send(kind, None, payload, channel=channel)
+    await p.raw(frame(Kind.PING, body=b"\xc0\x01"))
+    found = await p.until(
+        lambda: next((one for one in p.heard if one.kind in (Kind.PONG, Kind.ABORT)), None),
+        "PONG or ABORT",
+    )
+    if found.kind == Kind.ABORT:
+        await p.abort(AbortCode.PROTOCOL_ERROR)
+        return
+    p.inbox.remove(found)
+    p.quiet()
+    await p.send(Kind.CANCEL, [], channel=channel)
+    await p.error(channel, "cancelled")
+
+
 @case("ch.late-descriptors", "AWP-CH-3", "AWP-FD-7", level=2, caps="call handle")
 async def _(p: Play) -> None:
     """A REPLY with a descriptor on a channel that is not open: it is closed"""

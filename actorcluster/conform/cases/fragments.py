@@ -157,6 +157,39 @@ async def _(p: Play) -> None:
     await p.echo()
 
 
+@case("lg.max-partial-edge", "AWP-LG-3", caps="msg call frag",
+      limits={"max_partial": 65536, "max_message": 65536})  # fmt: skip
+async def _(p: Play) -> None:
+    """Pieces of just max_partial are taken: an envelope of a few bytes does not count"""
+    most = p.claims.limits["max_partial"]
+    text = "x" * (most - len(pack(["echo", "x" * 60_000])) + 60_000)
+    payload = pack(["echo", text])
+    p.check(len(payload) == most, "the kit counts wrongly")
+    channel = await _call_in_pieces(p, payload, [15_000] * (most // 15_000))
+    p.check(await p.reply(channel) == text, "another echo")
+
+
+@case("lg.reply-too-large", "AWP-LG-3", caps="call frag",
+      welcome={"limits": {"max_message": 65536}})  # fmt: skip
+async def _(p: Play) -> None:
+    """An answer that the primary could not take: an ERROR comes in its place"""
+    await p.error(await p.call("echo", "x" * 70_000), "too_large", "app")
+    await p.echo()
+
+
+@case("lg.again", "AWP-LG-6", caps="msg call frag")
+async def _(p: Play) -> None:
+    """Behind CANCEL the channel is free: another message begins there"""
+    await p.raw(frame(Kind.TELL, [None], b"\x92", channel=2, flags=_MORE))
+    await p.send(Kind.CANCEL, [], channel=2)
+    data = pack(["tell_back", [1, "again"]])
+    await p.raw(frame(Kind.TELL, [None], data[:5], channel=2, flags=_MORE))
+    await p.raw(frame(Kind.TELL, None, data[5:], channel=2, flags=FLAG_FRAG))
+    p.messages_sent += 1
+    heard = await p.expect(Kind.TELL)
+    p.check(heard.payload == [1, "again"], f"it said {heard}")
+
+
 @case("lg.meta", "AWP-LG-3", "AWP-LM-2", caps="call", limits={"max_meta": 1024})
 async def _(p: Play) -> None:
     """An envelope over max_meta is too_large"""

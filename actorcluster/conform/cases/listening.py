@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 from ...wire._generated import AbortCode, HandleKind, Kind
-from ..case import case
+from ..case import Noted, case
 from ..play import WORKER_ID, Play
 from ..things import Thing, tcp_pair
 
@@ -25,6 +25,7 @@ _TCP = int(HandleKind.TCP_SOCKET)
 _LISTENER = int(HandleKind.TCP_LISTENER)
 _HELLO = b"%d\n" % WORKER_ID
 _HANDOFF = "call listen.handoff"
+_CONN_OR_ABORT = (Kind.CONN_REPLY, Kind.ABORT)
 
 
 class _Client:
@@ -334,6 +335,49 @@ async def _(p: Play) -> None:
     heard = await p.expect(Kind.CONN_REPLY, channel=channel, requirement="AWP-HA-2")
     p.check(heard.item(1) == [1], f"CONN_REPLY says {heard.envelope}", "AWP-HA-2")
     await p.all_closed()
+
+
+@case("li.none", "AWP-FR-6", level=2, caps=_HANDOFF)
+async def _(p: Play) -> None:
+    """A CONN without connections"""
+    channel, _ = await _listen(p)
+    await p.send(Kind.CONN, [1, []], channel=channel)
+    await p.abort(AbortCode.PROTOCOL_ERROR)
+
+
+@case("li.before-listening", "AWP-LI-3", level=2, caps=_HANDOFF)
+async def _(p: Play) -> None:
+    """A connection that comes before LISTENING: rejected, or protocol_error; and closed"""
+    command = await p.call("listen", {"transport": "tcp", "host": "127.0.0.1", "port": 0})
+    heard = await p.expect(Kind.LISTEN)
+    await _hand_over(p, heard.channel, 1)
+    found = await p.until(
+        lambda: next((one for one in p.heard if one.kind in _CONN_OR_ABORT), None),
+        "CONN_REPLY or ABORT",
+    )
+    if found.kind == Kind.ABORT:
+        await p.abort(AbortCode.PROTOCOL_ERROR)
+        return
+    await _rejected(p, heard.channel, [1])
+    await p.all_closed()
+    error = {"code": "os.EADDRINUSE", "message": "somebody has it"}
+    await p.send(Kind.ERROR, None, error, channel=heard.channel)
+    await p.error(command, "os.EADDRINUSE")
+
+
+@case("li.partly-strange", "AWP-EV-3", "AWP-LI-3", level=2, caps=_HANDOFF)
+async def _(p: Play) -> None:
+    """Two connections, the handle of one of a kind that nobody knows: at least that is rejected"""
+    channel, credit = await _listen(p, credit=4)
+    if min(credit, p.claims.limits["max_fds"]) < 2:
+        raise Noted("it takes one connection in a frame")
+    things = [thing for thing in (_client(p).thing, _client(p).thing) if thing is not None]
+    await p.send(Kind.CONN, [1, [[_TCP, {}], [99, {}]]], channel=channel, things=things)
+    rejected: list[int] = []
+    while 2 not in rejected:
+        heard = await p.expect(Kind.CONN_REPLY, channel=channel, requirement="AWP-LI-3")
+        rejected += heard.item(1) or []
+    await p.echo()
 
 
 @case("li.leak", "AWP-FD-7", "AWP-LI-8", level=2, caps=_HANDOFF)

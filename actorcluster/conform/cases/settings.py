@@ -103,3 +103,21 @@ async def _(p: Play) -> None:
     await p.expect(Kind.SETTINGS_ACK)
     await p.send(Kind.CREDIT, [p.watch.books.theirs_spent])
     await p.until(lambda: p.messages_heard >= 2 or None, "the second message")
+
+
+@case("se.window-in-the-middle", "AWP-SE-2", "AWP-FC-1", caps="msg call frag",
+      welcome={"limits": {"window": 65536, "max_frame": 16_384}})  # fmt: skip
+async def _(p: Play) -> None:
+    """The window grows while a message in fragments is on its way: it costs what it did at first"""
+    p.generous = False
+    p.line.hold()
+    await p.call("tell_back", [1, "x" * 900_000])
+    await p.poll(lambda: p.line.waiting() > 20_000, "no fragment was written")
+    await p.send(Kind.SETTINGS, None, {"limits": {"window": 131_072}})
+    p.line.go_on()
+    await p.expect(Kind.SETTINGS_ACK)
+    await p.until(lambda: p.messages_heard >= 1 or None, "the message")
+    await p.call("tell_back", [300, "y"])
+    await p.until(lambda: p.messages_heard >= 257 or None, "256 messages of 256 bytes each")
+    await p.ping()
+    p.check(p.messages_heard == 257, f"{p.messages_heard - 1} messages came, not 256")

@@ -87,6 +87,15 @@ async def _(p: Play) -> None:
     await p.ends_well()
 
 
+@case("st.goodbye-and-eof", "AWP-ST-8", "AWP-ST-3", level=0)
+async def _(p: Play) -> None:
+    """The end of file directly behind the primary's GOODBYE is an orderly end: status 0"""
+    await p.send(Kind.GOODBYE, None, {"recv": 0})
+    p.line.shut_down()
+    await p.eof()
+    await p.ends_well()
+
+
 @case("st.recv", "AWP-ST-5", "AWP-MS-6", caps="msg call")
 async def _(p: Play) -> None:
     """GOODBYE counts all messages: calls, messages, bounced and refused ones"""
@@ -224,6 +233,14 @@ async def _(p: Play) -> None:
     await p.send(Kind.ABORT, None, {"code": int(AbortCode.INTERNAL), "detail": "a test"})
     await p.eof()
     p.quiet()
+    await p.exited(within=2.0)
+
+
+@case("st.abort-broken", "AWP-ST-4", level=1)
+async def _(p: Play) -> None:
+    """ABORT on another channel: that ends the connection, too, whatever is said to it"""
+    await p.raw(frame(Kind.ABORT, None, {"code": 1}, channel=4))
+    await p.eof()
     await p.exited(within=2.0)
 
 

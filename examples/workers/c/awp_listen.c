@@ -185,7 +185,7 @@ static void on_conn(struct awp *awp, struct awp_frame *frame, struct awp_listene
     bool array = awp_array(&frame->envelope, &count);
     awp_value(&frame->envelope, &first, NULL);
     awp_value(&frame->envelope, &unused, &entries);
-    if (!array || first.type != MP_UINT || !first.u)
+    if (!array || first.type != MP_UINT || !first.u || !frame->nfds)
         awp_abort_at(awp, frame, AWP_ABORT_PROTOCOL_ERROR, "a broken CONN");
     else if (!listener)
         reject_all(awp, frame->channel, first.u, frame->nfds);
