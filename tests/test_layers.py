@@ -62,7 +62,10 @@ ORDER = """
     _link.fdsocket _link.carrier _link.nodelines _link.pairing _link.lane _link.memory
     _link.bulk _link.failure _link.parcel _link.pace
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
-    _link.held _link.introduction _link.adapter
+    _link.held _link.introduction _link.adapter _link.tracing
+
+    trace.__init__ trace.tracefile trace.masks trace.tap trace.carrier trace.store trace.recorder
+    trace.reading trace.conversation trace.replay
 
     adapters.__init__ adapters.node_lines adapters.node_outbox adapters.node_queries
     adapters.node_session adapters.node_versions adapters.node_handles
@@ -104,6 +107,7 @@ ORDER = """
     _cluster.loopback _cluster.names _cluster.tasks
     _cluster.pins _cluster.seating
     _cluster.operations _cluster.rolling _cluster.forking _cluster.mailing _cluster.primary
+    _cluster.tracing
     _cluster.open _cluster.run
 
     __init__
@@ -116,7 +120,13 @@ ROOMS = ("_link", "adapters", "_worker", "_cluster")
 DOORS = ("__main__", "cli", "testing")
 """They stand below everything and use `import actorcluster` as any user would."""
 
-OPEN_TO_DOORS = ("__init__", "conform.__init__", "run_wrapper.__init__")
+OPEN_TO_DOORS = (
+    "__init__",
+    "conform.__init__",
+    "run_wrapper.__init__",
+    "trace.reading",
+    "trace.replay",
+)
 """What any user may import."""
 
 # What the type checker alone needs may stand below.
@@ -147,6 +157,10 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "conform.primary.judge",
     "_link.nodelines",
     "_link.pairing",
+    "trace.tracefile",
+    "trace.masks",
+    "trace.tap",
+    "trace.conversation",
     "adapters.node_lines",
     "adapters.node_outbox",
     "adapters.node_queries",

@@ -40,6 +40,7 @@ from .._worker.worker import patience
 from .choosing import check_policies
 from .peeking import Policies
 from .primary import Primary
+from .tracing import Wish, traced, wish
 from .tree import Supervisor
 
 __all__ = ["open_primaries", "open_primary", "watching"]
@@ -85,6 +86,9 @@ def open_primary(
     scheduling_policy: str = SCHED_RR,
     policies: Policies | None = None,
     shutdown_timeout: float | None = None,
+    trace: str | os.PathLike[str] | None = None,
+    trace_bodies: bool = False,
+    trace_size: int = 64 * 1024 * 1024,
 ) -> contextlib.AbstractAsyncContextManager[Primary, bool]:
     """Open a primary; the block owns its workers.
 
@@ -104,6 +108,14 @@ def open_primary(
             `Peek`, whose function goes by what the client says first.
         shutdown_timeout: seconds for stopping all workers, then SIGKILL. None: what the workers
             need, each its own ``shutdown`` and ladder.
+        trace: a file to write what goes over the workers' connections, see
+            ``docs/reference/trace.md``; of mode 0600. It is made anew: one that is a trace already
+            becomes ``PATH.1``, anything else that is there is an error. None: what the environment
+            variable ``ACTORCLUSTER_TRACE`` names, if it can be written there. An error later on
+            ends the trace, is logged, and concerns nobody else.
+        trace_bodies: whether the messages' bodies are in it.
+        trace_size: bytes on disk, at most. When half of that is full, ``PATH`` becomes ``PATH.1``,
+            in place of the one before it, and a new ``PATH`` begins.
 
     Returns:
         An async context manager that gives the `Primary`.
@@ -114,7 +126,8 @@ def open_primary(
             has not called `run_worker`.
         TypeError, ValueError: an argument is wrong.
         WorkerStartError: a child of the tree could not be started; those before it were stopped.
-        OSError: a port of a supervisor's ``listeners`` cannot be bound; nothing was started.
+        OSError: a port of a supervisor's ``listeners`` cannot be bound, or *trace* cannot be
+            written; nothing was started.
         RestartLimitReached: the tree gave up; the body was cancelled.
         BaseException: what the body raised, unwrapped; but KeyboardInterrupt in the body is a
             request to stop, as the first signal is under `run`: the workers are stopped and the
@@ -129,7 +142,8 @@ def open_primary(
     patience(shutdown_timeout, "shutdown_timeout")
     options: dict[str, Any] = {"policy": policy, "policies": check_policies(policies)}
     options["shutdown_timeout"] = shutdown_timeout
-    block = _block(_tree(tree), _settings(settings), options)
+    wanted = wish(trace, trace_bodies, trace_size)
+    block = _block(_tree(tree), _settings(settings), options, wanted)
     # For type checkers: what follows the block is reached when a stop has cancelled the body.
     return cast("contextlib.AbstractAsyncContextManager[Primary, bool]", block)
 
@@ -137,28 +151,29 @@ def open_primary(
 @contextlib.asynccontextmanager
 @trio.lowlevel.enable_ki_protection  # an interrupt arrives in the body, or where we wait
 async def _block(
-    tree: Supervisor, settings: Settings, options: dict[str, Any]
+    tree: Supervisor, settings: Settings, options: dict[str, Any], wanted: Wish | None
 ) -> AsyncIterator[Primary]:
     error: BaseException | None = None
     interrupt: BaseException | None = None
     is_entered = False
     try:
-        async with trio.open_nursery() as outer:
-            tasks: trio.Nursery = await outer.start(_keep)
-            tasks.cancel_scope.shield = True
-            if is_process_1():
-                tasks.start_soon(reap_adopted)
-            primary = Primary(tasks, tree, settings=settings, **options)
-            with _announced(primary):
-                try:
-                    with primary.scope:
-                        await _start(primary)
-                        is_entered = True
-                        yield primary
-                except BaseException as exc:  # noqa: BLE001  (kept, and raised again below)
-                    error = exc
-                interrupt = await _shut_down(primary, _is_interrupt(error))
-            tasks.cancel_scope.cancel()
+        with traced(wanted) as tracing:
+            async with trio.open_nursery() as outer:
+                tasks: trio.Nursery = await outer.start(_keep)
+                tasks.cancel_scope.shield = True
+                if is_process_1():
+                    tasks.start_soon(reap_adopted)
+                primary = Primary(tasks, tree, settings=settings, tracing=tracing, **options)
+                with _announced(primary):
+                    try:
+                        with primary.scope:
+                            await _start(primary)
+                            is_entered = True
+                            yield primary
+                    except BaseException as exc:  # noqa: BLE001  (kept, and raised again below)
+                        error = exc
+                    interrupt = await _shut_down(primary, _is_interrupt(error))
+                tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         if not _is_interrupt(group):
             raise  # one of our own tasks crashed

@@ -16,6 +16,7 @@ from typing import TypeVar, final, overload
 import attrs
 import trio
 
+from .._link.tracing import TraceStatistics, Tracing
 from .._worker.mailbox import MailboxStatistics, MergedMailbox
 from .._worker.ref import Ref
 from .._worker.settings import Settings
@@ -50,12 +51,14 @@ class PrimaryStatistics:
         mailbox: what waits for the primary, all workers together.
         ports: one entry for each shared port, see ``docs/reference/statistics.md``.
         given_up: how many tasks did not heed their cancellation, were given up, and still run.
+        trace: what was written of it, see ``docs/reference/trace.md``; None: there is none.
     """
 
     workers: Mapping[int, WorkerStatistics]
     mailbox: MailboxStatistics
     ports: tuple[PortStatistics, ...]
     given_up: int = 0
+    trace: TraceStatistics | None = None
 
 
 @final
@@ -71,7 +74,9 @@ class Primary(ForkOperations, MailForMany):
         policy: str,
         policies: Policies,
         shutdown_timeout: float | None,
+        tracing: Tracing | None,
     ) -> None:
+        self._tracing = tracing
         self.mailbox = MergedMailbox()
         self._settings = settings
         self._nursery = nursery
@@ -91,6 +96,7 @@ class Primary(ForkOperations, MailForMany):
             ports=self._ports,
             mailbox=self.mailbox,
             on_interrupt=self._interrupted,
+            tracing=tracing,
         )
         self._tree = Supervision(tree, self._seating, self._hub, self._tree_ended)
         self.failure: RestartLimitReached | None = None
@@ -145,6 +151,7 @@ class Primary(ForkOperations, MailForMany):
             mailbox=self.mailbox.statistics(),
             ports=self._ports.statistics(),
             given_up=len(self._seating.tasks.given_up),
+            trace=None if self._tracing is None else self._tracing.statistics(),
         )
 
     # ---- events ---------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from .._link.adapter import Adapter
+from .._link.tracing import Tracing
 from .._worker.job import Job
 from .._worker.ladder import RUNG_SECONDS
 from .._worker.life import Life
@@ -84,6 +85,7 @@ class Seating:
         ports: shared ones.
         mailbox: the primary's.
         on_interrupt: called when Ctrl-C has arrived in a task.
+        tracing: of the workers' connections, or None.
 
     Attributes:
         tree: whose places these are; set by the owner.
@@ -102,6 +104,7 @@ class Seating:
         ports: Ports,
         mailbox: MergedMailbox,
         on_interrupt: Callable[[], None],
+        tracing: Tracing | None = None,
     ) -> None:
         self.tree: Supervision
         self.starter = Starter(nursery)
@@ -118,6 +121,7 @@ class Seating:
         self._cluster = os.urandom(16)
         self._successors: dict[Place, Seat] = {}
         self._node: Adapter | None = None
+        self._tracing = tracing
 
     # ---- places ---------------------------------------------------------------------------
 
@@ -266,6 +270,7 @@ class Seating:
             heartbeat=child.heartbeat if adapter is None else math.inf,
             hung_after=child.hung_after,
             adapter=adapter,
+            tracing=self._tracing,
         )
         return launch.shared
 

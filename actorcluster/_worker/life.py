@@ -45,6 +45,7 @@ from .._link.channel import Channel
 from .._link.fdsocket import FdSocket
 from .._link.handles import HANDLES
 from .._link.pipe import LINK_LIMITS
+from .._link.tracing import Tracing
 from ..errors import MessageTooLarge, RemoteProtocolError, VersionMismatch
 from ..wire import events
 from ..wire._generated import MAJOR, MINOR, AbortCode, Reason, State
@@ -136,6 +137,8 @@ class Life(Peer):
         self.process = process = await self._make_process()
         if process is None:
             return
+        if self.options.tracing is not None:
+            self._note_spawn(self.options.tracing, process)
         try:
             await self._serve(process)
         finally:
@@ -167,6 +170,11 @@ class Life(Peer):
 
     def _finish(self, status: ExitStatus) -> None:
         super()._finish(status)
+        if self.options.tracing is not None:
+            code, signum = status.code, status.signal
+            self.options.tracing.exited(
+                self.worker_id, self.pid, code=code, signal=signum, reason=status.reason
+            )
         self.connection.shrink()  # whoever has the worker has that, too
 
     async def _make_process(self) -> Process | None:
@@ -228,8 +236,24 @@ class Life(Peer):
         if not self.told_to_stop:  # it has as long as it would have had after that
             self._ladder.begin_within(self._shutdown_seconds() + RUNG_SECONDS, "killed")
 
-    def _open_channel(self, carrier: Carrier) -> Channel:
+    def _note_spawn(self, tracing: Tracing, process: Process) -> None:
+        adapter = self.options.adapter
+        way = "fd" if process.rendezvous is None else "unix"
+        tracing.spawned(
+            self.worker_id,
+            process.pid,
+            name=self.options.name,
+            method=process.start_method,
+            protocol="awp" if adapter is None else "node",
+            channel=way if adapter is None else "memory",
+            lane=process.lane is not None,
+        )
+
+    def _open_channel(self, carrier: Carrier, unread: bytes = b"") -> Channel:
+        if self.options.tracing is not None:
+            carrier = self.options.tracing.carry(carrier, self.worker_id, unread)
         self.channel = channel = Channel(carrier, self.connection, self._on_event)
+        channel.unread = unread
         channel.pass_mail_to(self._on_mail, self._on_run)
         if self.told_to_stop:
             channel.refuse_sends(self.closed)
@@ -255,7 +279,7 @@ class Life(Peer):
         with self._meeting:
             sock, hello = await rendezvous.meet()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            self._open_channel(FdSocket(sock)).unread = hello
+            self._open_channel(FdSocket(sock), hello)
 
     async def _converse(self, channel: Channel | Adapted) -> None:
         """Serve the channel to its end, whatever the worker makes of it."""

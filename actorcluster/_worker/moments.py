@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, final
 import attrs
 
 from .._link.adapter import Adapter
+from .._link.tracing import Tracing
 from ..wire import events
 from .exit import ExitStatus
 from .ref import Ref
@@ -57,6 +58,7 @@ class LifeOptions:
         cluster: 16 bytes that tell one primary's life from another's.
         limits: what this side receives, see the registry.
         adapter: for a process that speaks another protocol; None: it speaks ours.
+        tracing: writes down what is said; None: nobody does.
     """
 
     worker_id: int
@@ -70,3 +72,4 @@ class LifeOptions:
     cluster: bytes = bytes(16)
     limits: Mapping[str, int] = attrs.Factory(dict)
     adapter: Adapter | None = None
+    tracing: Tracing | None = None

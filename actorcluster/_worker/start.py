@@ -35,8 +35,9 @@ log = logging.getLogger("actorcluster.start")
 
 T = TypeVar("T")
 
-_OURS_ALONE: Final = frozenset({"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"})
-"""What says that sockets were passed to this process: no worker has them under those numbers."""
+_OURS_ALONE: Final = frozenset({"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "ACTORCLUSTER_TRACE"})
+"""What says that sockets were passed to this process: no worker has them under those numbers. And
+where we write our trace: a primary in a worker would be in our way there."""
 
 
 @final

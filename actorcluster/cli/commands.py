@@ -14,6 +14,7 @@ from .conform import conform
 from .demo import run_demo
 from .screen import Screen
 from .show import Scale
+from .trace import trace
 
 __all__ = ["main"]
 
@@ -25,6 +26,7 @@ def main() -> None:
 
 
 main.add_command(conform)
+main.add_command(trace)
 
 
 @main.command()

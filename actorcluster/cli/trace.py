@@ -1,0 +1,105 @@
+"""``trace``: prints what a primary has written down, or plays it again.
+
+Runs in: primary
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+__all__ = ["trace"]
+
+
+@click.command()
+@click.option("--decode", "to_decode", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+              help="Print what is in FILE.")  # fmt: skip
+@click.option("--replay", "to_replay", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+              help="Play the primary's side of a worker in FILE against COMMAND.")  # fmt: skip
+@click.option("--json", "is_json", is_flag=True, help="With --decode: a line of JSON each.")
+@click.option("--worker", type=click.IntRange(1), metavar="ID",
+              help="Only this worker; with --replay by default the first.")  # fmt: skip
+@click.option("--payloads", is_flag=True,
+              help="With --replay: what answers say is compared, too.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True,
+              help="With --replay: seconds that a wait lasts at most.")  # fmt: skip
+@click.argument("command", nargs=-1)
+def trace(
+    *,
+    to_decode: str | None,
+    to_replay: str | None,
+    is_json: bool,
+    worker: int | None,
+    payloads: bool,
+    timeout: float,
+    command: tuple[str, ...],
+) -> None:
+    """Show a trace that a primary wrote, or play it again; see docs/reference/trace.md.
+
+    Put -- before COMMAND. Exits 0 if all is well, 1 if the file is damaged or COMMAND answers
+    otherwise than the worker in the trace did, 2 if it was called wrongly.
+    """
+    if (to_decode is None) == (to_replay is None):
+        raise click.UsageError("say either --decode FILE or --replay FILE")
+    if to_decode is not None:
+        if command:
+            raise click.UsageError("--decode takes no COMMAND")
+        sys.exit(_decode(to_decode, worker, is_json=is_json))
+    if not command:
+        raise click.UsageError("there is no COMMAND to play with; put it behind --")
+    assert to_replay is not None
+    sys.exit(_replay(to_replay, command, worker, timeout, payloads=payloads))
+
+
+def _decode(path: str, worker: int | None, *, is_json: bool) -> int:
+    reading = importlib.import_module("actorcluster.trace.reading")
+    found = _load(reading, reading.load, path)
+    try:
+        if is_json:
+            for form in reading.as_json(found, worker):
+                click.echo(json.dumps(form))
+        else:
+            for line in reading.as_lines(found, worker):
+                click.echo(line)
+    except BrokenPipeError:
+        # Nobody reads any more, as with `| head`; the interpreter must not try to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    state = reading.state_of(found)
+    if state:
+        click.echo(f"{path} is {state}", err=True)
+    return 1 if found.fault else 0
+
+
+def _replay(
+    path: str, command: tuple[str, ...], worker: int | None, timeout: float, *, payloads: bool
+) -> int:
+    reading = importlib.import_module("actorcluster.trace.reading")
+    replay = importlib.import_module("actorcluster.trace.replay")
+    found = _load(reading, reading.load_all, path)
+    try:
+        outcome = replay.play_again(
+            found, command, worker=worker, timeout=timeout, payloads=payloads
+        )
+    except replay.CannotReplay as exc:
+        click.echo(f"{path}: {exc}", err=True)
+        return 2
+    except OSError as exc:
+        click.echo(f"{command[0]}: {exc.strerror or exc}", err=True)
+        return 2
+    for line in outcome.lines():
+        click.echo(line)
+    return 0 if outcome.is_same else 1
+
+
+def _load(reading: Any, load: Any, path: str) -> Any:
+    try:
+        return load(path)
+    except (reading.BadTrace, OSError) as exc:
+        click.echo(f"{path}: {exc}", err=True)
+        sys.exit(2)

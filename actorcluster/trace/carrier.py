@@ -1,0 +1,141 @@
+"""A carrier that tells a tap what goes over it.
+
+Runs in: primary
+
+What waits is the inner one's own, so that a trace adds no pass of the scheduler and no system call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import final
+
+import trio
+
+from .._link.carrier import Carrier
+from .._link.fdsocket import RECEIVE_SIZE, Buffer, Descriptor, Group
+from .._link.kinds import real_kind
+from ..wire._generated import HandleKind
+from .tap import Fd, Tap
+from .tracefile import FROM_WORKER, TO_WORKER
+
+__all__ = ["TracedCarrier"]
+
+
+@final
+class TracedCarrier:
+    """See `Carrier`.
+
+    Args:
+        inner: what carries.
+        tap: is told.
+        on_fault: called if that fails, which is no reason for the connection to fail.
+    """
+
+    def __init__(self, inner: Carrier, tap: Tap, on_fault: Callable[[Exception], None]) -> None:
+        self._inner = inner
+        self._tap: Tap | None = tap
+        self._on_fault = on_fault
+        self.wait_writable = inner.wait_writable
+        self.wait_readable = inner.wait_readable
+        self.pending = inner.pending
+        self.interrupt = inner.interrupt
+
+    def _tell(self, what: Callable[[Tap], None]) -> None:
+        if self._tap is None:
+            return
+        try:
+            what(self._tap)
+        except Exception as exc:  # noqa: BLE001  (a fault of the trace must not be the cluster's)
+            self._tap = None
+            self._on_fault(exc)
+
+    # ---- what goes over it ----------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    def send_now(self, buffers: Sequence[Buffer], fds: Sequence[Descriptor] = ()) -> bool:
+        """See `Carrier`."""
+        if not buffers:
+            return self._inner.send_now(buffers, fds)
+        groups = [[_look(fd) for fd in fds]] if fds else []  # while they are open
+        done = self._inner.send_now(buffers, fds)
+        self._tell(lambda tap: tap.pass_on(TO_WORKER, buffers, groups))
+        return done
+
+    @trio.lowlevel.enable_ki_protection
+    def gather_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[Group]] | None:
+        """See `Carrier`."""
+        got = self._inner.gather_now(most)
+        if got is not None:
+            data, groups = got
+            if data or groups:
+                self._tell(lambda tap: tap.pass_on(FROM_WORKER, (data,), _looked_at(groups)))
+            else:
+                self._tell(lambda tap: tap.shut(FROM_WORKER))
+        return got
+
+    def shutdown_write(self) -> None:
+        """See `Carrier`."""
+        self._inner.shutdown_write()
+        self._tell(lambda tap: tap.shut(TO_WORKER))
+
+    def close(self) -> None:
+        """See `Carrier`."""
+        unsent = self._inner.unsent
+        if not self._inner.is_closed:
+            self._tell(lambda tap: tap.close(unsent))
+        self._inner.close()
+
+    # ---- what it is -----------------------------------------------------------------------
+
+    @property
+    def is_full_read(self) -> bool:
+        """See `Carrier`."""
+        return self._inner.is_full_read
+
+    @is_full_read.setter
+    def is_full_read(self, value: bool) -> None:
+        self._inner.is_full_read = value
+
+    @property
+    def stalled(self) -> bool:
+        """See `Carrier`."""
+        return self._inner.stalled
+
+    @property
+    def sends(self) -> int:
+        """See `Carrier`."""
+        return self._inner.sends
+
+    @property
+    def receives(self) -> int:
+        """See `Carrier`."""
+        return self._inner.receives
+
+    @property
+    def groups_sent(self) -> int:
+        """See `Carrier`."""
+        return self._inner.groups_sent
+
+    @property
+    def unsent(self) -> int:
+        """See `Carrier`."""
+        return self._inner.unsent
+
+    @property
+    def is_closed(self) -> bool:
+        """See `Carrier`."""
+        return self._inner.is_closed
+
+
+def _looked_at(groups: Iterable[Group]) -> list[list[Fd]]:
+    return [[_look(fd) for fd in fds] for fds, _ in groups]
+
+
+def _look(given: Descriptor) -> Fd:
+    """Number and kind of a descriptor; -1 for one that is closed."""
+    try:
+        number = given if isinstance(given, int) else given.fileno()
+        return number, int(real_kind(number))
+    except (OSError, ValueError, trio.ClosedResourceError):
+        return -1, int(HandleKind.OPAQUE)
