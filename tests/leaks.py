@@ -29,7 +29,7 @@ import trio
 
 ROOMS = frozenset(
     "link worker cluster e2e examples chaos reload_load hardened hostile liveness tasks"
-    " node_parity node_adapter full_house conform samples run_wrapper mixed".split()
+    " node_parity node_adapter full_house conform samples run_wrapper mixed trace".split()
 )
 """Directories of tests/ whose tests have the fixture without asking."""
 

@@ -11,6 +11,7 @@ import pytest
 import actorcluster
 from actorcluster import PrimaryStatistics
 from actorcluster._cluster.ports import ConnectionCounts, PortStatistics
+from actorcluster._link.tracing import TraceStatistics
 from actorcluster._link.waits import ChannelStatistics
 from actorcluster._worker.mailbox import MailboxStatistics
 from actorcluster._worker.worker import WorkerStatistics
@@ -66,6 +67,7 @@ COUNTED = [  # in the order of the page
     ConnectionCounts,
     WorkerStatistics,
     ChannelStatistics,
+    TraceStatistics,
     MailboxStatistics,
 ]
 
