@@ -5,6 +5,7 @@ $ python examples/graceful_shutdown.py [PORT]     # then connect two clients
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 
@@ -22,7 +23,8 @@ async def serve(actor: Actor, port: int, polite: bool) -> None:
             await stream.send_all(f"hello from {actor.name}\n".encode())
             await actor.send("a client came")
             await closing.wait()  # a connection that never ends by itself
-            await stream.send_all(b"goodbye\n")
+            with contextlib.suppress(trio.BrokenResourceError):  # the client has left by itself
+                await stream.send_all(b"goodbye\n")
 
     listeners = await actor.listen_tcp(port, host="127.0.0.1")
     async with trio.open_nursery() as nursery:

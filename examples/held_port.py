@@ -43,6 +43,7 @@ def tree(port: int) -> Supervisor:
 async def main(port: int = 8000) -> None:
     served: Counter[str] = Counter()
     async with actorcluster.open_primary(tree(port)) as primary:
+        await trio.lowlevel.checkpoint()  # after Ctrl-C while it started, this is the end
         (held,) = primary.statistics().ports
         number = int(held.address[1])
         print(f"port {number} is held by {' and '.join(held.held_by)}", flush=True)

@@ -44,8 +44,8 @@ async def main(port: int = 8000) -> None:
     tree = Supervisor(children=[Pool("web", web, args=(port,), count=2, ready="listening")])
     looking = Peek(by_session, until=b"\r\n", timeout=5.0)  # the first line will do
     async with actorcluster.open_primary(tree, policies={"by_session": looking}) as primary:
-        (shared,) = primary.statistics().ports
-        print("listening on", *shared.address)
+        for shared in primary.statistics().ports:  # none, if Ctrl-C came before it was there
+            print("listening on", *shared.address)
         with primary.events(events.Exit) as exits:
             async for event in exits:
                 print(f"{event.worker.name} is gone, and its sessions are")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ssl
+import sys
 from pathlib import Path
 
 import _http
@@ -37,4 +38,4 @@ if __name__ == "__main__":
     if actorcluster.is_worker():
         actorcluster.run_worker(main)
     else:
-        print("this is a worker: run two_kinds.py, which starts it")
+        sys.exit("this is a worker: run two_kinds.py, which starts it")

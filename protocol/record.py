@@ -93,8 +93,11 @@ def send(target: socket.socket, data: bytes, descriptors: array.array[int]) -> N
 
 def main(arguments: Sequence[str]) -> int:
     """Record until both have said all; the worker's exit status."""
-    if len(arguments) < 3 or arguments[1] != "--" or VARIABLE not in os.environ:
-        print(f"{__doc__}\nA primary has to start it.", file=sys.stderr)
+    if len(arguments) < 3 or arguments[1] != "--":
+        print("record.py: usage: record.py FILE -- COMMAND...", file=sys.stderr)
+        return 2
+    if VARIABLE not in os.environ:
+        print("record.py: a primary has to start it, in the worker's place", file=sys.stderr)
         return 2
     path, _, *command = arguments
     primary = socket.socket(fileno=int(os.environ.pop(VARIABLE).removeprefix("fd:")))

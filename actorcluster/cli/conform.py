@@ -23,6 +23,13 @@ __all__ = ["conform"]
 _INTERRUPTED = 130
 
 
+def _in_a_directory(_ctx: object, _option: object, path: str | None) -> str | None:
+    """Say at once, not after minutes of playing, that a file can never be written."""
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no directory for {path}")
+    return path
+
+
 @click.command(context_settings={"ignore_unknown_options": False})
 @click.option("--level", type=click.IntRange(0, 4), help="It has to claim this level, and keep it.")
 @click.option("--cap", "caps", multiple=True, help="Only cases that need this capability.")
@@ -38,8 +45,10 @@ _INTERRUPTED = 130
               help="Cases at a time.")  # fmt: skip
 @click.option("--known", type=click.Path(exists=True, dir_okay=False),
               help="File with cases that are expected to fail, one in a line.")  # fmt: skip
-@click.option("--junit", type=click.Path(dir_okay=False), help="Write the results here.")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Likewise.")
+@click.option("--junit", type=click.Path(dir_okay=False), callback=_in_a_directory,
+              help="Write the results here.")  # fmt: skip
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), callback=_in_a_directory,
+              help="Likewise.")  # fmt: skip
 @click.option("--transcripts", type=click.Path(file_okay=False),
               help="Write what was said in cases that failed here, as stream vectors.")  # fmt: skip
 @click.option("--lane", type=click.Choice(["node"]),
@@ -86,6 +95,8 @@ def conform(
     """
     if is_fuzz and not is_primary:
         raise click.UsageError("--fuzz needs --primary")
+    if number is not None and not is_fuzz:
+        raise click.UsageError("--case needs --fuzz")
     if coverage:
         sys.exit(show_primary_coverage(_load()) if is_primary else _show_coverage())
     kit = _load()
@@ -166,6 +177,16 @@ def _try(
     progress.end()
     for line in report.lines():
         click.echo(line)
+    try:
+        _write(report, junit, json_path, transcripts)
+    except OSError as exc:
+        click.echo(f"conform: {exc.filename} cannot be written: {exc.strerror or exc}", err=True)
+        return 2
+    return int(report.exit_status)
+
+
+def _write(report: Any, junit: str | None, json_path: str | None, transcripts: str | None) -> None:
+    kit = _load()
     if junit:
         kit.write_junit(report, junit)
     if json_path:
@@ -173,7 +194,6 @@ def _try(
     if transcripts:
         for path in kit.write_transcripts(report, transcripts):
             click.echo(f"written: {path}")
-    return int(report.exit_status)
 
 
 def _load() -> Any:

@@ -96,7 +96,9 @@ def start(command: Sequence[str], sockets: Sequence[tuple[str, int]]) -> Child:
                     os._exit(_CANNOT_EXECUTE)
                 _become(command, sockets)
             except BaseException as exc:  # noqa: BLE001 - nothing may come back from here
-                os.write(2, f"actorcluster-run: {command[0]}: {exc}\n".encode(errors="replace"))
+                # Not all of an OSError: it names the last directory of PATH that was tried.
+                why = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
+                os.write(2, f"actorcluster-run: {command[0]}: {why}\n".encode(errors="replace"))
                 os._exit(_NOT_FOUND if isinstance(exc, FileNotFoundError) else _CANNOT_EXECUTE)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

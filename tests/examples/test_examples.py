@@ -251,7 +251,7 @@ async def test_two_kinds() -> None:
 
 async def test_two_kinds_worker_alone() -> None:
     async with example("two_kinds_worker.py") as program:
-        assert 0 == await program.ends()
+        assert 1 == await program.ends()
     assert "this is a worker: run two_kinds.py, which starts it\n" == program.text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from actorcluster.run_wrapper import read_wish
-from actorcluster.run_wrapper.child import environment
+from actorcluster.run_wrapper.child import environment, start
 from actorcluster.run_wrapper.endings import Ending, ending, patience
 
 WISHES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -69,3 +69,10 @@ def test_environment() -> None:
     assert {"HOME": "/x"} == environment(ours, [])
     told = {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b", "LISTEN_PID": str(os.getpid())}
     assert {"HOME": "/x"} | told == environment(ours, ["a", "b"])
+
+
+def test_a_program_that_is_nowhere_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    child = start(["no-such-program"], [])
+    os.waitpid(child.pid, 0)
+    expected = "actorcluster-run: no-such-program: No such file or directory\n"
+    assert expected == capfd.readouterr().err
