@@ -51,6 +51,7 @@ OUTPUTS: dict[str, Callable[[Registry, str], str]] = {
     "protocol/gen/awp_v1.go": go_text,
     "examples/workers/go/internal/awp/awp_v1.go": go_text,  # the sample builds alone in its folder
     "protocol/gen/awp_v1.rs": rust_text,
+    "examples/workers/rust/src/awp_v1.rs": rust_text,
     "protocol/gen/awp_v1.ts": typescript_text,
     "examples/workers/node/src/awp/awp_v1.ts": typescript_text,
     "protocol/gen/awp_v1.py": plain_text,
