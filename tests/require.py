@@ -144,9 +144,14 @@ def _program(name: str) -> str | None:
 
 
 def _rust(_: str) -> str | None:
-    """The compiler with all that a project is checked with."""
+    """The compiler that examples/workers/rust/Cargo.toml asks for, and what checks a project."""
     tools = ("cargo", "cargo-clippy", "rustfmt")
-    return next((lack for tool in tools if (lack := _program(tool))), None)
+    if lack := next((lack for tool in tools if (lack := _program(tool))), None):
+        return lack
+    said = _output("rustc", "--version") or "rustc, which does not run"
+    version = re.match(r"rustc (\d+)\.(\d+)", said)
+    is_new = version is not None and (int(version[1]), int(version[2])) >= (1, 75)
+    return None if is_new else f"this is {said}, 1.75 or newer is needed"
 
 
 def _root(_: str) -> str | None:

@@ -39,6 +39,12 @@ BASES = {
         ("go", "build", "-buildvcs=false", "-o", "conformance", "./cmd/conformance"),
         ("go",),
     ),
+    "rust": Base(
+        WORKERS / "rust",
+        ("./target/debug/examples/conformance",),
+        ("cargo", "build", "--quiet", "--offline", "--locked", "--example", "conformance"),
+        ("cargo",),
+    ),
     "c": Base(
         WORKERS / "c",
         ("./conformance",),

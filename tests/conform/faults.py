@@ -38,6 +38,10 @@ def _go(id: str, file: str, old: str, new: str, case: str) -> Fault:  # noqa: A0
     return Fault(f"go.{id}", "go", f"awp/{file}.go", old, new, case)
 
 
+def _rust(id: str, file: str, old: str, new: str, case: str) -> Fault:  # noqa: A002
+    return Fault(f"rust.{id}", "rust", f"src/{file}.rs", old, new, case)
+
+
 def _c(id: str, file: str, old: str, new: str, case: str) -> Fault:  # noqa: A002
     return Fault(f"c.{id}", "c", f"{file}.c", old, new, case)
 
@@ -267,6 +271,125 @@ FAULTS = [
         "\t\tcloseFDs(f.fds)\n\t\ts.rejectAll(f.channel, first, len(entries))\n",
         "\t\tcloseFDs(f.fds)\n",
         "li.strange-listener",
+    ),
+    # ---- Rust: framing ----
+    _rust(
+        "no-look-at-the-last-signature", "frame", " || b[11] != 0xce {", " {", "abort.signature-11"
+    ),
+    _rust(
+        "frame-one-byte-too-long",
+        "receive",
+        "if header.length as usize > most {",
+        "if header.length as usize > most + 1 {",
+        "fr.too-long",
+    ),
+    # ---- Rust: descriptors ----
+    _rust("inherited", "sys", "&mut message, MSG_CMSG_CLOEXEC)", "&mut message, 0)", "fds.cloexec"),
+    _rust(
+        "newest-group-first",
+        "groups",
+        "let group = self.waiting.pop_front();",
+        "let group = self.waiting.pop_back();",
+        "fd.glued-tail",
+    ),
+    _rust(
+        "more-than-declared",
+        "receive",
+        "if fds.len() > nfds ||",
+        "if fds.len() > nfds + 1 ||",
+        "fd.larger",
+    ),
+    _rust(
+        "listeners-are-sockets-too",
+        "handle",
+        "&& (sys::option(fd, SO_ACCEPTCONN)? == 1) == listens",
+        "&& (listens || !listens)",
+        "ha.false-listener",
+    ),
+    # ---- Rust: handshake ----
+    _rust(
+        "acknowledges-what-is-not-in-force",
+        "session",
+        "if !batch.handles.is_empty() && self.has(capability::HANDLE_ACK) {",
+        "if !batch.handles.is_empty() {",
+        "ha.closes-copy",
+    ),
+    # ---- Rust: flow control ----
+    _rust(
+        "one-byte-of-credit-too-many",
+        "outgoing",
+        "if self.spent + cost > self.peer[Limit::Window]",
+        "if self.spent + cost > self.peer[Limit::Window] + 1",
+        "fc.last-byte",
+    ),
+    _rust(
+        "credit-for-nothing",
+        "outgoing",
+        "if n > self.spent as u64 {",
+        "if n > self.spent as u64 + 1 {",
+        "fc.overcredited-by-one",
+    ),
+    _rust(
+        "bounced-for-nothing",
+        "incoming",
+        "        self.release(cost);\n",
+        "        let _ = cost;\n",
+        "fc.returned-bounced",
+    ),
+    # ---- Rust: calls ----
+    _rust(
+        "one-call-too-many",
+        "incoming",
+        "self.calls.len() >= self.local[Limit::MaxCalls]",
+        "self.calls.len() > self.local[Limit::MaxCalls]",
+        "ca.max-calls",
+    ),
+    _rust(
+        "abandoned-call-unanswered",
+        "incoming",
+        "if message.kind == Kind::Call {\n                let error",
+        "if message.kind == Kind::Tell {\n                let error",
+        "lg.abandoned",
+    ),
+    # ---- Rust: shutdown ----
+    _rust(
+        "side-left-open",
+        "wires",
+        "let _ = stream.shutdown(std::net::Shutdown::Write);",
+        "",
+        "st.eof-after-goodbye",
+    ),
+    _rust(
+        "later-deadline",
+        "shared",
+        "hard < other",
+        "hard > other",
+        "st.stop-twice",
+    ),
+    # ---- Rust: listening ----
+    _rust(
+        "numbers-with-gaps", "ports", "if first != port.next {", "if first < port.next {", "li.gap"
+    ),
+    _rust(
+        "one-connection-too-many",
+        "ports",
+        "if count > port.credit {",
+        "if count > port.credit + 1 {",
+        "li.overdrawn",
+    ),
+    _rust(
+        "head-forgotten",
+        "handle",
+        "let head = self.head().to_vec();",
+        "let head = Vec::new();",
+        "li.head",
+    ),
+    _rust(
+        "closed-once",
+        "ports",
+        "port.closed += 1;",
+        "port.closed = 1;",
+        "watch.closed",
     ),
     # ---- C: framing ----
     _c(

@@ -15,7 +15,17 @@ import pytest
 from tests.program import ROOT
 from tests.require import ensure
 
-__all__ = ["WORKERS", "build_c", "build_go", "build_node", "go", "node_sample", "npm"]
+__all__ = [
+    "WORKERS",
+    "build_c",
+    "build_go",
+    "build_node",
+    "build_rust",
+    "cargo",
+    "go",
+    "node_sample",
+    "npm",
+]
 
 WORKERS = ROOT / "examples" / "workers"
 
@@ -60,6 +70,41 @@ def build_go(into: Path, *, source: Path = WORKERS / "go") -> Path:
     """
     go("build", "-o", f"{into}/", "./cmd/...", source=source)
     return into
+
+
+def build_rust(into: Path) -> Path:
+    """Build the sample in Rust; returns where its programs are.
+
+    Args:
+        into: an empty directory, for all that the compiler writes.
+
+    Raises:
+        AssertionError: the compiler had something to say.
+    """
+    assert "" == cargo(into, "build", "--examples")
+    return into / "debug" / "examples"
+
+
+def cargo(target: Path, command: str, *arguments: str) -> str:
+    """Run the tool in the sample's directory; returns what it and its programs say.
+
+    Raises:
+        AssertionError: it failed.
+    """
+    faulthandler.cancel_dump_traceback_later()
+    # The sample needs no other package: nothing is fetched, and nothing written beside the source.
+    done = subprocess.run(
+        ["cargo", command, "--quiet", "--offline", "--locked", *arguments],
+        cwd=WORKERS / "rust",
+        env=os.environ | {"CARGO_TARGET_DIR": str(target), "CARGO_INCREMENTAL": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stdout
+    return done.stdout
 
 
 def go(*arguments: str, source: Path = WORKERS / "go") -> None:
