@@ -9,7 +9,7 @@ use crate::handle::KINDS;
 use crate::limits::Limit;
 use crate::msgpack::{decode, Map, Value};
 use crate::receive::Frame;
-use crate::session::{Event, Session, Welcome, OFFERED};
+use crate::session::{Event, Session, Welcome};
 
 /// Why a frame is not what its kind demands (AWP-FR-6).
 type Wrong = &'static str;
@@ -114,7 +114,7 @@ impl Session {
                 let detail = map.get(key::abort::DETAIL).and_then(Value::as_str);
                 self.out.clear();
                 self.close(Ended::Aborted {
-                    code: u8::try_from(code).ok().and_then(Abort::from_code),
+                    code: u8::try_from(code).unwrap_or(u8::MAX),
                     detail: detail.unwrap_or_default().to_owned(),
                     here: false,
                 });
@@ -178,11 +178,8 @@ impl Session {
             return Some(());
         }
         let caps = names(said.get(key::welcome::CAPS))?;
-        let offered = |name: &String| OFFERED.into_iter().find(|known| known == name);
-        self.caps = caps
-            .iter()
-            .map(|name| offered(name).filter(|known| self.has(known)))
-            .collect::<Option<_>>()?;
+        let offered = |name: &String| self.caps.iter().copied().find(|known| known == name);
+        self.caps = caps.iter().map(offered).collect::<Option<_>>()?;
         let taken = names(said.get(key::welcome::HANDLES))?;
         let is_taken = |name: &str| taken.iter().any(|other| other == name);
         let kinds = KINDS.iter().filter(|(_, name)| is_taken(name));

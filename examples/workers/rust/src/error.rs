@@ -117,8 +117,8 @@ pub enum Ended {
     Lost,
     /// One side has given it up.
     Aborted {
-        /// Why; `None` is a code that this crate does not know.
-        code: Option<Abort>,
+        /// Why: a number of section 21; [`Abort`] has those that are known.
+        code: u8,
         /// Why, for people.
         detail: String,
         /// Whether this side gave up.
@@ -140,7 +140,11 @@ impl fmt::Display for Ended {
             Ended::Lost => f.write_str("the primary is gone"),
             Ended::Aborted { code, detail, here } => {
                 let who = if *here { "worker" } else { "primary" };
-                write!(f, "the {who} gave the connection up: {code:?}: {detail}")
+                write!(f, "the {who} gave the connection up: ")?;
+                match Abort::from_code(*code) {
+                    Some(known) => write!(f, "{known:?}: {detail}"),
+                    None => write!(f, "code {code}: {detail}"),
+                }
             }
         }
     }

@@ -261,7 +261,7 @@ impl Session {
         self.out.clear();
         self.say(Kind::Abort, 0, &[], &map.into());
         self.close(Ended::Aborted {
-            code: Some(code),
+            code: code as u8,
             detail: detail.to_owned(),
             here: true,
         });

@@ -23,8 +23,6 @@ pub struct Inner {
     pub hard: Option<Instant>,
     /// When what has gathered is sent.
     pub flush_at: Option<Instant>,
-    /// When the primary is no longer waited for.
-    pub give_up_at: Option<Instant>,
     /// The highest mark that was written.
     pub written: u64,
     /// The connection has ended, and the last words are written.
@@ -167,7 +165,6 @@ impl Inner {
             force_at: None,
             hard: None,
             flush_at: None,
-            give_up_at: None,
             written: 0,
             over: false,
             seen: false,

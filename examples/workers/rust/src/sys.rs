@@ -315,3 +315,37 @@ pub fn exit_now(status: i32) -> ! {
     // SAFETY: it does not return.
     unsafe { _exit(status) }
 }
+
+/// Descriptors that std cannot make, for tests.
+#[cfg(test)]
+pub mod made {
+    use super::{c_int, checked};
+    use std::ffi::{c_char, c_uint};
+    use std::os::fd::{FromRawFd, OwnedFd};
+
+    extern "C" {
+        fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
+        fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
+    }
+
+    const O_CLOEXEC: c_int = 0o2_000_000;
+    const MFD_CLOEXEC: c_uint = 1;
+
+    /// The end to read from, and the other.
+    pub fn pipe() -> (OwnedFd, OwnedFd) {
+        let mut fds = [0; 2];
+        // SAFETY: there is room for two, and they are nobody else's.
+        unsafe {
+            checked(pipe2(fds.as_mut_ptr(), O_CLOEXEC)).expect("a pipe");
+            (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))
+        }
+    }
+
+    pub fn memory_file() -> OwnedFd {
+        // SAFETY: the name ends with a zero, and the descriptor is nobody else's.
+        unsafe {
+            let fd = checked(memfd_create(b"test\0".as_ptr().cast(), MFD_CLOEXEC));
+            OwnedFd::from_raw_fd(fd.expect("a file"))
+        }
+    }
+}

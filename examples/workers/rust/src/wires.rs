@@ -184,16 +184,10 @@ impl Inner {
             self.abandon();
             self.session.goodbye(0);
         }
-        if is_due(&mut self.give_up_at) {
-            self.session.close(Ended::Closed);
-        }
     }
 
     /// When something is due next.
     fn next_time(&self) -> Option<Instant> {
-        [self.flush_at, self.force_at, self.give_up_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.flush_at, self.force_at].into_iter().flatten().min()
     }
 }

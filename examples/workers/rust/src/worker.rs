@@ -16,8 +16,8 @@ use crate::outgoing::{Leaving, Progress, Reply};
 use crate::session::{encode_envelope, Session, Wake, Welcome, DEPTH_OF_CONTROL};
 use crate::shared::{Inner, Shared};
 
-/// For how long a primary is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For how long STOP is waited for, after LEAVE.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The most bytes that may wait to be written before answers wait too.
 const MOST_QUEUED: usize = 1 << 20;
@@ -265,12 +265,10 @@ impl Worker {
         if !std::mem::replace(&mut inner.closed, true) {
             inner.session.close_ports();
             inner.abandon();
-            let until = Instant::now() + PATIENCE;
-            inner.give_up_at = Some(until);
-            // What has been promised is sent first.
-            inner.wait_for(&self.shared.room, Some(until), |inner| {
+            // What has been promised is sent first; when STOP's deadline comes, good-bye is said.
+            inner.wait_for(&self.shared.room, None, |inner| {
                 let session = &inner.session;
-                (session.ended.is_some() || session.out.is_empty()).then_some(())
+                (session.is_leaving() || session.out.is_empty()).then_some(())
             });
             if !inner.session.is_leaving() {
                 inner.session.goodbye(0);
