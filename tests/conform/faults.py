@@ -385,10 +385,10 @@ FAULTS = [
         "li.head",
     ),
     _rust(
-        "closed-once",
+        "closed-twice",
         "ports",
         "port.closed += 1;",
-        "port.closed = 1;",
+        "port.closed += 2;",
         "watch.closed",
     ),
     # ---- C: framing ----

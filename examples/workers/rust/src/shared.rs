@@ -102,6 +102,7 @@ impl<'a> Locked<'a> {
                 Event::Stop(within, reason) => {
                     inner.stop(within, reason);
                     shared.changed.notify_all();
+                    shared.writable.notify_one(); // the deadline is the writer's to keep
                 }
                 Event::Ended => {
                     inner.mailbox.clear();
