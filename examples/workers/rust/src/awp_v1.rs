@@ -411,7 +411,7 @@ pub mod error {
     pub const BAD_PAYLOAD: &str = "bad_payload";
     /// over `max_message`, `max_partial` or `max_meta`
     pub const TOO_LARGE: &str = "too_large";
-    /// a hard bound of that mailbox
+    /// a hard bound of that mailbox, or of the descriptors that wait in it
     pub const MAILBOX_FULL: &str = "mailbox_full";
     /// `ttl` was over before delivery
     pub const EXPIRED: &str = "expired";
