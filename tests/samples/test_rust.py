@@ -187,7 +187,8 @@ async def test_ten_times_its_room_in_small_messages(built: Path) -> None:
 
 
 def test_the_kit_finds_nothing(built: Path) -> None:
-    options = conform.Options(command=(str(built / "conformance"),), level=2, jobs=4, strict=True)
+    command = (str(built / "conformance"),)
+    options = conform.Options(command=command, level=2, jobs=4, strict=True, timeout=SECONDS)
     report = conform.try_program(options)
     assert report.badge().startswith("L2 conformant: "), "\n".join(report.lines())
 
