@@ -149,7 +149,7 @@ impl Outbox {
         let envelope = std::mem::replace(&mut item.body, vec![0xc0]);
         let left = item.payload.len() - item.done;
         let size = FRAGMENT
-            .min(max_frame - envelope.len() - BIN_HEAD)
+            .min(max_frame.saturating_sub(envelope.len() + BIN_HEAD).max(1))
             .min(left);
         let mut head = Vec::with_capacity(BIN_HEAD);
         bin_head(&mut head, size).expect("a fragment is short");

@@ -168,9 +168,11 @@ fn open(channel: &str) -> Result<UnixStream, String> {
     }
     let fd = channel
         .strip_prefix("fd:")
-        .and_then(|digits| digits.parse::<u16>().ok());
-    let fd = fd.ok_or("neither fd:N nor unix:/path")?;
-    let stream = sys::inherited(fd.into())
+        .and_then(|digits| digits.parse::<u32>().ok());
+    let fd = fd
+        .and_then(|fd| i32::try_from(fd).ok())
+        .ok_or("neither fd:N nor unix:/path")?;
+    let stream = sys::inherited(fd)
         .map(UnixStream::from)
         .ok_or("it is not open")?;
     match stream.peer_addr() {

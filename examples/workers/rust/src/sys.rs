@@ -235,7 +235,7 @@ pub fn wait<const N: usize>(
         revents: 0,
     });
     let timeout = timeout.map_or(-1, |time| {
-        c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX)
+        c_int::try_from(time.as_millis() + 1).unwrap_or(c_int::MAX) // rather longer than not at all
     });
     // SAFETY: the array has as many entries as it says.
     let result = unsafe { poll(entries.as_mut_ptr(), N as c_ulong, timeout) };

@@ -194,10 +194,10 @@ impl Site {
     }
 
     /// Serves a connection, in a thread of its own.
-    fn welcome(self: &Arc<Self>, conn: Conn, worker: &Worker) {
+    fn welcome(self: &Arc<Self>, mut conn: Conn, worker: &Worker) {
         let site = Arc::clone(self);
         let talk = move || {
-            let _ = conn.set_read_timeout(Some(PATIENCE));
+            conn.set_read_timeout(Some(PATIENCE));
             drop(site.talk(conn)); // a client that is gone has its reasons
         };
         if let Err(error) = thread::Builder::new().spawn(talk) {

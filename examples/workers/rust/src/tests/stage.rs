@@ -234,7 +234,8 @@ impl Stage {
             let port = &self.session.ports[&number];
             let fields = Map::default().with("channel", channel);
             if let Some(error) = &port.end {
-                if error.code != crate::code::STOPPING && self.session.ended.is_none() {
+                let ours = [crate::code::STOPPING, crate::code::CONNECTION_LOST]; // not ERROR
+                if !ours.contains(&error.code.as_str()) {
                     self.event("ErrorReceived", fields.with("error", described(error)));
                 }
                 continue;
