@@ -21,6 +21,9 @@ use crate::session::{Event, Session};
 /// The least that a message costs.
 pub const LEAST_COST: usize = 256;
 
+/// What of an envelope does not count against `max_partial`.
+const FREE_ENVELOPE: usize = 256;
+
 /// A message that is complete and for somebody here.
 pub struct Incoming {
     pub to: Address,
@@ -100,6 +103,11 @@ pub struct Arriving {
 }
 
 impl Arriving {
+    /// What counts against `max_partial` (section 13).
+    fn held(&self) -> usize {
+        self.payload.len() + self.envelope.saturating_sub(FREE_ENVELOPE)
+    }
+
     fn spoil(&mut self, error: Error) {
         self.wrong.get_or_insert(error);
         self.handles = Vec::new();
@@ -124,7 +132,7 @@ impl Session {
                     let detail = "not the next fragment of the message on its channel";
                     return self.abort(Abort::ProtocolError, detail, Some(frame.raw));
                 }
-                self.kept -= message.payload.len();
+                self.kept -= message.held();
                 message
             }
             None if kind == Kind::Reply && !self.pending.contains_key(&channel) => return,
@@ -148,7 +156,7 @@ impl Session {
         }
         self.add_piece(&mut message, &frame);
         if frame.has(flag::MORE) {
-            self.kept += message.payload.len();
+            self.kept += message.held();
             self.partial.insert(channel, message);
             return;
         }
@@ -294,7 +302,7 @@ impl Session {
         }
         if message.size + heads(&message.handles) > most {
             message.spoil(too_large(message.size, most));
-        } else if self.kept + message.payload.len() + piece.len() > most_kept {
+        } else if self.kept + message.held() + piece.len() > most_kept {
             message.spoil(too_large(message.size, most_kept));
         } else {
             message.payload.extend_from_slice(&piece);
@@ -415,7 +423,7 @@ impl Session {
         let is_message = |message: &Arriving| message.kind != Kind::Reply;
         if self.partial.get(&channel).is_some_and(is_message) {
             let message = self.partial.remove(&channel).expect("it was there");
-            self.kept -= message.payload.len();
+            self.kept -= message.held();
             if message.kind == Kind::Call {
                 let error = Error::new(code::CANCELLED, "");
                 self.answer(Kind::Error, channel, &[], &error.to_map().into());
@@ -429,7 +437,7 @@ impl Session {
     /// Forgets the pieces of an answer that nobody waits for.
     pub(crate) fn drop_pieces(&mut self, channel: u32) {
         if let Some(message) = self.partial.remove(&channel) {
-            self.kept -= message.payload.len();
+            self.kept -= message.held();
         }
     }
 }

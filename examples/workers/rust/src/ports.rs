@@ -135,7 +135,8 @@ impl Session {
                 Ok(socket)
             });
         match socket {
-            Err(error) => self.end_port(number, &error), // as if it were an ERROR (AWP-FD-5)
+            // As if it were an ERROR (AWP-FD-5); the primary has to learn of it.
+            Err(error) => self.close_port(number, &error),
             Ok(socket) => {
                 let port = self.ports.get_mut(&number).expect("it is listed");
                 port.mode = Some(mode);
