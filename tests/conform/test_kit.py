@@ -12,8 +12,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from click.testing import CliRunner, Result
 
 from actorcluster import conform
+from actorcluster.cli.conform import conform as command
 from actorcluster.conform import Outcome
 from actorcluster.conform.case import CASES
 from actorcluster.conform.claims import claims_of, level_of
@@ -32,6 +34,11 @@ def called(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*CONFORM, *arguments], capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def invoked(*arguments: str) -> Result:
+    """The same without a process of its own, where that makes no difference."""
+    return CliRunner().invoke(command, arguments)
 
 
 # ---- what there is ----
@@ -65,17 +72,19 @@ def test_nobody_is_granted_what_was_not_offered() -> None:
 
 
 def test_cases_are_listed() -> None:
-    done = called("--list", "--only", "fd.*")
-    assert 0 == done.returncode
-    assert "fd.glued-tail" in done.stdout
-    assert "AWP-FD-3" in done.stdout
-    assert "st.stop" not in done.stdout
+    done = invoked("--list", "--only", "fd.*")
+    assert 0 == done.exit_code
+    assert "fd.glued-tail" in done.output
+    assert "AWP-FD-3" in done.output
+    assert "st.stop" not in done.output
 
 
 def test_coverage_is_shown() -> None:
-    done = called("--coverage")
-    assert 0 == done.returncode
-    assert "NO CASE" not in done.stdout
+    for mode in ((), ("--primary",)):
+        done = invoked(*mode, "--coverage")
+        assert 0 == done.exit_code
+        assert "NO CASE" not in done.output
+        assert " MUST, 0 without a case, " in done.output
 
 
 @pytest.mark.parametrize(
@@ -85,7 +94,7 @@ def test_coverage_is_shown() -> None:
     ids=["no command", "level", "no case", "no program"],
 )  # fmt: skip
 def test_a_wrong_call_exits_with_2(arguments: list[str]) -> None:
-    assert 2 == called(*arguments).returncode
+    assert 2 == invoked(*arguments).exit_code
 
 
 # ---- what comes of it ----
