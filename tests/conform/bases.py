@@ -22,6 +22,7 @@ class Base:
         build: is run there first; empty: nothing to build.
         tools: programs without which it cannot be tried.
         preload: modules of one in Python, loaded once for all cases.
+        lane: the form of a side lane by which its handles go.
     """
 
     source: Path
@@ -29,6 +30,7 @@ class Base:
     build: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     preload: str = ""
+    lane: str = ""
 
 
 BASES = {
@@ -50,5 +52,12 @@ BASES = {
         ("./conformance",),
         ("make", "--silent", "CFLAGS=-O0", "conformance"),
         ("gcc", "make"),
+    ),
+    "node": Base(
+        WORKERS / "node",
+        ("node", "dist/conformance.js"),
+        ("sh", "-c", "npm ci --silent --ignore-scripts --prefer-offline && npm run --silent build"),
+        ("node", "npm"),
+        lane="node",
     ),
 }

@@ -46,6 +46,10 @@ def _c(id: str, file: str, old: str, new: str, case: str) -> Fault:  # noqa: A00
     return Fault(f"c.{id}", "c", f"{file}.c", old, new, case)
 
 
+def _node(id: str, file: str, old: str, new: str, case: str) -> Fault:  # noqa: A002
+    return Fault(f"node.{id}", "node", f"src/awp/{file}.ts", old, new, case)
+
+
 FAULTS = [
     # ---- framing ----
     _asyncio(
@@ -537,5 +541,62 @@ FAULTS = [
         "listener->closed += closed;",
         "listener->closed = closed + 1;",
         "watch.closed",
+    ),
+    # ---- Node ----
+    _node(
+        "frame-one-byte-too-long",
+        "receive",
+        "header.length > s.local.max_frame)",
+        "header.length > s.local.max_frame + 1)",
+        "fr.too-long",
+    ),
+    _node(
+        "takes-what-is-far-ahead",
+        "lane",
+        "if (!isDue || number > this.declared + AHEAD || this.arrivals.has(number)) {",
+        "if (!isDue || number > this.declared + 100 * AHEAD || this.arrivals.has(number)) {",
+        "ln.numbers",
+    ),
+    _node(
+        "waits-for-ever",
+        "transport",
+        "setTimeout(() => this.giveUp(), PATIENCE)",
+        "setTimeout(() => this.giveUp(), 100 * PATIENCE)",
+        "ln.lost",
+    ),
+    _node(
+        "believes-what-it-is-told",
+        "incoming",
+        "const wrong = verifyAll(message.handles);",
+        "const wrong = verifyAll([]);",
+        "ha.false",
+    ),
+    _node(
+        "one-byte-of-credit-too-many",
+        "outgoing",
+        "if (n > Math.max(this.spent, 0)) {",
+        "if (n > Math.max(this.spent, 0) + 1) {",
+        "fc.overcredited-by-one",
+    ),
+    _node(
+        "cancelled-in-silence",
+        "incoming",
+        "if (message.kind === Kind.CALL) this.s.answer({ kind: Kind.ERROR, channel, payload });",
+        "void payload;",
+        "lg.abandoned",
+    ),
+    _node(
+        "miscounts-at-the-end",
+        "session",
+        "const recv = this.incoming.received;",
+        "const recv = this.incoming.received - (this.incoming.received > 2 ? 1 : 0);",
+        "st.recv",
+    ),
+    _node(
+        "one-connection-too-many",
+        "ports",
+        "if (entries.length > listener.credit) {",
+        "if (entries.length > listener.credit + 1) {",
+        "li.overdrawn",
     ),
 ]

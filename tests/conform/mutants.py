@@ -66,6 +66,7 @@ def failing(base: Base, place: Path, patterns: Sequence[str]) -> frozenset[str] 
     results = place / "results.json"
     only = [word for pattern in patterns for word in ("--only", pattern)]
     only += ["--preload", base.preload] if base.preload else []
+    only += ["--lane", base.lane] if base.lane else []
     done = subprocess.run(
         [sys.executable, "-m", "actorcluster", "conform", "--jobs", "4", "--timeout", "30",
          *only, "--json", str(results), "--", *base.command],
@@ -86,7 +87,9 @@ def failing(base: Base, place: Path, patterns: Sequence[str]) -> frozenset[str] 
 
 def prepared(base: Base, place: Path, fault: Fault | None = None) -> bool:
     """Copy a worker's source, put the fault in, build it; False if that does not work."""
-    generated = shutil.ignore_patterns("__pycache__", "node_modules", "target", "*.o", "tests")
+    generated = shutil.ignore_patterns(
+        "__pycache__", "node_modules", "target", "dist", "*.o", "tests"
+    )
     shutil.copytree(base.source, place, ignore=generated)
     if fault is not None:
         path = place / fault.file
