@@ -151,6 +151,8 @@ class Judge:
                 self._allow("fd_violation")
             if self._begun:
                 self._is_confused = True  # it does not begin with the first byte of a frame
+            if self._is_confused:  # a frame before all this may be given them, for being too many
+                self._allow("fd_violation")
             self._groups.append(fds)
             if sum(self._groups) > 4 * self._terms.limits["max_fds"]:
                 self._allow("fd_violation")
