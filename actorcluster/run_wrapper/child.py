@@ -25,6 +25,8 @@ _FIRST: Final = 3
 _PR_SET_PDEATHSIG: Final = 1
 _CANNOT_EXECUTE: Final = 126
 _NOT_FOUND: Final = 127
+#: Of the environment, what tells a program of sockets; others begin so as well (LISTEN_ADDRESS).
+_OF_SOCKETS: Final = ("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID")
 #: What Python ignores or handles; and SIGQUIT, which a shell lets jobs in the background ignore:
 #: a program that inherits that can never be told to stop by it, and no shell can trap it again.
 _TO_DEFAULT: Final = (
@@ -122,7 +124,7 @@ def _become(command: Sequence[str], sockets: Sequence[tuple[str, int]]) -> NoRet
 
 def environment(inherited: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
     """What the program finds: how many sockets there are, and what each is for."""
-    ours = {name: value for name, value in inherited.items() if not name.startswith("LISTEN_")}
+    ours = {name: value for name, value in inherited.items() if name not in _OF_SOCKETS}
     if not names:
         return ours
     return ours | {

@@ -65,10 +65,12 @@ def test_endings(status: int, told: int, expected: Ending) -> None:
 
 
 def test_environment() -> None:
-    ours = {"LISTEN_FDS": "7", "LISTEN_PID": "1", "HOME": "/x"}
-    assert {"HOME": "/x"} == environment(ours, [])
+    its_own = {"HOME": "/x", "LISTEN_ADDRESS": "::", "LISTEN_PORT": "80"}
+    others = {"LISTEN_FDS": "7", "LISTEN_PID": "1", "LISTEN_PIDFDID": "5", "LISTEN_FDNAMES": "x"}
+    ours = its_own | others
+    assert its_own == environment(ours, [])
     told = {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b", "LISTEN_PID": str(os.getpid())}
-    assert {"HOME": "/x"} | told == environment(ours, ["a", "b"])
+    assert its_own | told == environment(ours, ["a", "b"])
 
 
 def test_a_program_that_is_nowhere_is_named(capfd: pytest.CaptureFixture[str]) -> None:
