@@ -67,6 +67,9 @@ log = logging.getLogger("actorcluster.node")
 
 #: What a line may have beside a message.
 _MARGIN: Final = 64 * 1024
+#: Bytes that are read at once, and things said that are acted upon: then it is others' turn.
+_AT_ONCE: Final = 64 * 1024
+_EVENTS_AT_ONCE: Final = 64
 #: So long a message may wait for room before that is logged.
 _PATIENCE_SECONDS: Final = 5.0
 _OURS: Final = BUILT_CAPABILITIES - {Capability.HANDLE_HEAD, Capability.MONITOR, Capability.LOG}
@@ -211,7 +214,7 @@ class NodeLink:
     async def _read(self) -> None:
         while True:
             await self._act_on_all()
-            got = self._socket.receive_now()
+            got = self._socket.receive_now(_AT_ONCE)
             if got is None:
                 await self._socket.wait_readable()
             elif not self._take(*got):
@@ -242,7 +245,7 @@ class NodeLink:
 
     async def _act_on_all(self) -> None:
         """Act on what was said, in order; where there is no room for a message, wait."""
-        todo = self._todo
+        todo, since = self._todo, 0
         while todo:
             event = todo[0]
             if isinstance(event, events.TellReceived) and not self._told(event):
@@ -250,6 +253,11 @@ class NodeLink:
             elif not isinstance(event, events.TellReceived):
                 self._relay(event)
             todo.popleft()
+            since += 1
+            if since == _EVENTS_AT_ONCE:
+                since = 0
+                self._channel.flush()
+                await trio.lowlevel.checkpoint()
         self._channel.flush()
 
     async def _tell(self, event: events.TellReceived) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final, final
 import attrs
 
 from .._link.nodelines import handle_message
+from ..errors import RemoteProtocolError
 from ..wire._generated import AbortCode
 from .node_lines import encode_line, is_internal, violation
 
@@ -48,6 +49,11 @@ class Outgoing:
     tries: int = 0
     has_left: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is neither a message nor has it a handle."""
+        return self.handle is None and self.message is None
+
     def is_connection_of(self, channel: int) -> bool:
         """Whether it hands over a connection of that listener, and nobody has seen it yet."""
         return not self.tries and self.connection is not None and self.connection[0] == channel
@@ -62,10 +68,21 @@ class NodeOutbox:
         self._queue: deque[Outgoing] = deque()
         self._in_flight: Outgoing | None = None
         self._done: list[Any] = []
+        self._plain = 0  # lines in the queue that no credit bounds
 
     def put(self, out: Outgoing) -> None:
         """Say something."""
+        self._plain += out.is_plain
         self._queue.append(out)
+
+    def expect(self) -> None:
+        """The other side asks for something, which will be answered by `put`.
+
+        Raises:
+            RemoteProtocolError: it does not read the answers.
+        """
+        if self._plain >= _MOST_ANSWERS:
+            raise _unread()
 
     def provoked(self, message: dict[str, Any]) -> None:
         """Answer what the other side has said, before all else.
@@ -74,8 +91,7 @@ class NodeOutbox:
             RemoteProtocolError: it does not read the answers.
         """
         if len(self._urgent) >= _MOST_ANSWERS:
-            text = f"{_MOST_ANSWERS} answers were provoked and not read"
-            raise violation("NODE-1", text, AbortCode.LIMIT_EXCEEDED)
+            raise _unread()
         self._urgent.append(Outgoing(encode_line(message)))
 
     def tell(self, number: int, body: Any, charge: int, handle: Any = None, **kind: str) -> None:
@@ -107,6 +123,7 @@ class NodeOutbox:
         if self._in_flight is not None or not self._queue:
             return None
         out = self._queue.popleft()
+        self._plain -= out.is_plain
         if out.handle is not None:
             out.tries += 1
             self._in_flight = out
@@ -161,6 +178,12 @@ class NodeOutbox:
         for one in (*self._queue, *([] if self._in_flight is None else [self._in_flight])):
             self.done(one.handle)
         self._queue.clear()
+        self._plain = 0
         self._urgent.clear()
         self._in_flight = None
         return self.take_done()
+
+
+def _unread() -> RemoteProtocolError:
+    text = f"{_MOST_ANSWERS} answers were provoked and not read"
+    return violation("NODE-1", text, AbortCode.LIMIT_EXCEEDED)

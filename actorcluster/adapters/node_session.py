@@ -233,6 +233,7 @@ class NodeSession:
     def _on_query(self, query: Query) -> None:
         if self.is_leaving:
             return  # as under Node's primary: an error would end a program that is leaving well
+        self.outbox.expect()
         channel, self._next_channel = self._next_channel, self._next_channel + 2
         request = query.request()
         token = None

@@ -95,6 +95,17 @@ def test_online_is_ready() -> None:
     assert [(Ready, {})] == shape(Talk().says(ONLINE))
 
 
+def test_who_asks_and_does_not_read_the_answers_is_found_out() -> None:
+    talk = Talk(ONLINE)
+    for channel in range(1, 2001, 2):
+        talk.says(QUERY)
+        talk.session.refused(channel, {"code": "os.EADDRINUSE"})
+    text = "[NODE-1] 1000 answers were provoked and not read"
+    assert text == refusal(talk, QUERY)
+    assert 1000 == len(talk.hears())
+    assert [Listen] == [type(event) for event in talk.says(QUERY)]
+
+
 REQUESTS = [
     ({}, {"transport": "tcp", "host": "127.0.0.1", "port": 80, "v6only": False, "credit": 64}),
     (
