@@ -26,6 +26,8 @@ from .forge import Forge, Process, started
 __all__ = ["Program", "status_text"]
 
 _LAST_WORDS: Final = 2000
+_LARGEST_FILE: Final = 256 * 1024 * 1024
+"""That a program may write, its output for one: far more than any case makes it write."""
 _OF_WORKERS: Final = ("ACTORCLUSTER_", "NODE_CHANNEL_", "NODE_UNIQUE_ID")
 _O_CLOEXEC: Final = 0o2000000
 _WAIT_FOR_END_SECONDS: Final = 10.0
@@ -83,12 +85,20 @@ class Program:
             self._process = self._start(command, {**told, **environment}, theirs)
             self.pid = self._process.pid
             self._pidfd = os.pidfd_open(self.pid)
+            self._bound_files()
         except BaseException:
             self._close_ours()
             raise
         finally:
             for sock in theirs:
                 sock.close()
+
+    def _bound_files(self) -> None:
+        """What does nothing but write would fill the disk within the time of a case."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+            most = _LARGEST_FILE if hard == resource.RLIM_INFINITY else min(_LARGEST_FILE, hard)
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (most, most))
 
     def _close_ours(self) -> None:
         self._output.close()

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 import trio
 
+from actorcluster.conform import process
 from actorcluster.conform.forge import Forge
 from actorcluster.conform.process import Program
 from tests.conform.kit import tried
@@ -93,6 +94,18 @@ async def test_other_programs_are_started_from_nothing(forge: Forge) -> None:
     program = Program(["/bin/true"], {}, forge=forge)
     try:
         assert 0 == await program.wait()
+    finally:
+        await program.close()
+
+
+async def test_what_writes_without_end_does_not_fill_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "_LARGEST_FILE", 1_000_000)
+    program = Program(["yes"], {})
+    try:
+        assert -signal.SIGXFSZ == await program.wait()
+        assert "y\n" * 1000 == program.last_words()
     finally:
         await program.close()
 
