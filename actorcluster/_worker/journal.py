@@ -73,7 +73,7 @@ class Journal:
             return
         now = trio.current_time()
         text = event.message[:_LONGEST]
-        is_taken = self._quota.take(now, len(text) + len(event.logger))
+        is_taken = self._quota.take(now, len(text) + len(event.logger) + _size(event.attributes))
         self._tell(self._quota.to_tell(now))
         if is_taken:
             self._logger.handle(self._record(event, level, text, pid))
@@ -113,6 +113,15 @@ class Journal:
             record.process = pid
         record.processName = self._name
         return record
+
+
+def _size(attributes: Mapping[Any, Any]) -> int:
+    """Characters that a record may have of them."""
+    return sum(
+        min(len(key), _LONGEST_NAME)
+        + (min(len(value), _LONGEST_ATTRIBUTE) if isinstance(value, str) else 0)
+        for key, value in attributes.items()
+    )
 
 
 def _attributes(given: Mapping[Any, Any]) -> dict[str, Any]:

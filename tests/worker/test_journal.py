@@ -188,6 +188,16 @@ async def test_a_flood_is_cut_off_and_told(
     assert texts == told
 
 
+async def test_attributes_count_as_the_text_does(
+    records: list[logging.LogRecord], autojump_clock: trio.testing.MockClock
+) -> None:
+    journal = Journal("web", 1)
+    for _ in range(ROOM):
+        journal.note(Log(20, time.time(), "app", "", {f"{n:02}": "x" * 1000 for n in range(32)}), 1)
+    shown = sum(record.name == "actorcluster.worker.web" for record in records)
+    assert 4 * CHARACTERS // (32 * 1002 + 3) == shown == ROOM - journal.dropped
+
+
 async def test_a_worker_that_floods(records: list[logging.LogRecord]) -> None:
     """By the wire; it lives on, and its owner can see it."""
     async with rig() as one:
