@@ -24,11 +24,20 @@ from typing import Any, Final, TypeAlias, final
 import attrs
 
 from ..conform.diagnostic import same, to_diagnostic
-from ..conform.frames import frame, kind_name, pack, unpack_all
+from ..conform.frames import HEADER, frame, kind_name, pack, unpack_all
 from ..wire._generated import FLAG_FRAG, FLAG_LANE, FLAG_MORE, FLAG_OPTIONAL, KINDS, AbortCode, Kind
 from .tracefile import FROM_WORKER, Begin, Broken, Exit, Frame, Record, Shut, Spawn, Trace
 
-__all__ = ["Answer", "CannotReplay", "Conversation", "Said", "Step", "answer_of", "conversation"]
+__all__ = [
+    "Answer",
+    "CannotReplay",
+    "Conversation",
+    "Said",
+    "Step",
+    "answer_of",
+    "conversation",
+    "granting",
+]
 
 _FREE: Final = frozenset(
     {
@@ -118,7 +127,6 @@ class Step:
         time: in seconds.
         what: a frame of the primary's, an answer, or the end of a side's stream.
         credit: bytes of credit that the worker had given so far, all together.
-        takes: connections that it had asked for so far, beyond those of LISTEN.
         before: of an answer, how many there were in its place before it.
     """
 
@@ -126,7 +134,6 @@ class Step:
     time: float
     what: Said | Answer | Shut
     credit: int = 0
-    takes: int = 0
     before: int = 0
 
 
@@ -180,7 +187,7 @@ def conversation(trace: Trace, worker: int | None, *, payloads: bool) -> Convers
             f"worker {spawn.worker} is spoken to in the protocol of {spawn.protocol}"
         )
     made = Conversation(worker=spawn.worker)
-    credit, takes = 0, 0
+    credit = 0
     places: Counter[Place] = Counter()
     for number, record in enumerate(trace.records, 1):
         if getattr(record, "worker", None) != spawn.worker:
@@ -190,18 +197,17 @@ def conversation(trace: Trace, worker: int | None, *, payloads: bool) -> Convers
         elif isinstance(record, Broken):
             raise CannotReplay(f"worker {spawn.worker} did not speak in frames")
         elif isinstance(record, Shut):
-            made.steps.append(_step(number, record, record, credit, takes))
+            made.steps.append(_step(number, record, record, credit))
         elif isinstance(record, Frame) and record.direction == FROM_WORKER:
-            credit += _sum_of(record, Kind.CREDIT)
-            takes += _sum_of(record, Kind.CONN_CREDIT)
+            credit += _credit(record)
             _note_limits(record, made)
             answer = _answer(record, payloads=payloads)
             if answer is not None:
-                step = _step(number, record, answer, credit, takes)
+                step = _step(number, record, answer, credit)
                 made.steps.append(attrs.evolve(step, before=places[answer.place]))
                 places[answer.place] += 1
         elif isinstance(record, Frame) and record.header[7] != Kind.PONG:
-            made.steps.append(_step(number, record, _said(number, record), credit, takes))
+            made.steps.append(_step(number, record, _said(number, record), credit))
     if not any(isinstance(step.what, Said) for step in made.steps):
         raise CannotReplay(f"nothing was said to worker {spawn.worker}")
     return made
@@ -219,12 +225,12 @@ def _spawn(trace: Trace, worker: int | None) -> Spawn:
     raise CannotReplay(f"there is no worker {worker} in it")
 
 
-def _step(number: int, record: Record, what: Said | Answer | Shut, credit: int, takes: int) -> Step:
-    return Step(number=number, time=record.time / 1e6, what=what, credit=credit, takes=takes)
+def _step(number: int, record: Record, what: Said | Answer | Shut, credit: int) -> Step:
+    return Step(number=number, time=record.time / 1e6, what=what, credit=credit)
 
 
-def _sum_of(record: Frame, kind: Kind) -> int:
-    if record.header[7] != kind or (_channel(record) and kind == Kind.CREDIT):
+def _credit(record: Frame) -> int:
+    if record.header[7] != Kind.CREDIT or _channel(record):
         return 0
     envelope = _value(record.envelope)
     is_there = isinstance(envelope, list) and envelope and isinstance(envelope[0], int)
@@ -316,6 +322,13 @@ def _is_elsewhere(kind: int, envelope: bytes) -> bool:
         return False
     at = known.fields.index("meta")
     return at < len(said) and isinstance(said[at], dict) and "bulk" in said[at]
+
+
+def granting(welcome: bytes, offered: frozenset[str]) -> bytes:
+    """Say WELCOME to somebody who offers something else than the worker in the trace did."""
+    _, payload = unpack_all(welcome[HEADER:])
+    caps = [name for name in payload.get("caps") or () if name in offered]
+    return frame(Kind.WELCOME, None, {**payload, "caps": caps})
 
 
 def _without_time(kind: int, payload: bytes) -> bytes:

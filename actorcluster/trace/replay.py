@@ -10,6 +10,9 @@ primary said is said again, in its order, and each frame only when the program h
 been said before it in the trace: so a program that is slower, or faster, hears nothing too early.
 Where the program gives its credit in other portions, a message waits for as much as it costs.
 
+A program that offers less than the worker did is granted less, as any primary would do, and hears
+no acknowledgements that it did not offer to take. Credit is what its own messages have cost.
+
 Descriptors are made anew, of the kinds that they had. The other end of a connection that is handed
 over says nothing and has ended: whatever serves it comes to its end.
 
@@ -32,6 +35,7 @@ from ..conform.frames import Heard, frame
 from ..conform.line import Line
 from ..conform.process import Program, status_text
 from ..conform.things import Thing, make_thing
+from ..conform.watch import Watch
 from ..wire._generated import LIMIT_DEFAULTS, Kind
 from .conversation import (
     Answer,
@@ -42,6 +46,7 @@ from .conversation import (
     Step,
     answer_of,
     conversation,
+    granting,
 )
 from .tracefile import TO_WORKER, Trace
 
@@ -50,6 +55,7 @@ __all__ = ["CannotReplay", "Outcome", "play_again"]
 _FENCE: Final = b"\xc0\xa6replay"
 _MOST_THINGS: Final = 200
 _LAST_LINES: Final = 10
+_NEEDS: Final[dict[int, str]] = {Kind.ACK: "ack", Kind.HANDLE_ACK: "handle.ack"}
 
 
 @final
@@ -169,9 +175,11 @@ class _Player:
         self._due: list[Step] = []
         self._wrong = ""
         self._credit = talk.limits.get("window", LIMIT_DEFAULTS["window"])
-        self._takes = 0
+        self._rooms: dict[int, int] = defaultdict(int)  # connections that it takes, by channel
         self._cost = 0
         self._pongs: list[bytes] = []
+        self._offered: frozenset[str] = frozenset()
+        self._watch = Watch()
         self._is_fenced = False
         self._things: list[Thing] = []
 
@@ -181,15 +189,21 @@ class _Player:
         for fd in heard.fds:
             os.close(fd)
         first = heard.item(0)
+        self._watch.hear(heard)
         if heard.kind == Kind.PING:
             self._pongs.append(frame(Kind.PONG, channel=heard.channel, body=heard.body))
+        elif heard.kind == Kind.HELLO:
+            self._offered = frozenset(heard.field("caps") or ())
         elif heard.kind == Kind.PONG and heard.body == _FENCE:
             self._is_fenced = True
             return
         elif heard.kind == Kind.CREDIT and heard.channel == 0 and isinstance(first, int):
             self._credit += first
         elif heard.kind == Kind.CONN_CREDIT and isinstance(first, int):
-            self._takes += first
+            self._rooms[heard.channel] += first
+        elif heard.kind == Kind.LISTEN:
+            credit = heard.field("credit")
+            self._rooms[heard.channel] = credit if isinstance(credit, int) else 1
         answer = answer_of(
             heard.kind, heard.flags, heard.channel, heard.payload, payloads=self._payloads
         )
@@ -256,12 +270,18 @@ class _Player:
             needed = min(self._cost, window + step.credit)
             await self._until(lambda: self._credit >= needed, "CREDIT for a message")
         elif said.kind == Kind.CONN:
-            await self._until(lambda: self._takes >= step.takes, "CONN_CREDIT for a connection")
+            rooms, count = self._rooms, len(said.fds)
+            await self._until(lambda: rooms[said.channel] >= count, "CONN_CREDIT for a connection")
+            rooms[said.channel] -= count
 
     async def _say(self, said: Said) -> None:
+        needed = _NEEDS.get(said.kind)
+        if said.kind == Kind.CREDIT or not (needed is None or needed in self._offered):
+            return
+        data = said.data if said.kind != Kind.WELCOME else granting(said.data, self._offered)
         things = [make_thing(kind, str(at)) for at, kind in enumerate(said.fds)]
         self._things += things
-        await self._write(said.data, [thing.fd for thing in things])
+        await self._write(data, [thing.fd for thing in things])
         self.said += 1
         for thing in things:
             thing.close_ours()
@@ -272,6 +292,7 @@ class _Player:
             self._things.pop(0).close()
 
     async def _write(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        self._watch.say(data)
         with trio.move_on_after(self._timeout):
             await self.line.write(data, fds)
             return
@@ -296,9 +317,11 @@ class _Player:
     async def _until(self, is_there: Callable[[], bool], what: str) -> None:
         with trio.move_on_after(self._timeout):
             while True:
-                pongs, self._pongs = self._pongs, []
-                if pongs:
-                    await self._write(b"".join(pongs))
+                owed, self._pongs = self._pongs, []
+                if self._watch.ours_spent and not self._watch.is_over:
+                    owed.append(frame(Kind.CREDIT, [self._watch.ours_spent]))
+                if owed:
+                    await self._write(b"".join(owed))
                 self._raise_if_wrong()
                 if is_there():
                     return
