@@ -242,6 +242,23 @@ async def test_a_connection_in_a_message_is_served_too(built: Path) -> None:
                 assert (await page_of(client)).endswith("request 1 of 0 bytes\n")
 
 
+async def test_who_has_connected_may_still_ask_when_it_is_told_to_stop(built: Path) -> None:
+    async with servers(built, 1) as (primary, _, address):
+        idle, fresh = [await trio.open_tcp_stream(*address) for _ in range(2)]
+        await idle.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in await idle.receive_some()
+        while primary.statistics().ports[0].unacknowledged:  # noqa: ASYNC110 - another process's
+            await trio.sleep(0.01)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(primary.disconnect)
+            while primary.statistics().ports[0].workers:  # noqa: ASYNC110 - it has heard STOP
+                await trio.sleep(0.01)
+            await fresh.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert "hello from" in await page_of(fresh)
+        for stream in (idle, fresh):
+            await stream.aclose()
+
+
 async def test_a_request_under_way_is_ended_before_it_stops(built: Path) -> None:
     async with servers(built, 1) as (primary, (worker,), address):
         stream = await trio.open_tcp_stream(*address)

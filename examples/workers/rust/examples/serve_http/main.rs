@@ -1,9 +1,13 @@
 //! A web server: HTTP/1.1 on a port that workers share, as a worker of a primary, or by itself
 //! where there is none.
 //!
-//! It answers three calls: "count" with the number of requests; "log" with its access log, as a
-//! handle; and a message that brings a connection makes it serve that one too. Told to stop, it
-//! ends the requests that are under way, and takes no others.
+//! It answers four calls: "count" with the number of requests; "log" with its access log, as a
+//! handle; `["echo", value]` with the value; and a message that brings a connection makes it serve
+//! that one too. Told to stop, it ends the requests that are under way; who has connected and not
+//! asked yet may do so for a while.
+//!
+//! With `ACCESS_LOG` in the environment its log is appended to that file, a line for each request
+//! before anything else is done, by one write. `MAX_CONNECTIONS` may be open at once, 256 without.
 //!
 //! ```text
 //! serve_http [--port N] [--shared]
@@ -20,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use awp::{Address, Conn, Error, Handle, Kind, Listen, Map, Message, Mode, Worker};
+use awp::{Address, Conn, Error, Handle, Kind, Listen, Map, Message, Mode, Value, Worker};
 
 use http::{Incoming, Reader};
 
@@ -31,6 +35,9 @@ const OPEN: u32 = 256;
 
 /// For how long a client may say nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// For how long the first request of a connection is waited for, once the worker is to stop.
+const FIRST_REQUEST: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let (mut port, mut mode) = (8000, Mode::Handoff);
@@ -55,7 +62,11 @@ fn main() -> ExitCode {
         };
     }
     awp::run(awp::Config::new("serve_http", "1.0"), |worker| {
-        let what = Listen::tcp(HOST, port).mode(mode).open(OPEN);
+        let most = std::env::var("MAX_CONNECTIONS");
+        let most = most.ok().and_then(|number| number.parse().ok());
+        let what = Listen::tcp(HOST, port)
+            .mode(mode)
+            .open(most.unwrap_or(OPEN));
         serve(worker, &what)
     })
 }
@@ -71,10 +82,10 @@ fn alone(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind((HOST, port))?;
     println!("listening on {}", listener.local_addr()?);
     for stream in listener.incoming().flatten() {
-        let site = Arc::clone(&site);
+        let (site, fresh) = (Arc::clone(&site), Fresh::new(&site));
         thread::Builder::new().spawn(move || {
             let _ = stream.set_read_timeout(Some(PATIENCE));
-            drop(site.talk(stream));
+            drop(site.talk(stream, fresh));
         })?;
     }
     Ok(())
@@ -96,7 +107,7 @@ fn serve(worker: &Worker, what: &Listen) -> Result<(), Box<dyn StdError>> {
         Map::default().with("address", place.as_str()),
     );
     let (accepts, accepting, logs) = (Arc::clone(&site), Arc::clone(&listener), worker.clone());
-    thread::Builder::new().spawn(move || loop {
+    let accepting = thread::Builder::new().spawn(move || loop {
         match accepting.accept() {
             Ok(Some(conn)) => accepts.welcome(conn, &logs),
             Ok(None) => return,
@@ -111,6 +122,7 @@ fn serve(worker: &Worker, what: &Listen) -> Result<(), Box<dyn StdError>> {
     while let Some(message) = worker.receive() {
         answer(worker, &site, message);
     }
+    let _ = accepting.join(); // what it has taken counts
     site.finish(worker.deadline());
     Ok(())
 }
@@ -126,6 +138,8 @@ fn answer(worker: &Worker, site: &Arc<Site>, mut message: Message) {
             }
             Err(error) => return message.fail(&error.into()),
         }
+    } else if let Some(value) = echoed(&message.body) {
+        message.reply(value)
     } else {
         match message.body.as_str() {
             Some("count") => message.reply(site.count().requests),
@@ -146,6 +160,16 @@ fn answer(worker: &Worker, site: &Arc<Site>, mut message: Message) {
     }
 }
 
+fn echoed(body: &Value) -> Option<Value> {
+    match body {
+        Value::Array(words) => match words.as_slice() {
+            [Value::Str(word), value] if word == "echo" => Some(value.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Answers requests, counts them, and writes an access log.
 struct Site {
     name: String,
@@ -159,12 +183,31 @@ struct Count {
     requests: u64,
     /// Requests that are under way.
     busy: u64,
+    /// Connections on which nothing was asked so far.
+    fresh: u64,
     /// No more are begun.
     stopping: bool,
 }
 
 impl Site {
     fn new(name: &str) -> io::Result<Self> {
+        let log = match std::env::var_os("ACCESS_LOG") {
+            Some(path) => OpenOptions::new()
+                .create(true)
+                .read(true)
+                .append(true)
+                .open(path)?,
+            None => Self::own_log()?,
+        };
+        Ok(Site {
+            name: name.to_owned(),
+            log,
+            count: Mutex::default(),
+            idle: Condvar::new(),
+        })
+    }
+
+    fn own_log() -> io::Result<File> {
         let id = (
             std::process::id(),
             SystemTime::now().duration_since(UNIX_EPOCH),
@@ -181,12 +224,7 @@ impl Site {
             .append(true)
             .open(&path)?;
         fs::remove_file(path)?; // it lives as long as it is open
-        Ok(Site {
-            name: name.to_owned(),
-            log,
-            count: Mutex::default(),
-            idle: Condvar::new(),
-        })
+        Ok(log)
     }
 
     fn count(&self) -> MutexGuard<'_, Count> {
@@ -195,10 +233,10 @@ impl Site {
 
     /// Serves a connection, in a thread of its own.
     fn welcome(self: &Arc<Self>, mut conn: Conn, worker: &Worker) {
-        let site = Arc::clone(self);
+        let (site, fresh) = (Arc::clone(self), Fresh::new(self));
         let talk = move || {
             conn.set_read_timeout(Some(PATIENCE));
-            drop(site.talk(conn)); // a client that is gone has its reasons
+            drop(site.talk(conn, fresh)); // a client that is gone has its reasons
         };
         if let Err(error) = thread::Builder::new().spawn(talk) {
             worker.log(
@@ -211,12 +249,14 @@ impl Site {
     }
 
     /// One request after another, until the client or the worker has had enough.
-    fn talk(&self, stream: impl Read + Write) -> io::Result<()> {
+    fn talk(&self, stream: impl Read + Write, fresh: Fresh) -> io::Result<()> {
         let mut reader = Reader::new(stream);
+        let mut fresh = Some(fresh);
         while reader.wait()? {
-            let Some(_under_way) = UnderWay::begin(self) else {
+            let Some(_under_way) = UnderWay::begin(self, fresh.is_some()) else {
                 return Ok(()); // the client may ask somebody else
             };
+            fresh = None;
             let keep = match reader.request()? {
                 Incoming::Broken(status) => {
                     reader.respond(status, "", false)?;
@@ -257,13 +297,19 @@ impl Site {
         Ok(number)
     }
 
-    /// Ends the requests that are under way, for so long.
+    /// Ends the requests that are under way, for so long; and waits a while for first ones.
     fn finish(&self, deadline: Option<Instant>) {
+        let now = Instant::now();
+        let end = deadline.unwrap_or(now + PATIENCE);
         let mut count = self.count();
         count.stopping = true;
-        while count.busy > 0 {
-            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-            let left = left.unwrap_or(PATIENCE);
+        loop {
+            let until = match (count.busy, count.fresh) {
+                (0, 0) => return,
+                (0, _) => end.min(now + FIRST_REQUEST),
+                _ => end,
+            };
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
@@ -276,13 +322,30 @@ impl Site {
     }
 }
 
+/// A connection on which nothing was asked so far.
+struct Fresh(Arc<Site>);
+
+impl Fresh {
+    fn new(site: &Arc<Site>) -> Self {
+        site.count().fresh += 1;
+        Fresh(Arc::clone(site))
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        self.0.count().fresh -= 1;
+        self.0.idle.notify_all();
+    }
+}
+
 /// A request that is under way.
 struct UnderWay<'a>(&'a Site);
 
 impl<'a> UnderWay<'a> {
-    fn begin(site: &'a Site) -> Option<Self> {
+    fn begin(site: &'a Site, is_first: bool) -> Option<Self> {
         let mut count = site.count();
-        if count.stopping {
+        if count.stopping && !is_first {
             return None;
         }
         count.busy += 1;
