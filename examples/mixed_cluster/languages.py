@@ -127,6 +127,18 @@ LANGUAGES = (
         run=("{built}/go/serve_http", "-port", "{port}"),
     ),
     Language(
+        name="rust",
+        what="Rust, with std alone",
+        needs=("cargo",),
+        build=(
+            (
+                *("cargo", "build", "--quiet", "--offline", "--locked", "--examples"),
+                *("--manifest-path", "{workers}/rust/Cargo.toml", "--target-dir", "{built}/rust"),
+            ),
+        ),
+        run=("{built}/rust/debug/examples/serve_http", "--port", "{port}"),
+    ),
+    Language(
         name="typescript",
         what="TypeScript on Node, handles by the side lane",
         needs=("node", "npm"),

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from languages import Language
 
 #: What `tests.require` calls that which a language needs.
-_TOOLS: Final = {"c": "gcc", "go": "go", "typescript": "npm", "node": "node", "perl": "perl"}
+_TOOLS: Final = {
+    "c": "gcc",
+    "go": "go",
+    "rust": "rust",
+    "typescript": "npm",
+    "node": "node",
+    "perl": "perl",
+}
 
 
 @pytest.fixture(scope="session")
