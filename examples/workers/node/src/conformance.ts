@@ -88,6 +88,7 @@ class Actor {
     const [n, body = null] = pairOf(argument);
     const count = asNumber(n);
     for (let i = 1; i <= count; i += 1) await this.worker.tell(null, [i, body]);
+    await this.worker.flushed(); // an answer may overtake what goes in fragments
     return count;
   }
 
