@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 
-from actorcluster._worker import bootstrap
+from actorcluster._worker import bootstrap, runtime
+
+__all__ = ["runtime"]  # with all that a worker needs
 
 
 def _look_again() -> None:
