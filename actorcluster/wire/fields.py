@@ -256,7 +256,6 @@ FIELDS_OF_MAP: Final[dict[int, tuple[Field, ...]]] = {
         _str("host"),
         _int("port"),
         _str("path"),
-        _int("mode"),
         _int("backlog"),
         _bool("v6only"),
         _names("modes"),
