@@ -49,6 +49,7 @@ from ..wire.events import (
     TellReceived,
     Undeliverable,
 )
+from ..wire.values import too_deep
 from .node_lines import LOST, Lines, encode_line, is_internal, violation
 from .node_outbox import NodeOutbox, Outgoing
 from .node_queries import Query, Vault, error_number, socket_name
@@ -60,6 +61,9 @@ _TO, _BODY = "$to", "$payload"
 _CLUSTER: Final = "NODE_CLUSTER"
 #: What is said of connections that one server gave away; we keep no such books.
 _COUNT, _ALL_CLOSED = "NODE_SOCKET_COUNT", "NODE_SOCKET_ALL_CLOSED"
+
+#: How deep a line for the runtime may be nested. Python's own limit is another in each version.
+_DEEPEST: Final = 128
 
 
 @final
@@ -128,10 +132,8 @@ class NodeSession:
         try:
             for message, fd in self._lines.feed(data, fds, truncated):
                 self._on_line(message, fd)
-        except (RemoteProtocolError, RecursionError) as exc:
+        except RemoteProtocolError:
             self._discarded += self._lines.take_fds()
-            if isinstance(exc, RecursionError):  # what could be read cannot always be written
-                raise violation("NODE-1", "a line that is nested too deeply") from None
             raise
         return self.take_events()
 
@@ -148,6 +150,8 @@ class NodeSession:
     def _on_line(self, message: Any, fd: int | None) -> None:
         if not is_internal(message):
             self._on_user(message, ())
+        elif too_deep(message, _DEEPEST):
+            raise violation("NODE-1", "a line that is nested too deeply")
         elif message["cmd"] == _CLUSTER:
             self._on_cluster(message)
         elif message["cmd"] == HANDLE:

@@ -55,8 +55,9 @@ LIES: dict[str, Callable[[], object]] = {
     "deep_data": lambda: send(
         cluster(**QUERY, data="DEEP").replace(b'"DEEP"', b"[" * 600 + b"1e400" + b"]" * 600)
     ),
-    "deep_act": lambda: send(cluster(act="DEEP").replace(b'"DEEP"', b"[" * 600 + b"]" * 600)),
+    "deep_act": lambda: send(cluster(act="DEEP").replace(b'"DEEP"', b"[" * 120 + b"]" * 120)),
     "deep_message": lambda: send(b"[" * 100 + b"]" * 100 + b"\n"),
+    "deeper_message": lambda: send(b"[" * 900 + b"]" * 900 + b"\n"),
 }
 
 

@@ -33,6 +33,7 @@ HEARD: Final = {
     "deep_data": "[NODE-1] a line that is nested too deeply",
     "deep_act": "[NODE-4] an unknown act '[[[",
     "deep_message": "[NODE-2] a message that no body can hold: ",
+    "deeper_message": "[NODE-2] a message that no body can hold: ",
 }
 
 
