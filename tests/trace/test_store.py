@@ -121,9 +121,11 @@ def test_an_error_ends_the_trace_and_nothing_else(tmp_path: Path) -> None:
         async def main():
             async with actorcluster.open_primary(trace={str(tmp_path / "t")!r}) as primary:
                 worker = await primary.fork(actors.echo)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+                before = resource.getrlimit(resource.RLIMIT_FSIZE)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
                 for number in range(100):
                     assert number == await worker.ask(number)
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
                 found = primary.statistics().trace
                 print(found.is_over, found.lost > 50, found.records > 3)
         trio.run(main)
