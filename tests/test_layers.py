@@ -75,7 +75,8 @@ ORDER = """
     _worker.loghandler _worker.deferred _worker.lastlines
     _worker.report _worker.exit
     _worker.oom _worker.memorykills _worker.settings _worker.sources _worker.imports
-    _worker.targets _worker.targetchecks _worker.arguments _worker.message _worker.mailbox
+    _worker.targets _worker.targetchecks _worker.arguments _worker.message
+    _worker.leftmail _worker.mailbox
     _worker.opened _worker.stopped _worker.inet _worker.lean _worker.accepting
     _worker.listeners _worker.listening _worker.listens
     _worker.buffers _worker.holes _worker.spared _worker.eventloop _worker.clone _worker.forkrequest

@@ -28,6 +28,7 @@ from .._link.channel import Channel
 from .._link.pace import Pace
 from ..wire.events import CallReceived, CallsReceived, TellReceived, TellsReceived
 from ..wire.holdings import DescriptorBudget, DescriptorShare
+from .leftmail import LeftMail
 from .message import Ask, Message, plain_asks, plain_messages
 
 __all__ = ["Mailbox", "MailboxStatistics", "MergedMailbox", "deliver", "deliver_run"]
@@ -46,12 +47,14 @@ class MailboxStatistics:
         bytes: window bytes these messages hold, as charged to their senders.
         handles: descriptors in them.
         tasks_waiting_receive: parked receivers.
+        given_up: messages of workers that are gone, too many to be kept; of the primary's only.
     """
 
     messages: int
     bytes: int
     handles: int
     tasks_waiting_receive: int
+    given_up: int = 0
 
 
 class _Receiving(AsyncIterator[Message]):
@@ -334,7 +337,10 @@ class Mailbox(_Receiving):
             self._ended = True
             self._channel.interrupt()
         else:
+            had_ended = self._ended
             super()._end()
+            if self._merged is not None and len(self) and not had_ended:
+                self._merged._has_left_mail(self)
 
     def _take(self) -> Message | None:
         queue = self._queue
@@ -396,6 +402,7 @@ class MergedMailbox(_Receiving):
         super().__init__()
         self._budget = DescriptorBudget(0)
         self._with_mail: OrderedDict[Mailbox, None] = OrderedDict()
+        self._left = LeftMail(self._budget)
 
     def share(self) -> DescriptorShare:
         """Make the share of one more peer in what bounds the handles of all of them."""
@@ -409,6 +416,11 @@ class MergedMailbox(_Receiving):
     def _has_no_mail(self, mailbox: Mailbox) -> None:
         """A mailbox is empty now."""
         self._with_mail.pop(mailbox, None)
+        self._left.remove(mailbox)
+
+    def _has_left_mail(self, mailbox: Mailbox) -> None:
+        """Nothing more will come into a mailbox that is not empty."""
+        self._left.add(mailbox)
 
     def _pop(self) -> Message | None:
         if not self._with_mail:
@@ -427,6 +439,7 @@ class MergedMailbox(_Receiving):
             bytes=sum(each.bytes for each in waiting),
             handles=sum(each.handles for each in waiting),
             tasks_waiting_receive=len(self._parked),
+            given_up=self._left.given_up,
         )
 
 
