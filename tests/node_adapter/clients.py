@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -29,14 +30,21 @@ async def exchange(address: int | str, data: bytes = b"") -> bytes:
         stream: Any = await trio.open_unix_socket(address)
     else:
         stream = await trio.open_tcp_stream("127.0.0.1", address)
-    async with stream:
+    async with stream, trio.open_nursery() as nursery:
         try:
-            if data:
-                await stream.send_all(data)
-                await stream.send_eof()
+            if data:  # while the answer is read: the buffers between need not hold it all
+                nursery.start_soon(_say, stream, data)
             return await read_all(stream)
         except trio.BrokenResourceError:
             return b"reset"
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _say(stream: Any, data: bytes) -> None:
+    with suppress(trio.BrokenResourceError):  # which the reader tells
+        await stream.send_all(data)
+        await stream.send_eof()
 
 
 def _request(path: str, more: str = "") -> bytes:

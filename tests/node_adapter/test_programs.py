@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from tests.node_adapter.clusters import node_cluster, our_cluster
 from tests.node_adapter.stories import SHARED, STORIES, Story, framework
+from tests.program import PATIENCE
 from tests.require import require
 
 pytestmark = require("node")
@@ -22,7 +24,8 @@ async def outcomes(
     """What comes of a story with each of both."""
     found = []
     for cluster_of in (node_cluster, our_cluster):
-        with tempfile.TemporaryDirectory(prefix="ac-") as place:  # short, for paths of sockets
+        # A short name, for paths of sockets.
+        with tempfile.TemporaryDirectory(prefix="ac-") as place, trio.fail_after(4 * PATIENCE):
             async with cluster_of(policy) as cluster:
                 found.append(await told(cluster, installed or Path(place)))
     return found[0], found[1]
