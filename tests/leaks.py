@@ -65,7 +65,7 @@ def no_leaks(request: pytest.FixtureRequest, private_tmp: Path) -> Iterator[None
     yield
     gc.collect()
     leaks = Snapshot.take(private_tmp).since(before)
-    tmp_path = request.node.funcargs.get("tmp_path")
+    tmp_path = (request.node.funcargs or {}).get("tmp_path")  # None: it was interrupted
     if tmp_path is not None:
         leaks += [f"socket file {path}" for path in _socket_files(tmp_path)]
     if leaks:
