@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 
 import attrs
 import pytest
@@ -108,3 +110,34 @@ async def test_lives_that_nobody_reads_do_not_add_up(monkeypatch: pytest.MonkeyP
                 for handle in handles:
                     handle.close()
         assert 0 == primary.mailbox.statistics().messages
+
+
+async def closed_with_mail() -> Primary:
+    """A primary that has closed, with two handles in its mailbox."""
+    async with open_primary() as primary:
+        await ended(primary, 1, 10, 2)
+    found = primary.mailbox.statistics()
+    assert (1, 2) == (found.messages, found.handles)
+    return primary
+
+
+async def test_what_is_left_can_be_taken_when_the_block_has_ended() -> None:
+    """Handles, too: they are open until somebody takes them, or drops the primary."""
+    primary = await closed_with_mail()
+    with primary.mailbox.receive_nowait() as message:
+        for handle in message.body[1]:
+            assert os.path.samestat(os.stat("/dev/null"), os.fstat(handle.fileno()))
+            handle.close()
+
+
+def drop(primaries: list[Primary]) -> None:
+    primaries.clear()
+    gc.collect()
+
+
+async def test_what_nobody_takes_is_closed_with_the_primary() -> None:
+    primaries = [await closed_with_mail()]
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.warns(ResourceWarning, match="was never closed"):
+        drop(primaries)
+    assert before - 2 == len(os.listdir("/proc/self/fd"))
