@@ -26,7 +26,6 @@ UNDELIVERABLE.
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Callable
 from typing import Final, final
 
@@ -61,9 +60,8 @@ _REMEMBERED: Final = 4096
 @final
 @attrs.frozen
 class _Passed:
-    """Whose message it was that was passed on under ``number``, and which of theirs."""
+    """Whose message it was that was passed on, and which of theirs."""
 
-    number: int
     source: weakref.ref[Peer]
     theirs: int
     to: int | str | None
@@ -83,7 +81,7 @@ class Relay:
         self._directory = directory
         self._calls: set[Awaited | Room] = set()
         self._lanes: dict[int | str, dict[Passage | Room, None]] = {}
-        self._passed: deque[_Passed] = deque(maxlen=_REMEMBERED)
+        self._passed: dict[int, _Passed] = {}
 
     def mail(self, event: TellReceived | CallReceived) -> None:
         """The worker sent a message with an address."""
@@ -126,17 +124,19 @@ class Relay:
 
     def remember(self, number: int, source: Peer, event: TellReceived) -> None:
         """A message of somebody else's was queued for this worker."""
-        self._passed.append(_Passed(number, weakref.ref(source), event.number, event.to))
+        if len(self._passed) == _REMEMBERED:
+            del self._passed[next(iter(self._passed))]
+        self._passed[number] = _Passed(weakref.ref(source), event.number, event.to)
 
     def bounced(self, event: Undeliverable) -> bool:
         """The worker says that a message found no mailbox; False if that was one of ours."""
-        for passed in self._passed:
-            if passed.number == event.number:
-                source = passed.source()
-                if source is not None:
-                    give_back(source, passed.theirs, passed.to, further(event.error))
-                return True
-        return False
+        passed = self._passed.get(event.number)
+        if passed is None:
+            return False
+        source = passed.source()
+        if source is not None:
+            give_back(source, passed.theirs, passed.to, further(event.error))
+        return True
 
     def begun(self, call: Awaited | Room) -> None:
         """Others work on a call of this worker."""

@@ -15,7 +15,9 @@ at once, and some scheduler passes later the next, unless those take long. What 
 otherwise are thousands of living objects, and Python's garbage collector takes longer to walk
 over them than everything else here takes together. Where much comes in few messages it reads
 twice before others have a turn: a scheduling point costs nearly as much as to read and decode what
-fits into the buffer, but what lies for long has left the processor's cache.
+fits into the buffer, but what lies for long has left the processor's cache. And where it is many
+frames that are no plain messages, which cost a scheduling point in no time, others have a turn
+after each few hundred: nobody keeps the process busy by what is refused, or given back.
 
 Somebody who waits for one thing of the peer's and nothing else, an asker or a worker's receiver,
 may *lead*: it reads in the reader's place, which stands by, so what it waits for need not be passed
@@ -64,6 +66,8 @@ _DENSE_SIZE: Final = 16 * 1024
 _SLOW_SECONDS: Final = 0.01
 #: So many reads that fill the buffer follow each other without a turn for others.
 _MOST_READS: Final = 2
+#: Of what was read so many frames, plain messages apart, are acted upon without a turn for others.
+_MOST_FRAMES: Final = 256
 #: Passes that a receiver gets after such a read: one per 64 messages, so many at most ...
 _MOST_TURNS: Final = 16
 #: ... and some more, so that a backlog gets smaller and not larger.
@@ -98,8 +102,9 @@ class Pipe(Writing):
         self._acts: dict[type, Callable[[Any], None]] = {
             HandlesAcknowledged: self._on_handles_acknowledged
         }
-        #: what somebody else has read of the stream before it was given to us.
-        self.unread = b""
+        #: what was read and not acted upon yet, by somebody else before the stream was given to us,
+        #: or by us. Nothing else is read before.
+        self.unread: bytes | memoryview = b""
         #: reads that brought something.
         self.heard = 0
         #: events of the last read.
@@ -156,7 +161,7 @@ class Pipe(Writing):
                     if self._reading.cancelled_caught:
                         if self._met_by_leader is not None:
                             raise self._met_by_leader
-                        self._drain()
+                        await self._drain()
                 except RemoteProtocolError as exc:
                     fault = exc
                     with trio.move_on_after(_LAST_WORDS_SECONDS):
@@ -193,15 +198,13 @@ class Pipe(Writing):
 
     def has_unread(self) -> bool:
         """Whether the peer has said something that nobody has read yet."""
-        return not self._ended and self._socket.pending() > 0
+        return not self._ended and (bool(self.unread) or self._socket.pending() > 0)
 
     # ---- reading --------------------------------------------------------------------------
 
     async def _read(self) -> None:
         socket, most = self._socket, _DENSE_SIZE
         reads = messages = 0
-        if not self._take_unread():
-            return
         while True:
             while self._leads:
                 await self._stand_by()
@@ -210,7 +213,7 @@ class Pipe(Writing):
                 self._flush_ack()
             if self._met_by_leader is not None:
                 raise self._met_by_leader
-            if self._over or self._ended:
+            if self._over or self._ended or (self.unread and not await self._take_unread()):
                 return
             try:
                 got = socket.gather_now(self.connection.fitting(most))
@@ -222,6 +225,8 @@ class Pipe(Writing):
                 return
             took = time.perf_counter() - begin
             most = _DENSE_SIZE if took > _SLOW_SECONDS else RECEIVE_SIZE
+            if self.unread and not await self._take_unread():
+                return
             reads, messages = reads + 1, messages + self._taken
             if self._taken >= EVERY_MESSAGES and await self._give_turns(self._taken):
                 most = _DENSE_SIZE
@@ -326,7 +331,9 @@ class Pipe(Writing):
         except Exception as exc:  # noqa: BLE001  (the reader's to raise, whatever it is)
             self._met_by_leader = exc
             return False
-        return not (self._over or self._socket.is_full_read or self._taken >= EVERY_MESSAGES)
+        if self.unread or self._over:
+            return False
+        return not (self._socket.is_full_read or self._taken >= EVERY_MESSAGES)
 
     async def _stand_by(self) -> None:
         """Let somebody else read."""
@@ -355,20 +362,27 @@ class Pipe(Writing):
                 return False
         return True
 
-    def _drain(self) -> None:
+    async def _drain(self) -> None:
         """Read what is there now, but not what somebody who has the peer's end goes on writing."""
-        if not self._take_unread():
-            return
         left = self._socket.pending()
-        while left > 0 and (got := self._socket.gather_now()) is not None:
-            data, groups = got
-            left -= len(data)
-            if not self._take(data, groups):
-                return
+        with trio.CancelScope(shield=True):
+            while not self.unread or await self._take_unread():
+                if left <= 0 or (got := self._socket.gather_now()) is None:
+                    return
+                left -= len(got[0])
+                if not self._take(*got):
+                    return
 
-    def _take_unread(self) -> bool:
-        data, self.unread = memoryview(self.unread), b""
-        return not data or self._take(data, [])
+    async def _take_unread(self) -> bool:
+        """Act on what is left of what was read, others having turns; False as `_take` does."""
+        taken = 0
+        while self.unread:
+            taken += self._taken
+            await trio.lowlevel.checkpoint()
+            if not self._take(memoryview(self.unread), []):
+                return False
+        self._taken += taken
+        return True
 
     def _take(self, data: memoryview, groups: list[Group]) -> bool:
         """Act on what was read; False when nothing more is to be read."""
@@ -380,10 +394,11 @@ class Pipe(Writing):
         for fds, truncated in groups:
             connection.receive_descriptors(fds, truncated)
         try:
-            events = connection.receive(data)
+            events = connection.receive(data, most=_MOST_FRAMES)
         except RemoteProtocolError as exc:
             fault = exc
             events = connection.take_events()
+        self.unread = connection.unread
         self._taken = len(events)
         self.reply_follows = False
         acts, on_event = self._acts, self._on_event

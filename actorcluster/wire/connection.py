@@ -31,7 +31,7 @@ from ._generated import State
 from .batches import Batch
 from .dispatch import Dispatch
 from .events import Event
-from .frames import Frame
+from .runs import ALL, Frame
 
 __all__ = ["Batch", "Connection", "ConnectionStatistics"]
 
@@ -101,13 +101,16 @@ class Connection(Dispatch):
         data: bytes | bytearray | memoryview,
         fds: Sequence[int] = (),
         truncated: bool = False,
+        *,
+        most: int = ALL,
     ) -> list[Event]:
         """Take in what one read of the socket gave.
 
         Args:
-            data: the bytes; not needed any more when this returns.
+            data: the bytes; not needed any more when this returns, but for `unread`.
             fds: descriptors that came with them, owned by the connection from now on.
             truncated: whether the kernel dropped descriptors (``MSG_CTRUNC``).
+            most: about so many frames are taken, plain messages apart; see `unread`.
 
         Returns:
             what the peer said, in order.
@@ -122,29 +125,39 @@ class Connection(Dispatch):
         try:
             if self._machine.state is not State.CLOSED:
                 self._check_answers()
-                frames, fault = self._cut(data)
+                frames, fault = self._cut(data, most)
                 self._dispatch(frames)
-                self._check_descriptors()
+                if not self.unread:
+                    self._check_descriptors()
                 self._acknowledge_handles()
         except RemoteProtocolError as exc:
             fault = exc
         if self._machine.state is State.CLOSED:
+            self._reader.unread = memoryview(b"")
             self._drop_everything_inbound()
         elif fault is not None:
             self.abort(fault.code, str(fault))
             raise fault
         return self.take_events()
 
+    @property
+    def unread(self) -> memoryview:
+        """What of the bytes was not taken in yet: they come first in the next `receive`.
+
+        It is a part of what that was given, so they have to stay there until then.
+        """
+        return self._reader.unread
+
     def fitting(self, most: int) -> int:
         """How much to read next of at most so many bytes, to have as little as possible copied."""
         return self._reader.fitting(most)
 
     def _cut(
-        self, data: bytes | bytearray | memoryview
+        self, data: bytes | bytearray | memoryview, most: int
     ) -> tuple[list[Frame], RemoteProtocolError | None]:
         """Cut the stream into frames; also those before a fault count."""
         try:
-            return self._reader.feed(data), None
+            return self._reader.feed(data, most), None
         except RemoteProtocolError as exc:
             return self._reader.take_frames(), exc
 

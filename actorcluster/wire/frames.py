@@ -40,7 +40,7 @@ import msgpack
 from ..errors import RemoteProtocolError
 from ._generated import FLAG_FRAG, AbortCode, Kind
 from .plain import LONGEST, PlainReader
-from .runs import PLAIN, Frame, Run
+from .runs import ALL, PLAIN, Frame, Run
 from .values import (
     LEAST_BUFFER,
     SHORT,
@@ -74,6 +74,7 @@ _TELL_WORD: Final = _TELL << 24
 #: The words of frames of which runs are made, see `runs`; to each its envelope.
 _GATHERED: Final = {kind << 24: envelope for kind, envelope in PLAIN.items()}
 _NEVER: Final = object()
+_NOTHING: Final = memoryview(b"")
 #: Their bodies are also kept as bytes: PONG repeats PING's to the letter.
 _ECHOES: Final = frozenset({int(Kind.PING), int(Kind.PONG)})
 
@@ -129,6 +130,7 @@ class FrameReader:
         self._stride = 0  # of the frames of this stream, while they are long, see `fitting`
         self._frames: list[Frame] = []
         self._fault: RemoteProtocolError | None = None
+        self.unread = _NOTHING  # what `feed` has not looked at yet
 
     def shrink(self) -> None:
         """Give back memory, as `Connection.shrink` does."""
@@ -137,8 +139,10 @@ class FrameReader:
         if self._plain is not None:
             self._plain.shrink()
 
-    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
-        """The frames that `data` completes. Keeps nothing of `data` but in fragments.
+    def feed(self, data: bytes | bytearray | memoryview, most: int = ALL) -> list[Frame]:
+        """The frames that `data` completes, about ``most`` of them, plain messages apart.
+
+        Keeps nothing of `data` but in fragments and `unread`, which is to be fed next.
 
         Raises:
             RemoteProtocolError: the stream is broken here, for good: AWP-FR-3, AWP-FR-4 or
@@ -147,11 +151,12 @@ class FrameReader:
         if self._fault is not None:
             raise self._fault
         view = memoryview(data)
+        self.unread = _NOTHING
         try:
             if self._begun:
                 view = self._finish(view)
             if view:
-                self._read(view)
+                self._read(view, most)
         except RemoteProtocolError as exc:
             self._fault = exc
             self._begun = bytearray()
@@ -204,19 +209,20 @@ class FrameReader:
                 self._add(decode_frame(self._values, begun))
         return view[missing:]
 
-    def _read(self, view: memoryview) -> None:
+    def _read(self, view: memoryview, most: int) -> None:
         """Decode the frames that are complete in `view`, which begins with one; keep the rest."""
         if len(view) <= _FEW and (taken := self._read_few(view)):
             view = view[taken:]
             if not view:
                 return
         view = view[self._read_plain(view) :]
-        runs, fault = self._cut(view)
+        runs, fault = self._cut(view, most)
         for start, stop in itertools.pairwise(runs):
             self._decode(view, start, stop)
         if fault is not None:
             raise fault
-        self._begun += view[runs[-1] :]
+        if not self.unread:
+            self._begun += view[runs[-1] :]
 
     def _read_few(self, view: memoryview) -> int:
         """Decode each frame by itself: for one or two that costs half as much as a run.
@@ -250,7 +256,7 @@ class FrameReader:
             run.channels += [0] * (len(run.bodies) - len(run.channels))
         return end
 
-    def _cut(self, view: memoryview) -> tuple[list[int], RemoteProtocolError | None]:
+    def _cut(self, view: memoryview, most: int) -> tuple[list[int], RemoteProtocolError | None]:
         """Where to divide the complete frames into runs, and what is wrong with the next header.
 
         A frame of `_RUN` bytes or more is a run of its own.
@@ -262,7 +268,9 @@ class FrameReader:
         end = 0
         cut = _RUN
         fault = None
-        while size - end >= HEADER_SIZE:
+        for _ in itertools.repeat(None, most):
+            if size - end < HEADER_SIZE:
+                break
             first, length, second, third = signature_at(view, end)
             if first != 0x95CE or second != 0xCE or third != 0xCE or length > limit:
                 fault = _fault_in(view[end:], limit)
@@ -279,6 +287,8 @@ class FrameReader:
                 if end - start >= _RUN:
                     runs.append(end)
                 cut = runs[-1] + _RUN
+        else:
+            self.unread = view[end:]
         if runs[-1] != end:
             runs.append(end)
         return runs, fault

@@ -15,7 +15,10 @@ import attrs
 
 from ._generated import Kind
 
-__all__ = ["PLAIN", "Frame", "Run"]
+__all__ = ["ALL", "PLAIN", "Frame", "Run"]
+
+#: More frames than there can be.
+ALL: Final = 1 << 62
 
 #: Kinds of which runs are made; to each the envelope that says nothing.
 PLAIN: Final[dict[int, Any]] = {

@@ -44,6 +44,22 @@ def read(pieces: Iterable[bytes | bytearray | memoryview], max_frame: int = MAX_
     return frames, None
 
 
+def read_few_at_once(pieces: Iterable[bytes], most: int, max_frame: int) -> Outcome:
+    """The same, where each piece is taken in by several calls."""
+    reader = FrameReader(Values(), max_frame=max_frame)
+    frames: list[Frame] = []
+    for piece in pieces:
+        rest: bytes | memoryview = piece
+        while rest:
+            try:
+                frames += reader.feed(rest, most)
+            except RemoteProtocolError as exc:
+                return frames + reader.take_frames(), exc.requirement
+            assert len(reader.unread) < len(rest)
+            rest = reader.unread
+    return frames, None
+
+
 def same(expected: Outcome, found: Outcome) -> bool:
     """The texts of errors aside."""
     one, other = (
@@ -89,6 +105,23 @@ def test_any_bytes_in_any_split(stream: bytes, data: st.DataObject) -> None:
     expected = read_by_headers(stream, 20_000)
     assert same(expected, read([stream], 20_000))
     assert same(expected, read(data.draw(splits(stream)), 20_000))
+    assert same(expected, read_few_at_once(data.draw(splits(stream)), 1, 20_000))
+
+
+@pytest.mark.parametrize("most", [1, 7, 64, 100, 1000])
+def test_so_many_frames_and_no_more(most: int) -> None:
+    """What begins with frames, and with the part of one, waits to be fed next."""
+    sent = [encode_frame(0x20, 0, NIL, bytes([number])) for number in range(100)]
+    reader = FrameReader(Values(), max_frame=99)
+    stream = sent[0][:5], b"".join([sent[0][5:], *sent[1:], sent[0][:9]])
+    assert [] == reader.feed(stream[0], most)
+    found = [len(reader.feed(stream[1], most))]
+    while reader.unread:
+        found.append(len(reader.feed(bytes(reader.unread), most)))
+    assert 100 == sum(found)
+    assert {most} >= set(found[1:-1])
+    assert found[0] == min(most + 1, 100)  # with the one that had begun
+    assert 9 == reader.buffered()
 
 
 #: Each within a right length.
