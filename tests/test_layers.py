@@ -32,7 +32,7 @@ ORDER = """
 
     conform.diagnostic conform.material conform.options conform.claims conform.frames
     conform.shapes conform.books conform.watch conform.lane conform.line conform.transcript
-    conform.forging conform.forge
+    conform.forging conform.forge conform.orphans
     conform.process conform.things conform.case conform.ear conform.play conform.played
     conform.cases.transports conform.cases.bringup conform.cases.framing
     conform.cases.liveness conform.cases.calls conform.cases.shutdown conform.cases.vectors

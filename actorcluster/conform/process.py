@@ -4,26 +4,34 @@ Runs in: both
 
 Every program is the leader of a session of its own, so that whatever it starts can be ended with
 it. It is ended while its exit status still waits to be read: the number of its group cannot
-belong to anybody else before that.
+belong to anybody else before that. What has left the group is ended by `orphans`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import resource
 import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import IO, Final
 
 import trio
 
 from .forge import Forge, Process, started
+from .orphans import MARK, orphanage
 
-__all__ = ["Program", "status_text"]
+__all__ = ["PURPOSE", "Program", "status_text"]
+
+PURPOSE: Final[ContextVar[str]] = ContextVar("PURPOSE", default="")
+"""What programs are started for by the task at hand: the name of a case."""
+
+_NUMBERS: Final = itertools.count(1)
 
 _LAST_WORDS: Final = 2000
 _LARGEST_FILE: Final = 256 * 1024 * 1024
@@ -69,7 +77,8 @@ class Program:
         self.lane_end: socket.socket | None = None
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         theirs: list[socket.socket] = []
-        told: dict[str, str] = {}
+        mark = f"{os.getpid()}.{next(_NUMBERS)}"
+        told = {MARK: mark}
         try:
             if number is not None:
                 self.end, other = _pair(number)
@@ -84,6 +93,9 @@ class Program:
                 told["NODE_CHANNEL_SERIALIZATION_MODE"] = "json"
             self._process = self._start(command, {**told, **environment}, theirs)
             self.pid = self._process.pid
+            self._orphanage = orphanage()
+            if self._orphanage is not None:
+                self._orphanage.enter(self.pid, mark, PURPOSE.get())
             self._pidfd = os.pidfd_open(self.pid)
             self._bound_files()
         except BaseException:
@@ -152,6 +164,8 @@ class Program:
         with trio.CancelScope(shield=True), trio.move_on_after(_WAIT_FOR_END_SECONDS):
             await self.wait()
         self._process.reap()
+        if self._orphanage is not None:
+            await self._orphanage.leave(self.pid)
         os.close(self._pidfd)
         self._close_ours()
 

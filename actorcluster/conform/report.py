@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
@@ -40,12 +40,14 @@ class Report:
         claims: None: it never came so far as to claim anything.
         results: of the cases that were played.
         not_run: the others that were asked for.
+        left: by the name of the case, how many processes the program had left behind.
     """
 
     options: Options
     claims: Claims | None
     results: Sequence[Result]
     not_run: Sequence[str]
+    left: Mapping[str, int] = attrs.field(factory=dict)
 
     def of(self, outcome: Outcome) -> list[Result]:
         """Give those that came out so."""
@@ -138,9 +140,17 @@ class Report:
             lacking = self.claims.missing(_wanted(self.level))
             if lacking:
                 yield f"not offered, and part of L{self.level}: {', '.join(lacking)}"
+        if self.left:
+            yield f"{_MARKS[Outcome.INFO]:10} {self._left_text()}"
         if self.not_run:
             yield f"not run: {len(self.not_run)} cases"
         yield self.badge()
+
+    def _left_text(self) -> str:
+        names = list(self.left)
+        shown = f"{', '.join(names[:5])}{', ...' if names[5:] else ''}"
+        count = sum(self.left.values())
+        return f"it left processes behind, {count} in {len(names)} cases, which were ended: {shown}"
 
 
 def _wanted(level: int) -> frozenset[str]:
@@ -177,6 +187,7 @@ def write_json(report: Report, path: str) -> None:
         "requirements": {name: str(one) for name, one in report.by_requirement().items()},
         "cases": [_case_form(one) for one in report.results],
         "not_run": list(report.not_run),
+        "left": dict(report.left),
     }
     Path(path).write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")
 

@@ -9,7 +9,7 @@ import fnmatch
 import random
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -22,8 +22,9 @@ from .forge import Forge
 from .frames import Fault
 from .material import requirements
 from .options import Options
+from .orphans import open_orphanage
 from .play import WORKER_ID, Play
-from .process import Program
+from .process import PURPOSE, Program
 from .report import Report
 from .transcript import transcript
 from .watch import Watch
@@ -72,9 +73,10 @@ def try_program(options: Options, on_result: Callable[[Result], None] | None = N
     """
     forge = Forge(options.command, options.preload) if options.preload else None
     try:
-        run = _Run(options, on_result or (lambda _: None), forge)
-        trio.run(run.all)
-        return run.report()
+        with open_orphanage() as orphanage:
+            run = _Run(options, on_result or (lambda _: None), forge)
+            trio.run(run.all)
+            return run.report(orphanage.left)
     finally:
         if forge is not None:
             forge.close()
@@ -131,8 +133,8 @@ class _Run:
         self._results[result.case.id] = result
         self._on_result(result)
 
-    def report(self) -> Report:
-        """Put together what came of it."""
+    def report(self, left: Mapping[str, int]) -> Report:
+        """Put together what came of it, and which cases left how many processes behind."""
         order = [one.id for one in self._chosen if one.id in self._results]
         order += [name for name in self._results if name not in order]
         return Report(
@@ -140,6 +142,7 @@ class _Run:
             claims=self._claims,
             results=[self._results[name] for name in order],
             not_run=[one.id for one in self._chosen if one.id not in self._results],
+            left=left,
         )
 
     # ---- one case -------------------------------------------------------------------------
@@ -177,6 +180,7 @@ class _Run:
     @trio.lowlevel.enable_ki_protection
     async def _play(self, one: Case, way: str) -> Result:
         began = trio.current_time()
+        PURPOSE.set(one.id)
         environment = {
             "ACTORCLUSTER_WORKER_ID": str(WORKER_ID),
             "ACTORCLUSTER_CONFORMANCE": "1",
