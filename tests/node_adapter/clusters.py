@@ -211,10 +211,10 @@ class OurCluster:
 
 
 @asynccontextmanager
-async def our_cluster(policy: str = "rr") -> AsyncIterator[Cluster]:
-    """Run one; its workers are gone in the end."""
+async def our_cluster(policy: str = "rr", **options: Any) -> AsyncIterator[Cluster]:
+    """Run one, with more options of `open_primary`; its workers are gone in the end."""
     scheduling = "none" if policy == "none" else "round_robin"
-    ours = open_primary(scheduling_policy=scheduling)
+    ours = open_primary(scheduling_policy=scheduling, **options)
     async with ours as primary, trio.open_nursery() as nursery:
         yield OurCluster(primary, nursery)
         for worker in primary.workers.values():
