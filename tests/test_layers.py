@@ -64,8 +64,8 @@ ORDER = """
     _link.passes _link.allocator _link.writing _link.pipe _link.answering _link.waits _link.channel
     _link.held _link.introduction _link.adapter _link.tracing
 
-    trace.__init__ trace.tracefile trace.masks trace.tap trace.carrier trace.store trace.recorder
-    trace.reading trace.conversation trace.replay
+    trace.__init__ trace.tracefile trace.masks trace.tap trace.lanes trace.carrier trace.store
+    trace.recorder trace.reading trace.conversation trace.replay
 
     adapters.__init__ adapters.node_lines adapters.node_outbox adapters.node_queries
     adapters.node_session adapters.node_versions adapters.node_handles
@@ -161,6 +161,7 @@ PURE = [name for name in ORDER if name.startswith("wire.")] + [
     "trace.tracefile",
     "trace.masks",
     "trace.tap",
+    "trace.lanes",
     "trace.conversation",
     "adapters.node_lines",
     "adapters.node_outbox",

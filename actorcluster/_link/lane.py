@@ -29,8 +29,8 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Sequence
-from typing import Final, final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, final
 
 import attrs
 import trio
@@ -42,7 +42,7 @@ from .kinds import ask_socket, real_kind
 from .nodelines import ACK, KINDS, LONGEST, NACK, handle_line, read_line
 from .pairing import Pairing
 
-__all__ = ["LaneSocket"]
+__all__ = ["LaneEnd", "LaneSocket"]
 
 log = logging.getLogger("actorcluster.link")
 
@@ -58,6 +58,27 @@ _MOST_ANSWERS: Final = 64 * 1024
 _READ_SIZE: Final = 16 * 1024
 _MOST_READS: Final = 4
 _FLAGS: Final = 8
+
+
+class LaneEnd(Protocol):
+    """Our end of the lane itself; `FdSocket` says what each of these means."""
+
+    @property
+    def stalled(self) -> bool: ...
+    @property
+    def sends(self) -> int: ...
+    @property
+    def receives(self) -> int: ...
+    @property
+    def groups_sent(self) -> int: ...
+    @property
+    def unsent(self) -> int: ...
+    def send_now(self, buffers: Sequence[Buffer], fds: Sequence[Descriptor] = ()) -> bool: ...
+    async def wait_writable(self) -> None: ...
+    def receive_now(
+        self, most: int = RECEIVE_SIZE
+    ) -> tuple[memoryview, list[int], bool] | None: ...
+    def close(self) -> None: ...
 
 
 @final
@@ -81,10 +102,13 @@ class LaneSocket:
 
     def __init__(self, stream: socket.socket, lane: socket.socket) -> None:
         self._stream = FdSocket(stream)
-        self._lane = FdSocket(lane)
-        self._numbers = {self._stream: stream.fileno(), self._lane: lane.fileno()}
+        self._lane: LaneEnd = FdSocket(lane)
+        self._numbers: dict[object, int] = {
+            self._stream: stream.fileno(),
+            self._lane: lane.fileno(),
+        }
         self._epoll = select.epoll()
-        self._watched: set[FdSocket] = set()
+        self._watched: set[object] = set()
         self._pairing = Pairing()
         self._line = bytearray()
         self._came: deque[int | None] = deque()  # descriptors of lines; None: lost on the way
@@ -96,6 +120,12 @@ class LaneSocket:
         self._lane_is_over = self._stream_is_over = False
         self._until = float("inf")
         self.is_full_read = False
+
+    def wrap_lane(self, wrap: Callable[[LaneEnd], LaneEnd]) -> None:
+        """Have all that goes over the lane go through something else; nothing has so far."""
+        number = self._numbers.pop(self._lane)
+        self._lane = wrap(self._lane)
+        self._numbers[self._lane] = number
 
     # ---- writing --------------------------------------------------------------------------
 
@@ -286,7 +316,7 @@ class LaneSocket:
         with trio.move_on_at(self._until):
             await trio.lowlevel.wait_readable(self._epoll)
 
-    def _watch(self, which: FdSocket, wanted: bool) -> None:
+    def _watch(self, which: object, wanted: bool) -> None:
         if wanted and which not in self._watched:
             self._epoll.register(self._numbers[which], select.EPOLLIN)
             self._watched.add(which)

@@ -1,4 +1,4 @@
-"""A carrier that tells a tap what goes over it.
+"""A carrier, and a side lane, that tell a tap what goes over them.
 
 Runs in: primary
 
@@ -8,18 +8,41 @@ What waits is the inner one's own, so that a trace adds no pass of the scheduler
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import final
+from typing import Generic, TypeVar, final
 
 import trio
 
 from .._link.carrier import Carrier
 from .._link.fdsocket import RECEIVE_SIZE, Buffer, Descriptor, Group
 from .._link.kinds import real_kind
+from .._link.lane import LaneEnd
 from ..wire._generated import HandleKind
+from .lanes import LaneTap
 from .tap import Fd, Tap
 from .tracefile import FROM_WORKER, TO_WORKER
 
-__all__ = ["TracedCarrier"]
+__all__ = ["TracedCarrier", "TracedLane"]
+
+_T = TypeVar("_T")
+_OnFault = Callable[[Exception], None]
+
+
+@final
+class _Telling(Generic[_T]):
+    """Tells a tap, as long as that does not fail."""
+
+    def __init__(self, tap: _T, on_fault: _OnFault) -> None:
+        self._tap: _T | None = tap
+        self._on_fault = on_fault
+
+    def __call__(self, what: Callable[[_T], None]) -> None:
+        if self._tap is None:
+            return
+        try:
+            what(self._tap)
+        except Exception as exc:  # noqa: BLE001  (a fault of the trace must not be the cluster's)
+            self._tap = None
+            self._on_fault(exc)
 
 
 @final
@@ -32,23 +55,13 @@ class TracedCarrier:
         on_fault: called if that fails, which is no reason for the connection to fail.
     """
 
-    def __init__(self, inner: Carrier, tap: Tap, on_fault: Callable[[Exception], None]) -> None:
+    def __init__(self, inner: Carrier, tap: Tap, on_fault: _OnFault) -> None:
         self._inner = inner
-        self._tap: Tap | None = tap
-        self._on_fault = on_fault
+        self._tell = _Telling(tap, on_fault)
         self.wait_writable = inner.wait_writable
         self.wait_readable = inner.wait_readable
         self.pending = inner.pending
         self.interrupt = inner.interrupt
-
-    def _tell(self, what: Callable[[Tap], None]) -> None:
-        if self._tap is None:
-            return
-        try:
-            what(self._tap)
-        except Exception as exc:  # noqa: BLE001  (a fault of the trace must not be the cluster's)
-            self._tap = None
-            self._on_fault(exc)
 
     # ---- what goes over it ----------------------------------------------------------------
 
@@ -126,6 +139,63 @@ class TracedCarrier:
     def is_closed(self) -> bool:
         """See `Carrier`."""
         return self._inner.is_closed
+
+
+@final
+class TracedLane:
+    """See `LaneEnd`, and `TracedCarrier` for the arguments."""
+
+    def __init__(self, inner: LaneEnd, tap: LaneTap, on_fault: _OnFault) -> None:
+        self._inner = inner
+        self._tell = _Telling(tap, on_fault)
+        self.wait_writable = inner.wait_writable
+        self.close = inner.close
+
+    @trio.lowlevel.enable_ki_protection
+    def send_now(self, buffers: Sequence[Buffer], fds: Sequence[Descriptor] = ()) -> bool:
+        """See `FdSocket`."""
+        looked = [_look(fd) for fd in fds]  # while they are open
+        done = self._inner.send_now(buffers, fds)
+        self._tell(lambda tap: tap.pass_on(TO_WORKER, buffers, looked))
+        return done
+
+    @trio.lowlevel.enable_ki_protection
+    def receive_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[int], bool] | None:
+        """See `FdSocket`."""
+        got = self._inner.receive_now(most)
+        if got is not None:
+            data, fds, _ = got
+            if data or fds:
+                looked = [_look(fd) for fd in fds]
+                self._tell(lambda tap: tap.pass_on(FROM_WORKER, (data,), looked))
+            else:
+                self._tell(lambda tap: tap.end(FROM_WORKER))
+        return got
+
+    @property
+    def stalled(self) -> bool:
+        """See `FdSocket`."""
+        return self._inner.stalled
+
+    @property
+    def sends(self) -> int:
+        """See `FdSocket`."""
+        return self._inner.sends
+
+    @property
+    def receives(self) -> int:
+        """See `FdSocket`."""
+        return self._inner.receives
+
+    @property
+    def groups_sent(self) -> int:
+        """See `FdSocket`."""
+        return self._inner.groups_sent
+
+    @property
+    def unsent(self) -> int:
+        """See `FdSocket`."""
+        return self._inner.unsent
 
 
 def _looked_at(groups: Iterable[Group]) -> list[list[Fd]]:

@@ -34,6 +34,7 @@ from .tracefile import (
     Broken,
     Closed,
     Frame,
+    Lane,
     Other,
     Record,
     Shut,
@@ -140,14 +141,17 @@ def _fields(record: Record) -> dict[str, Any]:
             return {"to": _to(record.direction), "first": record.first.hex()}
         case Shut():
             return {"to": _to(record.direction)}
+        case Lane():
+            said = {"to": _to(record.direction), "what": record.what, "number": record.number}
+            return {**said, "fds": _fds(record.fds)}
         case Other():
             return {"type": record.type, "fields": to_diagnostic(record.fields)}
         case Closed():
             more = {"unsent": record.unsent, "unfinished": record.unfinished}
             return {**more, "unclaimed": _fds(record.unclaimed)}
         case Begin():
-            said = attrs.asdict(record, filter=lambda field, _: field.name not in ("time", "lives"))
-            return {**said, "lives": [list(life) for life in record.lives]}
+            more = attrs.asdict(record, filter=lambda field, _: field.name not in ("time", "lives"))
+            return {**more, "lives": [list(life) for life in record.lives]}
         case _:
             return attrs.asdict(
                 record, filter=lambda field, _: field.name not in ("time", "worker")
@@ -237,6 +241,8 @@ def _words(form: dict[str, Any]) -> str:
             return f"**  exit {how}, {form['reason']}"
         case "frame":
             return f"{arrow}  {_frame_words(form)}"
+        case "lane":
+            return f"{arrow}  lane: {_lane_words(form)}"
         case "shut":
             return f"{arrow}  end of the stream"
         case "broken":
@@ -270,6 +276,12 @@ def _frame_words(form: dict[str, Any]) -> str:
     if "masked" in form:
         words.append(f"(without {', '.join(map(_text, form['masked']))})")
     return " ".join(words)
+
+
+def _lane_words(form: dict[str, Any]) -> str:
+    number = f" {form['number']}" if form["number"] else ""
+    fds = f" fds {_text(form['fds'])}" if form["fds"] else ""
+    return f"{_text(form['what'])[1:-1]}{number}{fds}"
 
 
 def _text(value: Any) -> str:

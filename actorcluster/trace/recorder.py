@@ -15,9 +15,11 @@ import time
 from typing import Final, final
 
 from .._link.carrier import Carrier
+from .._link.lane import LaneSocket
 from .._link.passes import passes
 from .._link.tracing import TraceStatistics
-from .carrier import TracedCarrier
+from .carrier import TracedCarrier, TracedLane
+from .lanes import LaneTap
 from .store import Store
 from .tap import Tap
 from .tracefile import FROM_WORKER, Begin, End, Exit, Record, Spawn, encode
@@ -109,7 +111,11 @@ class Recorder:
 
     def carry(self, carrier: Carrier, worker: int, unread: bytes = b"") -> Carrier:
         """See `Tracing.carry`."""
-        tap = Tap(worker, self._note, self._now, bodies=self._bodies, most=self._most_body)
+        note, now, has_lane = self._note, self._now, isinstance(carrier, LaneSocket)
+        tap = Tap(worker, note, now, bodies=self._bodies, most=self._most_body, lane=has_lane)
+        if isinstance(carrier, LaneSocket):
+            lane = LaneTap(worker, note, now)
+            carrier.wrap_lane(lambda end: TracedLane(end, lane, self._fail))
         if unread:
             tap.pass_on(FROM_WORKER, (unread,))
         return TracedCarrier(carrier, tap, self._fail)

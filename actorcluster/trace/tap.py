@@ -12,12 +12,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, final
 
+from ..wire._generated import FLAG_LANE
 from .masks import shown
-from .tracefile import FROM_WORKER, Broken, Closed, Direction, Shut, encode, frame_bytes
+from .tracefile import (
+    FROM_WORKER,
+    TO_WORKER,
+    Broken,
+    Closed,
+    Direction,
+    Shut,
+    encode,
+    frame_bytes,
+)
 
-__all__ = ["Stream", "Tap"]
+__all__ = ["Fd", "Stream", "Tap"]
 
 _HEADER: Final = 16
+_FLAGS: Final = 8
+_NFDS: Final = 9
 _KEPT: Final = 64 * 1024
 """Of a body, without bodies: an envelope is seldom longer."""
 _MOST_FDS: Final = 4096
@@ -103,6 +115,8 @@ class Tap:
         now: microseconds since the trace began.
         bodies: whether they are in.
         most: bytes of a body, at most.
+        lane: whether handles go by a side lane. Frames to the worker get the flag for that behind
+            us, and have it in the trace.
     """
 
     def __init__(
@@ -113,11 +127,13 @@ class Tap:
         *,
         bodies: bool,
         most: int,
+        lane: bool = False,
     ) -> None:
         self._worker = worker
         self._note = note
         self._now = now
         self._bodies = bodies
+        self._lane = lane
         keep = most if bodies else min(most, _KEPT)
         self._streams = Stream(keep), Stream(keep)
         self._fds: tuple[deque[Sequence[Fd]], deque[Sequence[Fd]]] = deque(), deque()
@@ -134,7 +150,10 @@ class Tap:
 
         def on_frame(header: bytes, body: bytes, size: int) -> None:
             waiting = self._fds[direction]
-            fds = waiting.popleft() if header[9] and waiting else ()
+            fds = waiting.popleft() if header[_NFDS] and waiting else ()
+            if self._lane and direction == TO_WORKER and header[_NFDS]:
+                flags = bytes((header[_FLAGS] | FLAG_LANE,))
+                header = header[:_FLAGS] + flags + header[_NFDS:]
             parts = shown(header, body, size, bodies=self._bodies)
             envelope, payload, payload_size, masked = parts
             fields: list[object] = [self._now(), self._worker, direction, header, envelope, payload]

@@ -36,6 +36,7 @@ __all__ = [
     "End",
     "Exit",
     "Frame",
+    "Lane",
     "Other",
     "Record",
     "Shut",
@@ -60,7 +61,7 @@ TO_WORKER: Final = 0
 FROM_WORKER: Final = 1
 Direction: TypeAlias = Literal[0, 1]
 
-_BEGIN, _SPAWN, _FRAME, _SHUT, _BROKEN, _CLOSED, _EXIT, _END = range(8)
+_BEGIN, _SPAWN, _FRAME, _SHUT, _BROKEN, _CLOSED, _EXIT, _END, _LANE = range(9)
 
 
 class BadTrace(Exception):
@@ -208,6 +209,26 @@ class End:
 
 @final
 @attrs.frozen(kw_only=True)
+class Lane:
+    """A line has gone over a side lane, or come by it.
+
+    Attributes:
+        what: ``handle``, ``ack`` or ``nack`` of one, ``other``; ``end`` of that side's, or
+            ``broken`` for what is no line, behind which nothing is in the trace.
+        number: of the handle; 0: it has none.
+        fds: what came with it; of ``end`` and ``broken``, what no line had named.
+    """
+
+    time: int
+    worker: int
+    direction: int
+    what: str
+    number: int
+    fds: tuple[tuple[int, int], ...] = ()
+
+
+@final
+@attrs.frozen(kw_only=True)
 class Other:
     """A record of a type that is not known."""
 
@@ -216,7 +237,7 @@ class Other:
     fields: tuple[Any, ...]
 
 
-Record: TypeAlias = Begin | Spawn | Frame | Shut | Broken | Closed | Exit | End | Other
+Record: TypeAlias = Begin | Spawn | Frame | Shut | Broken | Closed | Exit | End | Lane | Other
 
 
 # ---- writing --------------------------------------------------------------------------------
@@ -337,14 +358,15 @@ _TYPES: Final[Mapping[int, type[Any]]] = {
     _CLOSED: Closed,
     _EXIT: Exit,
     _END: End,
+    _LANE: Lane,
 }
 _TEXT_OR_NONE: Final = (str, type(None))
 _CLASSES: Final[Mapping[str, Any]] = {
     **dict.fromkeys("time part began primary size worker direction payload_size".split(), int),
-    **dict.fromkeys("unsent unfinished".split(), int),
+    **dict.fromkeys("unsent unfinished number".split(), int),
     **dict.fromkeys("bodies lane".split(), bool),
     **dict.fromkeys("lives fds masked unclaimed".split(), tuple),
-    **dict.fromkeys("name method protocol channel reason why".split(), str),
+    **dict.fromkeys("name method protocol channel reason why what".split(), str),
     **dict.fromkeys("header first".split(), bytes),
     **dict.fromkeys("envelope payload".split(), (bytes, type(None))),
     "pid": (int, type(None)),

@@ -16,6 +16,7 @@ from actorcluster.trace.tracefile import (
     End,
     Exit,
     Frame,
+    Lane,
     Other,
     Record,
     Shut,
@@ -44,6 +45,8 @@ EVERY: list[Record] = [
     Closed(time=5, worker=1, unsent=1, unfinished=2, unclaimed=((9, 8),)),
     Exit(time=6, worker=1, pid=70, code=None, signal="SIGKILL", reason="signal"),
     Exit(time=6, worker=2, pid=None, code=None, signal=None, reason="lost"),
+    Lane(time=7, worker=1, direction=0, what="handle", number=3, fds=((5, 1),)),
+    Lane(time=7, worker=1, direction=1, what="ack", number=3),
     Other(time=7, type=99, fields=(1, "x")),
     End(time=8, why="closed"),
 ]
