@@ -14,7 +14,6 @@ from typing import Any
 import trio
 
 from actorcluster import Child, Pool, Supervisor, events, open_primary
-from actorcluster._link.fdsocket import FdSocket
 from actorcluster.conform.frames import kind_name
 from actorcluster.trace.reading import as_json, load
 from actorcluster.trace.tracefile import Begin, Closed, End, Exit, Frame, Record, Shut, Spawn
@@ -161,29 +160,6 @@ async def test_a_reload(tmp_path: Path) -> None:
     assert ["web.1", "web.1", "web.2", "web.2"] == sorted(name for name, _ in spawned)
     assert alive == {pid for _, pid in spawned[2:]}
     assert {pid for _, pid in spawned} == {one.pid for one in of(path, Exit)}
-
-
-async def test_without_a_trace_nothing_is_there_and_with_it_nothing_is_added(
-    tmp_path: Path,
-) -> None:
-    """The same carrier as ever; as many system calls on the channel."""
-    counts: list[int] = []
-    for trace in (None, tmp_path / "t"):
-        with trio.fail_after(SECONDS):
-            async with open_primary(trace=trace) as primary:
-                worker = await primary.fork(actors.echo, heartbeat=1e6)
-                channel = primary._seat_of(worker).life.channel
-                assert channel is not None
-                is_plain = type(channel._socket) is FdSocket
-                assert is_plain == (trace is None)
-                before = worker.statistics().channel
-                for number in range(50):
-                    await worker.ask(number)
-                after = worker.statistics().channel
-                assert before is not None
-                assert after is not None
-                counts.append(after.sends - before.sends)
-    assert counts[0] == counts[1]
 
 
 def test_without_a_trace_nothing_is_imported() -> None:
