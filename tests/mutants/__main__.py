@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.mutants import liveness, parity, rollout, supervision
+from tests.mutants import liveness, parity, rollout, supervision, trace
 from tests.mutants.mutant import Mutant, run_all, run_tests
 
 AREAS: dict[str, Sequence[Mutant]] = {
     "liveness": liveness.MUTANTS,
     "parity": parity.MUTANTS,
     "supervision": supervision.MUTANTS + rollout.MUTANTS,
+    "trace": trace.MUTANTS,
 }
 
 

@@ -106,6 +106,8 @@ def _copy(place: Path) -> Path:
     shutil.copy(Path(__file__).with_name("inside.py"), place)
     if (TESTS.parent / "pyproject.toml").is_file():
         shutil.copy(TESTS.parent / "pyproject.toml", place)
+    if (TESTS.parent / "protocol").is_dir():  # which the kit reads; none of it is changed
+        (place / "protocol").symlink_to(TESTS.parent / "protocol")
     return place / PACKAGE.name
 
 

@@ -39,6 +39,11 @@ def test_some_are_caught(capsys: pytest.CaptureFixture[str]) -> None:
     assert last.startswith(f"mutants={len(SAMPLE)} bad=0 ")
 
 
+def test_a_secret_in_a_trace_is_caught() -> None:
+    shown = [mutant for mutant in AREAS["trace"] if mutant.id == "keys-asked-for-shown"]
+    assert [Verdict.CAUGHT] == [verdict for _, verdict in run_all(shown, 1)]
+
+
 def test_what_is_not_caught_is_said() -> None:
     file, old = "_cluster/tree.py", "RUNGS_SECONDS: Final = 4.0"
     test = "tests/supervision/test_plan_caught.py::test_one_stop_after_another"
