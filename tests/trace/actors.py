@@ -20,6 +20,13 @@ async def echo(actor: Actor) -> None:
                 await actor.send(message.body)
 
 
+async def variable(actor: Actor, name: str) -> None:
+    """Answer with what the environment has by that name."""
+    async for message in actor.mailbox:
+        with message:
+            await message.reply(os.environ.get(name))
+
+
 async def serve(actor: Actor) -> None:
     """Say who it is to whoever connects."""
     listeners = await actor.listen_tcp(0, host="127.0.0.1")

@@ -82,6 +82,7 @@ def test_what_is_no_line_ends_that_direction(bad: bytes) -> None:
     noted = Noted()
     noted.tap.pass_on(1, [ONE[:9]], [(8, 1)])
     noted.tap.pass_on(1, [ONE[9:] + bad + SECRET], [(9, 1)])
+    assert "broken" == noted.said[-1][1]
     noted.tap.pass_on(1, [SECRET, ONE])
     noted.tap.end(1)
     noted.tap.pass_on(0, [ACK])

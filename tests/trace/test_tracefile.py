@@ -91,7 +91,9 @@ def test_a_file_cut_at_any_byte_is_read_up_to_there(
 
 def test_each_prefix_of_a_file() -> None:
     whole = file_of(EVERY)
-    counts = [len(read_trace(whole[:at]).records) for at in range(len(whole) + 1)]
+    traces = [read_trace(whole[:at]) for at in range(len(whole) + 1)]
+    assert {""} == {trace.fault for trace in traces}
+    counts = [len(trace.records) for trace in traces]
     assert sorted(counts) == counts
     assert list(range(len(EVERY) + 1)) == sorted({*counts})
 
