@@ -197,6 +197,9 @@ class MessageTooLarge(ActorClusterError):
         limit: the receiver's ``max_message``, bytes.
     """
 
+    #: the channel of the ask whose answer it was; 0: it was none.
+    _channel: int = 0
+
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"message of {size} bytes exceeds max_message of {limit} bytes")
         self.size = size

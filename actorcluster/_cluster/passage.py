@@ -334,7 +334,7 @@ class Call(Awaited):
                 handle = explicit_handle(answer.handles, answer.meta)
                 self._from.reply(number, answer.body, handle, keep_open=False, passed_on=True)
             except Exception as exc:  # noqa: BLE001  (it is the sender's, and goes to it)
-                self._fail(error_for(exc))
+                self._fail(further(error_for(exc)))  # of the answer, not of what was asked
             close_all(answer.handles)  # those that the answer holds nowhere
             self._end()
 

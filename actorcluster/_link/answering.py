@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from ..errors import LocalProtocolError
+from ..errors import LocalProtocolError, MessageTooLarge
 from ..wire._generated import ErrorCode
 from ..wire.connection import Connection
 from ..wire.events import Event
@@ -81,24 +81,34 @@ class Answering(Pipe):
         """
         if channel not in self._unanswered:
             raise _answered()
-        encoded = self.connection.reply(channel, body) if handle is None else None
-        if encoded is not None or handle is not None:
-            parcel = Parcel(
-                self.connection,
-                body,
-                handle,
-                keep_open=keep_open,
-                encoded=encoded,
-                share=self.connection.share if passed_on else None,
-            )
-            parcel.reply(channel)
+        try:
+            encoded = self.connection.reply(channel, body) if handle is None else None
+            if encoded is not None or handle is not None:
+                parcel = Parcel(
+                    self.connection,
+                    body,
+                    handle,
+                    keep_open=keep_open,
+                    encoded=encoded,
+                    share=self.connection.share if passed_on else None,
+                )
+                parcel.reply(channel)
+        except MessageTooLarge as exc:
+            exc._channel = channel  # the asker learns of it unless another answer is found
+            raise
         del self._unanswered[channel]
         self.flush()
 
     @_whole
     def fail(self, channel: int, exc: BaseException) -> None:
         """Answer an ask of the peer with an exception, as data."""
-        self.pass_error(channel, failure_map(exc))
+        error = failure_map(exc)
+        if isinstance(exc, MessageTooLarge) and exc._channel == channel:
+            error |= {
+                "code": str(ErrorCode.TOO_LARGE),
+                "data": {"size": exc.size, "limit": exc.limit},
+            }
+        self.pass_error(channel, error)
 
     @_whole
     def refuse(self, channel: int, code: ErrorCode, text: str) -> None:

@@ -182,10 +182,13 @@ def raise_failure(error: Mapping[str, Any], closed: Callable[[str], PeerClosed])
         raise closed(text or code)
     if code in (ErrorCode.HANDLE_LOST, ErrorCode.UNSUPPORTED_HANDLE):
         raise HandleError(text or code)
-    match error.get("data"):
-        case {"size": int() as size, "limit": int() as limit} if code == ErrorCode.TOO_LARGE:
-            raise MessageTooLarge(size, limit)  # for the one to whom the primary passed it on
     remote = error.get("remote")
+    match error.get("data"):
+        # For the one to whom the primary passed it on. With `remote` or `path` the answer was.
+        case {"size": int() as size, "limit": int() as limit} if (
+            code == ErrorCode.TOO_LARGE and remote is None and error.get("path") is None
+        ):
+            raise MessageTooLarge(size, limit)
     remote = remote if isinstance(remote, dict) else {}
     kind: type[RemoteError] = RemoteError
     if code == ErrorCode.NOT_HANDLED:

@@ -126,7 +126,8 @@ class Message:
             LocalProtocolError: the message is a plain send, or was answered already.
             TypeError: the body cannot be sent; or there is a body and a handle beside it, of
                 which an ask could return only one.
-            MessageTooLarge: it exceeds the asker's ``max_message``.
+            MessageTooLarge: it exceeds the asker's ``max_message``; another answer may still be
+                given. Where this ends the block, the ask ends in `RemoteError` ``too_large``.
 
         Cancellation:
             Nothing was sent; the message is still yours to answer.

@@ -20,7 +20,8 @@ async def tell(actor: Actor, size: int, count: int) -> None:
 async def answer(actor: Actor) -> None:
     """Answer with so many bytes."""
     async for message in actor.mailbox:
-        await message.reply(bytes(message.body))
+        with message:
+            await message.reply(bytes(message.body))
 
 
 async def ask(actor: Actor, size: int) -> None:

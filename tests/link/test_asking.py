@@ -16,6 +16,7 @@ from actorcluster._link.waits import Question
 from actorcluster.errors import (
     HandleError,
     LocalProtocolError,
+    MessageTooLarge,
     NoSuchActor,
     NotHandled,
     PeerClosed,
@@ -288,6 +289,22 @@ async def test_a_reply_that_cannot_be_sent() -> None:
         assert isinstance(asker.outcome, Handle)
         asker.outcome.close()
         assert not is_open(fd)
+
+
+async def test_a_reply_that_is_too_large() -> None:
+    """Who asked learns that it was the answer; too large in another message is just a failure."""
+    async with linked() as (one, other), trio.open_nursery() as nursery:
+        askers = [Attempt(nursery, one.channel.ask, number) for number in range(2)]
+        first, second = [await other.next(events.CallReceived) for _ in range(2)]
+        with pytest.raises(MessageTooLarge) as caught:
+            other.channel.reply(first.channel, bytes(17_000_000), None, keep_open=False)
+        for call in (first, second):
+            other.channel.fail(call.channel, caught.value)
+        await all_blocked()
+        codes = {first.body: "too_large", second.body: "app"}  # they came in any order
+        for number, asker in enumerate(askers):
+            assert RemoteError is type(asker.outcome)
+            assert codes[number] == asker.outcome.code
 
 
 async def test_a_forgotten_ask_is_noticed() -> None:

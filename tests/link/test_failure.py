@@ -162,6 +162,9 @@ def test_too_large_for_the_one_it_was_passed_on_to() -> None:
         exc = returned({"code": ErrorCode.TOO_LARGE, "message": "x", "data": data})
         assert RemoteError is type(exc)
     assert RemoteError is type(returned({"code": "app", "data": {"size": 9, "limit": 8}}))
+    answer = {"code": ErrorCode.TOO_LARGE, "data": {"size": 9, "limit": 8}}
+    for more in ({"remote": {"type": "x"}}, {"path": [0]}):  # of a message that did arrive
+        assert RemoteError is type(returned({**answer, **more}))
 
 
 def test_traceback_text() -> None:
