@@ -82,7 +82,7 @@ def _long(cursor: Cursor, byte: int, problems: list[str], depth: int) -> Any:
         case 0xC4 | 0xC5 | 0xC6:
             return {"$bin": cursor.take(cursor.number(1 << byte - 0xC4)).hex()}
         case 0xC7 | 0xC8 | 0xC9:
-            return _ext(cursor, cursor.number(1 << byte - 0xC7))
+            return _ext(cursor, cursor.number(1 << byte - 0xC7), problems)
         case 0xCA | 0xCB:
             return _float(
                 *struct.unpack(">f" if byte == 0xCA else ">d", cursor.take(4 << byte - 0xCA))
@@ -92,7 +92,7 @@ def _long(cursor: Cursor, byte: int, problems: list[str], depth: int) -> Any:
         case 0xD0 | 0xD1 | 0xD2 | 0xD3:
             return _int(cursor.number(1 << byte - 0xD0, signed=True))
         case 0xD4 | 0xD5 | 0xD6 | 0xD7 | 0xD8:
-            return _ext(cursor, 1 << byte - 0xD4)
+            return _ext(cursor, 1 << byte - 0xD4, problems)
         case 0xD9 | 0xDA | 0xDB:
             return _str(cursor, cursor.number(1 << byte - 0xD9), problems)
         case 0xDC | 0xDD:
@@ -110,8 +110,10 @@ def _float(value: float) -> Any:
     return {"$float": f"{value:.17g}"}
 
 
-def _ext(cursor: Cursor, size: int) -> Any:
+def _ext(cursor: Cursor, size: int, problems: list[str]) -> Any:
     code = cursor.number(1, signed=True)
+    if code == -1 and size not in (4, 8, 12):
+        problems.append("AWP-VA-1: a timestamp in no form")
     return {"$ext": [code, cursor.take(size).hex()]}
 
 

@@ -80,6 +80,7 @@ async def _(p: Play) -> None:
     """TELLs that do not fit come in fragments, each on a channel of its own"""
     text = "y" * 40_000
     await p.ask("tell_back", [2, text])
+    await p.until(lambda: p.messages_heard >= 2 or None, "the end of the second TELL")
     tells = [one for one in p.heard if one.kind == Kind.TELL]
     p.check(all(one.channel % 2 == 1 for one in tells), "a fragment on an even channel")
     lasts = [index for index, one in enumerate(tells) if not one.flags & FLAG_MORE]

@@ -5,6 +5,7 @@ Runs in: both
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -13,12 +14,15 @@ from ...wire._generated import BUILT_HANDLE_NAMES, HANDLE_NAMES, AbortCode, Hand
 from ..case import Case, Noted, Story, add, case
 from ..frames import frame
 from ..play import Play
+from ..things import MAKERS
 from .descriptors import references
 
 __all__: list[str] = []
 
 _TCP = int(HandleKind.TCP_SOCKET)
 _LISTENER = int(HandleKind.TCP_LISTENER)
+#: A socket, which is in non-blocking mode, and what is not.
+_OF_MODES = (_TCP, int(HandleKind.PIPE_READ), int(HandleKind.FILE), int(HandleKind.UNIX_STREAM))
 #: In the shape of each kind, to pass for it.
 _FALSE = {_TCP: int(HandleKind.PIPE_READ), _LISTENER: _TCP, int(HandleKind.FILE): _TCP}
 
@@ -98,6 +102,41 @@ async def _(p: Play) -> None:
     await p.error(channel, "unsupported_handle")
     await p.echo()
     await p.all_closed()
+
+
+@case("ha.kind-not-listed", "AWP-HA-8", "AWP-FD-7", level=2, caps="msg call handle")
+async def _(p: Play) -> None:
+    """A CALL and a TELL with a handle that is what it says, of a kind that HELLO did not list"""
+    others = [kind for kind in MAKERS if HANDLE_NAMES[kind] not in p.claims.handles]
+    if not others:
+        raise Noted("it takes every kind")
+    channel = await p.call("take_handle", references(1), things=[p.thing(others[0])])
+    await p.error(channel, "unsupported_handle")
+    await p.tell("take_handle", references(1), things=[p.thing(others[0])])
+    code = (await p.expect(Kind.UNDELIVERABLE)).field("code")
+    p.check(code == "unsupported_handle", f"the TELL got {code}")
+    await p.echo()
+    await p.all_closed()
+
+
+@case("ha.shared-mode", "AWP-FD-9", level=2, caps="call handle")
+async def _(p: Play) -> None:
+    """Shared handles, a socket and what is in blocking mode: looked at, closed, modes as before"""
+    things = [p.thing(kind) for kind in _OF_MODES if HANDLE_NAMES[kind] in p.claims.handles]
+    for thing in things:
+        ours = os.dup(thing.fd)
+        thing.others.append(ours)
+        before = fcntl.fcntl(ours, fcntl.F_GETFL)
+        channel = p.channel()
+        envelope = [None, None, [[thing.kind, {"shared": True}]]]
+        payload = ["take_handle", references(1)]
+        await p.send(Kind.CALL, envelope, payload, channel=channel, things=[thing])
+        said = await p.reply(channel)
+        p.check([one[1] for one in said] == [thing.inode], f"it is {said}", "AWP-HA-2")
+        await p.echo()
+        now = fcntl.fcntl(ours, fcntl.F_GETFL)
+        name = HANDLE_NAMES[thing.kind]
+        p.check(now == before, f"the flags of a {name} were {before:#o}, and are {now:#o}")
 
 
 @case("ha.meta-nobody-knows", "AWP-EV-3", level=2, caps="call handle")

@@ -457,6 +457,21 @@ async def _(p: Play) -> None:
         pass
 
 
+@case("li.shared-kind", "AWP-HA-8", level=2, caps="call listen.shared")
+async def _(p: Play) -> None:
+    """LISTENING with a handle of a kind that nobody knows: the command fails, and it goes on"""
+    wanted = {"transport": "tcp", "host": "127.0.0.1", "port": 0, "modes": ["shared"]}
+    command = await p.call("listen", wanted)
+    heard = await p.expect(Kind.LISTEN)
+    thing = p.thing(_LISTENER)
+    answer = {"mode": "shared", "address": ["127.0.0.1", 1]}
+    await p.send(Kind.LISTENING, [[[99, {}]]], answer, channel=heard.channel, things=[thing])
+    ended = await p.outcome(command)
+    p.check(ended.kind == Kind.ERROR, f"the command got {ended}")
+    await p.echo()
+    await p.all_closed()
+
+
 @case("li.shared-no-socket", "AWP-FD-5", level=2, caps="call listen.shared", beside=True)
 async def _(p: Play) -> None:
     """The socket of LISTENING is lost: the command fails, and it goes on"""

@@ -40,6 +40,20 @@ async def _(p: Play) -> None:
     p.check(all(one.item(0) is None for one in tells), "`to` is not nil")
 
 
+@case("ms.tell-back-large", "AWP-LG-2", "AWP-MS-2", caps="msg call frag")
+async def _(p: Play) -> None:
+    """The actor sends two TELLs in fragments and answers: all end, whichever is first"""
+    text = "x" * 600_000
+    await p.ask("tell_back", [2, text])
+    await p.until(lambda: p.messages_heard >= 2 or None, "the second TELL")
+    tells = [one for one in p.heard if one.kind == Kind.TELL]
+    ends = [at + 1 for at, one in enumerate(tells) if not one.flags & FLAG_MORE]
+    wholes = [
+        p.watch.joined(tells[start:end]) for start, end in zip([0, *ends], ends, strict=False)
+    ]
+    p.check(wholes == [[1, text], [2, text]], "they are not what they were")
+
+
 @case("ms.no-such-actor", "AWP-MS-5", caps="msg call")
 async def _(p: Play) -> None:
     """A TELL to a name that nobody has is answered with its number and its address"""

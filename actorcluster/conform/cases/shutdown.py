@@ -163,6 +163,20 @@ async def _(p: Play) -> None:
         p.notes.append(f"GOODBYE came after {took * 1000:.0f} ms, not 300")
 
 
+@case("st.deadline-begun", "AWP-CA-5", "AWP-ST-1", caps="msg call", welcome=_STALLED)
+async def _(p: Play) -> None:
+    """At the deadline a call that was begun gets an ERROR, and none that promises it was not"""
+    begun = await p.stall()
+    waiting = await p.call("echo", "waits in the mailbox")
+    await p.send(Kind.STOP, None, {"deadline": 300})
+    heard = await p.outcome(begun, "AWP-CA-1")
+    code = heard.field("code") if heard.kind == Kind.ERROR else None
+    p.check(heard.kind == Kind.ERROR, f"it got {heard}, and cannot be done")
+    p.check(code not in ("stopping", "refused"), f"it was begun, and {code} says that it was not")
+    await p.outcome(waiting, "AWP-CA-1")
+    await p.expect(Kind.GOODBYE)
+
+
 @case("st.stop-twice", "AWP-ST-6", caps="msg call", welcome=_STALLED)
 async def _(p: Play) -> None:
     """A second STOP, with an earlier deadline: that holds"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgpack
 
 from ...wire._generated import Kind
-from ..case import case
+from ..case import Noted, case
 from ..frames import frame, pack
 from ..play import Play
 
@@ -21,6 +21,9 @@ _BAD = {
     "twice": b"\x82\xa1a\x01\xa1a\x02",
     "c1": b"\xc1",
     "handle": b"\xd4\x01\x00",
+    "timestamp": b"\xc7\x03\xff\0\0\0",
+    "ref": b"\xd4\x02\x05",
+    "ref-bytes": b"\xd5\x02\x91\xc1",
 }
 
 
@@ -109,6 +112,16 @@ async def _(p: Play) -> None:
         said = await p.ask("echo", value)
         if said != value:
             p.check(abs(said - value) <= 2048, f"echo gave {said} for {value}")
+
+
+@case("va.whole-floats", "AWP-FR-6", caps="call")
+async def _(p: Play) -> None:
+    """Floats that are whole come back as they were, as floats where the language tells"""
+    for value in (1.0, -3.0, 2.0**60):
+        said = await p.ask("echo", value)
+        p.check(said == value, f"echo gave {said!r} for {value!r}")
+        if type(said) is not float:
+            raise Noted(f"echo gave {said!r} for {value!r}: its language has one type of number")
 
 
 @case("va.application-ext", "AWP-EV-3", caps="call")

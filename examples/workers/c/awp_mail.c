@@ -128,7 +128,8 @@ void awp_fail_calls(struct awp *awp, const char *code)
         if (!mail->taken)
             take_back(awp, mail, code);
         else {
-            awp_send_error(awp, mail->channel, code, NULL, 0);
+            /* It was begun, and STOPPING would say that it was not. */
+            awp_send_error(awp, mail->channel, strcmp(code, AWP_ERROR_STOPPING) ? code : AWP_ERROR_NOT_HANDLED, NULL, 0);
             awp_call_closed(mail); /* the application has it still, and finds it answered */
         }
     }

@@ -345,7 +345,8 @@ sub timers { my $t=time; my $next=$t+3600;
   if($st eq 'P'){ # leave when nothing is open; wait a moment for what is unfinished
     my $late=defined $stopat && $stopat-0.2<=$t; my $half=defined $stopat?($stopat-$stopping)/2:1; $half=1 if $half>1;
     my $open=@mail || $busy || %call || (%part && $t<$stopping+$half);
-    if($open && $late){ for(values %call){ answer(frame('ERROR',0,$_->{ch},$NIL,err('stopping'))) unless $part{$_->{ch}} } %call=();@mail=();$busy=undef;$open=0 }
+    if($open && $late){ my %w=map{($_->{ch}||0)=>1}@mail; # begun is not stopping, which promises that it was not
+      for(values %call){ answer(frame('ERROR',0,$_->{ch},$NIL,err($w{$_->{ch}}?'stopping':'not_handled'))) unless $part{$_->{ch}} } %call=();@mail=();$busy=undef;$open=0 }
     if($open && %part && !@mail && !$busy && !grep{!$part{$_}}keys %call){ $open=$t<$stopping+$half }
     if(!$open){ credit_now(); $acked=$taken; put(frame('GOODBYE',0,0,$NIL,p_map(reason=>"\0",recv=>p_int($taken)))); $st='C'; $closing||=1 }
     else { my $n=$stopping+$half; $next=$n if $n>$t && $n<$next; if(defined $stopat && $stopat-0.2<$next){$next=$stopat-0.2} } }

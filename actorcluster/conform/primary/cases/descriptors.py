@@ -141,12 +141,12 @@ async def wrong_kind(it: Scene) -> None:
         await it.say(message(1, 1), fds=fds)
 
 
-@case("fds.not-taken", "AWP-HA-1", Lives(), OPEN, forms=3, also=("AWP-EV-3",))
+@case("fds.not-taken", "AWP-HA-8", Lives(), OPEN, forms=3, also=("AWP-EV-3", "AWP-FD-7"))
 async def not_taken(it: Scene) -> None:
     """Sends handles of kinds that are reserved, or unknown."""
     with it.pipes(1) as fds:
         await it.say(message(1, (15, 99, 1 << 33)[it.form]), fds=fds)
-    await it.hear(Kind.UNDELIVERABLE)
+    await it.hear_error("unsupported_handle")
 
 
 @case("fds.head", "AWP-HA-6", Lives(), OPEN, forms=3)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgpack
 
-from ....wire._generated import FLAG_FRAG, FLAG_MORE, Kind
+from ....wire._generated import FLAG_FRAG, FLAG_MORE, HandleKind, Kind
 from ..case import ACTIVE, OPEN, Lives, case
 from ..scene import Scene
 from ..talk import frame
@@ -74,21 +74,24 @@ async def gives_back(it: Scene) -> None:
     fail_unless(due == 0, f"{-due} bytes more came back than were spent")
 
 
-@case("duty.conn", "AWP-LI-1", Lives(), also=("AWP-LI-6", "AWP-FD-9"))
+@case("duty.conn", "AWP-LI-1", Lives(), also=("AWP-LI-6", "AWP-FD-9", "AWP-HA-1"))
 async def connections(it: Scene) -> None:
     """Has credit for three of five clients: it gets 1, 2 and 3, not blocking, and no more."""
     port = await it.listens(credit=3)
     clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
     numbers: list[int] = []
+    kinds: set[int] = set()
     try:
         while len(numbers) < 3:
             conn = await it.hear(Kind.CONN)
+            kinds.update(entry[0] for entry in conn.elements[1])
             numbers += range(conn.elements[0], conn.elements[0] + conn.nfds)
         await it.acknowledge()
         await it.sync()
         more = sum(one.nfds for one in it.it.heard if one.kind == Kind.CONN)
         fail_unless(numbers == [1, 2, 3] and more == 3, f"it got {numbers}, {more} together")
         fail_unless(not it.it.blocking, "a socket came in blocking mode")
+        fail_unless(kinds == {HandleKind.TCP_SOCKET}, f"they are handles of kinds {kinds}")
     finally:
         for client in clients:
             client.close()

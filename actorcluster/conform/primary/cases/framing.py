@@ -152,6 +152,7 @@ BROKEN: Final[dict[str, bytes]] = {
     "twice": b"\x82\xa1a\x01\xa1a\x02",
     "handle": b"\xd4\x01\x07",
     "ref": b"\xc7\x03\x02\x91\xa1x",
+    "timestamp": b"\xc7\x03\xff\0\0\0",
     "deep": b"\x91" * 200 + b"\xc0",
 }
 

@@ -131,7 +131,7 @@ class Message:
             return isinstance(error, asyncio.CancelledError)
         was_call = self.is_call
         if isinstance(error, asyncio.CancelledError):
-            self.fail(Code.STOPPING, "the worker is stopping")
+            self.fail(Code.NOT_HANDLED, "the worker is stopping, and was not done")
         elif isinstance(error, NotSendable):
             self.fail(error.code, str(error))
         elif error is not None:

@@ -156,7 +156,7 @@ async def _watched(worker: Worker, transport: Transport, task: asyncio.Future[No
     for one in ends:
         one.cancel()
     if not task.done():
-        worker.interrupt_calls(Code.STOPPING)
+        worker.interrupt_calls()
         task.cancel()
         await asyncio.wait({task}, timeout=MARGIN_SECONDS / 2)
 

@@ -279,8 +279,11 @@ class Worker:
         self.connection.log(level, time.time(), logger, text)
         self._kick()
 
-    def interrupt_calls(self, code: str = Code.STOPPING) -> None:
-        """End the tasks that work on calls: those get that error."""
+    def interrupt_calls(self, code: str = Code.NOT_HANDLED) -> None:
+        """End the tasks that work on calls: those get that error.
+
+        `stopping` is for those of which nothing was done: their callers may ask somebody else.
+        """
         for message in list(self._open.values()):
             message.interrupt(code)
 
@@ -472,7 +475,7 @@ class Worker:
         while self._mailbox:
             self._give_up(self._mailbox.popleft(), Code.STOPPING, "the worker is stopping")
         for call in list(self._open.values()):
-            call.fail(Code.STOPPING, "the worker is stopping")
+            call.fail(Code.NOT_HANDLED, "the worker is stopping, and was not done")
 
 
 def _resolver(future: asyncio.Future[int]) -> Callable[[int], None]:

@@ -130,8 +130,9 @@ func (w *Worker) leave(reason Reason) {
 // patience is for how long a primary is waited for.
 const patience = 5 * time.Second
 
-// Close answers what is open, says good-bye, and waits until the connection has ended. Nothing of
-// the worker's is left then.
+// Close answers what is open, sends what was promised, says good-bye, and waits until the connection
+// has ended. A primary that does not read, or does not end it, has five seconds: then the connection
+// is closed, whatever has not been sent. Nothing of the worker's is left then.
 func (w *Worker) Close() error {
 	w.lock()
 	for channel, l := range w.s.listeners {

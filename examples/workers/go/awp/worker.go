@@ -345,16 +345,19 @@ func (w *Worker) force() {
 	w.s.goodbye(proto.ReasonNormal)
 }
 
-// abandon answers all that is open.
+// abandon answers all that is open. That a call was not begun may be said of those in the mailbox
+// alone: somebody else may do what they ask for.
 func (w *Worker) abandon() {
 	w.shut = true
 	for _, m := range w.mailbox {
 		closeAll(m.Handles)
 		w.s.release(m.cost)
+		w.s.fail(m, failure(proto.ErrorCodeStopping, "the worker is stopping"))
+		m.end(ErrStopping)
 	}
 	w.mailbox = nil
 	for _, m := range w.s.calls {
-		w.s.fail(m, failure(proto.ErrorCodeStopping, "the worker is stopping"))
+		w.s.fail(m, failure(proto.ErrorCodeNotHandled, "the worker is stopping, and was not done"))
 		m.end(ErrStopping)
 	}
 }

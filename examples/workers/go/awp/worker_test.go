@@ -493,11 +493,15 @@ func TestDeadlineOfStopIsKeptForAProgramThatIgnoresIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.say(proto.KindCall, 4, nil, nil) // stays in the mailbox
 	p.say(proto.KindStop, 0, nil, map[string]any{"deadline": 50})
-	if f := p.hear(proto.KindError); f.channel != 2 || f.payload.(map[string]any)["code"] != "stopping" {
+	if f := p.hear(proto.KindError); f.channel != 4 || f.payload.(map[string]any)["code"] != "stopping" {
 		t.Fatal(f)
 	}
-	if f := p.hear(proto.KindGoodbye); f.payload.(map[string]any)["recv"] != int64(1) {
+	if f := p.hear(proto.KindError); f.channel != 2 || f.payload.(map[string]any)["code"] != "not_handled" {
+		t.Fatal(f)
+	}
+	if f := p.hear(proto.KindGoodbye); f.payload.(map[string]any)["recv"] != int64(2) {
 		t.Fatal(f)
 	}
 	if _, more := p.next(); more {

@@ -244,7 +244,7 @@ func (d *decoder) ext(x Ext) (any, error) {
 		if t, ok := timestamp(x.Data); ok {
 			return t, nil
 		}
-		return x, nil
+		return nil, fmt.Errorf("%w: a timestamp of %d bytes", ErrProfile, len(x.Data))
 	}
 	if d.resolve == nil {
 		return x, nil

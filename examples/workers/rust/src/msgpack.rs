@@ -170,9 +170,10 @@ impl<'a> Decoder<'a> {
         let data = self.take(n);
         let known = Ext::from_code(code);
         if known == Some(Ext::Timestamp) {
-            if let Some((seconds, nanos)) = timestamp(data) {
-                return Ok(Value::Timestamp(seconds, nanos));
-            }
+            return match timestamp(data) {
+                Some((seconds, nanos)) => Ok(Value::Timestamp(seconds, nanos)),
+                None => Err(Fault::Profile("no timestamp")),
+            };
         }
         match (known, self.handles) {
             (Some(Ext::Handle), Some(handles)) => match *data {

@@ -211,13 +211,19 @@ impl Inner {
         (self.stopping.is_some() || self.session.ended.is_some()).then_some(())
     }
 
-    /// Answers all that is open, for a worker that ends.
+    /// Answers all that is open, for a worker that ends. That a call was not begun may be said of
+    /// those in the mailbox alone: somebody else may do what they ask for.
     pub fn abandon(&mut self) {
         self.session.shut = true;
         for message in std::mem::take(&mut self.mailbox) {
             self.session.release(message.cost);
+            if let Some((channel, _)) = message.call {
+                self.session
+                    .fail(channel, message.number, &Error::stopping());
+            }
         }
-        self.session.fail_all(&Error::stopping());
+        let error = Error::new(crate::code::NOT_HANDLED, "the worker ends, and was not done");
+        self.session.fail_all(&error);
     }
 }
 

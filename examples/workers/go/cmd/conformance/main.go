@@ -49,10 +49,11 @@ func (a *actor) run(ctx context.Context) error {
 			continue
 		}
 		result, err := a.do(name, argument, m)
-		if err != nil {
-			m.Fail(err)
-		} else {
+		switch {
+		case err == nil:
 			_ = m.Reply(result) // a caller that is gone has its reasons
+		case !errors.Is(err, awp.ErrStopping): // which would say that nothing was begun
+			m.Fail(err)
 		}
 		m.Close()
 	}

@@ -415,15 +415,16 @@ export class Worker implements Upper {
 
   // ---- odds and ends ----
 
-  /** Answer all that is open. */
+  /** Answer all that is open: that it was not begun is said of what is in the mailbox alone. */
   private abandon(): void {
     this.isShut = true;
     for (const message of this.mailbox.splice(0)) {
       closeAll(message.handles);
       this.session.incoming.release(message.arrived.cost);
+      message.fail(new AwpError(ErrorCode.STOPPING, 'the worker is stopping'));
     }
     for (const message of [...this.open.values()]) {
-      message.fail(new AwpError(ErrorCode.STOPPING, 'the worker is stopping'));
+      message.fail(new AwpError(ErrorCode.NOT_HANDLED, 'the worker is stopping, and was not done'));
     }
   }
 
