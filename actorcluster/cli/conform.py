@@ -97,6 +97,9 @@ def conform(
         raise click.UsageError("--fuzz needs --primary")
     if number is not None and not is_fuzz:
         raise click.UsageError("--case needs --fuzz")
+    for name in ("minutes", "lanes"):
+        if not is_fuzz and _is_given(name):
+            raise click.UsageError(f"--{name} needs --fuzz")
     if coverage:
         sys.exit(show_primary_coverage(_load()) if is_primary else _show_coverage())
     kit = _load()
@@ -133,6 +136,11 @@ def conform(
     if not select(options):
         raise click.UsageError("no case is called so")
     sys.exit(_try(options, is_primary, junit, json_path, transcripts))
+
+
+def _is_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _given(command: tuple[str, ...]) -> tuple[str, ...]:

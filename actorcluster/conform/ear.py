@@ -81,9 +81,10 @@ class Ear:
                 if found is not None:
                     return found
                 if ends and self.line.ended is not None:
-                    raise self.fail(f"no {what}: {self._how_it_ended()}", requirement)
+                    raise self.fail(f"{_absent(what)}: {self._how_it_ended()}", requirement)
                 await self.line.news()
-        raise self.fail(f"no {what} within {limit:g} s{self._leftovers()}", requirement)
+        text = f"{_absent(what)} within {limit:g} s{self._leftovers()}"
+        raise self.fail(text, requirement)
 
     async def poll(
         self, look: Callable[[], bool], what: str, *, requirement: str = "", seconds: float = 0
@@ -177,6 +178,12 @@ class Ear:
     def quiet(self, requirement: str = "") -> None:
         """Fail if something came that was not expected."""
         self.check(not self.inbox, f"unexpected: {', '.join(map(str, self.inbox))}", requirement)
+
+
+def _absent(what: str) -> str:
+    """Say that it has not come: "no PONG", but "the second message did not come"."""
+    is_told = what.startswith("the ") or what[:1].isdigit()
+    return f"{what} did not come" if is_told else f"no {what}"
 
 
 def describe_abort(heard: Heard) -> str:

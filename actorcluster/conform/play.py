@@ -34,7 +34,7 @@ from ..wire._generated import (
     Kind,
     State,
 )
-from .case import Case, Noted
+from .case import Case, Failed, Noted
 from .claims import Claims, claims_of
 from .ear import AMBIENT, Ear, describe_abort
 from .frames import Heard, frame, pack
@@ -405,9 +405,23 @@ class Play(Ear):
 
     async def hello(self) -> Heard:
         """Wait for HELLO; what it claims counts from then on."""
-        hello = await self.expect(Kind.HELLO, requirement="AWP-HS-1")
+        try:
+            hello = await self.expect(Kind.HELLO, requirement="AWP-HS-1")
+        except Failed:
+            await self._look_at_the_end()
+            raise
         self.claims = claims_of(hello.payload)
         return hello
+
+    async def _look_at_the_end(self) -> None:
+        """Tell a program that has ended without a word from one that says the wrong ones."""
+        if self.line.ended is None or self.heard or self.line.cutter.broken is not None:
+            return
+        with trio.move_on_after(self.slack):
+            await self.program.wait()
+        if self.program.status is not None:
+            how = status_text(self.program.status)
+            raise self.fail(f"the program {how} before it said HELLO", "AWP-HS-1") from None
 
     def welcome_frame(self, **changes: Any) -> bytes:
         """Write WELCOME as the case wants it."""

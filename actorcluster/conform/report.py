@@ -6,6 +6,7 @@ Runs in: both
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ _MARKS: Final = {
 }
 _RANK: Final = [Outcome.UNCLAIMED, Outcome.INFO, Outcome.PASS, Outcome.NON_STRICT, Outcome.FAIL]
 _STDERR_LINES: Final = 8
+#: Failures of which it is worth saying that they are the same.
+_MANY: Final = 5
+_DIGITS: Final = re.compile(r"\d+")
 
 
 @attrs.frozen(kw_only=True)
@@ -120,8 +124,20 @@ class Report:
         parts.append(f"{len(self.results)} cases, {seconds:.1f} s of work")
         return f"{head}: {', '.join(parts)}"
 
+    def _common(self) -> Iterator[str]:
+        """Say it if most failures are one and the same, whatever its numbers."""
+        failed = self.of(Outcome.FAIL)
+        texts = Counter(_DIGITS.sub("#", one.text) for one in failed)
+        for text, count in texts.most_common(1):
+            if count >= _MANY and 2 * count > len(failed):
+                first = next(one for one in failed if _DIGITS.sub("#", one.text) == text)
+                yield f"{count} of {len(failed)} failures are the same, as in {first.case.id}:"
+                yield f"    {first.text}"
+                yield ""
+
     def lines(self) -> Iterator[str]:
-        """Say what came of it, the badge last."""
+        """Say what came of it: what many have in common first, the badge last."""
+        yield from self._common()
         for one in self.results:
             if one.outcome in (Outcome.FAIL, Outcome.NON_STRICT):
                 yield from result_lines(one)

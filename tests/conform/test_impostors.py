@@ -28,6 +28,8 @@ def test_what_says_nothing_of_the_kind_does_not_pass(command: Sequence[str]) -> 
     assert 1 == report.exit_status
     assert ["hs.hello"] == [one.case.id for one in report.of(Outcome.FAIL)]
     assert report.badge().startswith("not conformant")
+    if command == MUTE["true"]:
+        assert "the program exited with status 0 before it said HELLO" == report.results[0].text
 
 
 def test_who_understands_nothing_does_not_pass() -> None:

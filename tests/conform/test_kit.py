@@ -90,14 +90,33 @@ def test_coverage_is_shown() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [[], ["--level", "9", "--", "true"], ["--only", "no.such.case", "--", "true"],
-     ["--", "/no/such/program"]],
-    ids=["no command", "level", "no case", "no program"],
+     ["--", "/no/such/program"], ["--minutes", "1", "--", "true"],
+     ["--primary", "--lanes", "4", "--", "true"]],
+    ids=["no command", "level", "no case", "no program", "minutes", "lanes"],
 )  # fmt: skip
 def test_a_wrong_call_exits_with_2(arguments: list[str]) -> None:
     assert 2 == invoked(*arguments).exit_code
 
 
 # ---- what comes of it ----
+
+
+def test_what_most_failures_have_in_common_is_said_first() -> None:
+    case = CASES["pi.empty"]
+    texts = [f"no PONG on channel {n} within 10 s" for n in range(5)] + ["something else"] * 3
+    failed = [conform.Result(case=case, outcome=Outcome.FAIL, text=text) for text in texts]
+
+    def told(results: list[conform.Result]) -> list[str]:
+        options = conform.Options(command=("x",))
+        report = conform.Report(options=options, claims=None, results=results, not_run=[])
+        return list(report.lines())[:2]
+
+    assert [
+        "5 of 8 failures are the same, as in pi.empty:",
+        "    no PONG on channel 0 within 10 s",
+    ] == told(failed)
+    for few in (failed[1:], failed[5:], failed + failed[5:7]):
+        assert not any("the same" in line for line in told(few))
 
 
 def test_reports_are_written(tmp_path: Path) -> None:

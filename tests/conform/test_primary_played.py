@@ -59,8 +59,12 @@ def test_our_primary_lets_in_nobody_else() -> None:
 
 
 def test_what_is_no_primary_cannot_be_tried() -> None:
-    for command in (("/bin/true",), ("echo", "port x"), ("/nowhere/at-all",)):
-        with pytest.raises(conform.Unfit):
+    for command, why in {
+        ("/bin/true",): "^/bin/true exited with status 0 and has not said `port NUMBER`",
+        ("echo", "port x"): r"^echo says 'port x\\n', and not `port NUMBER`",
+        ("/nowhere/at-all",): "cannot be started",
+    }.items():
+        with pytest.raises(conform.Unfit, match=why):
             tried("framing.noise", command=command)
 
 

@@ -17,6 +17,7 @@ from typing import IO, Final, final
 
 import trio
 
+from ..process import status_text
 from . import standin
 
 __all__ = ["TEST_WORKER", "TEST_WORKERS", "Subject", "Unfit", "stand_in"]
@@ -27,6 +28,8 @@ TEST_WORKERS: Final = "ACTORCLUSTER_TEST_WORKERS"
 #: Lines of its stderr that are shown.
 _TAIL: Final = 20
 _LONGEST_LINE: Final = 1000
+#: For a program that has closed its output, to end as well.
+_SECONDS_TO_END: Final = 1
 
 
 class Unfit(Exception):
@@ -95,20 +98,37 @@ class Subject:
             with trio.fail_after(patience):
                 subject.port = await subject._hear_port()
         except BaseException as exc:
-            tail = subject.tail()
-            await subject.stop(0)
-            if isinstance(exc, trio.TooSlowError):
-                raise Unfit(f"{argv[0]} names no port within {patience} s\n{tail}") from None
-            if isinstance(exc, ValueError):
-                raise Unfit(f"{argv[0]} says {exc} in place of a port\n{tail}") from None
-            raise
+            try:
+                why = await subject._why_unfit(exc, patience)
+            finally:
+                tail = subject.tail()
+                await subject.stop(0)
+            if not why:
+                raise
+            text = f"{argv[0]} {why}; annex B of protocol/SPEC.md has what is asked of it\n{tail}"
+            raise Unfit(text.rstrip()) from None
         return subject
+
+    async def _why_unfit(self, exc: BaseException, patience: float) -> str:
+        """Say in words what went wrong while its port was waited for; empty: nothing of its own."""
+        if isinstance(exc, trio.TooSlowError):
+            return f"did not say `port NUMBER` within {patience:g} s"
+        if isinstance(exc, ValueError):
+            return f"says {exc}, and not `port NUMBER`"
+        if not isinstance(exc, EOFError):
+            return ""
+        with trio.move_on_after(_SECONDS_TO_END):
+            await self.wait()
+        how = "closed its output" if self.status is None else status_text(self.status)
+        return f"{how} and has not said `port NUMBER`"
 
     async def _hear_port(self) -> int:
         assert self._process.stdout is not None
         line = b""
         while not line.endswith(b"\n"):
             data = await self._process.stdout.receive_some(1)
+            if not data and not line:
+                raise EOFError
             if not data or len(line) > _LONGEST_LINE:
                 break
             line += data
