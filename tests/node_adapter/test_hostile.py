@@ -14,6 +14,7 @@ from actorcluster import Actor, events, open_primary
 from actorcluster.errors import RemoteProtocolError
 from tests.node_adapter.liar import LIES, SECRET
 from tests.program import PATIENCE
+from tests.trace.forms import found_in
 
 LIAR: Final = (sys.executable, str(Path(__file__).with_name("liar.py")))
 
@@ -45,11 +46,11 @@ async def _same(message: object) -> object:
     return message.body  # type: ignore[attr-defined]  # a Message
 
 
-async def test_only_the_liar_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+async def test_only_the_liar_is_lost(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     assert LIES.keys() == HEARD.keys()
     caplog.set_level(logging.DEBUG)
     told: dict[str, str] = {}
-    async with open_primary() as primary:
+    async with open_primary(trace=tmp_path / "t", trace_bodies=True) as primary:
         innocent = await primary.fork(echoes)
         for lie in LIES:
             with primary.events(events.Error, events.Exit) as happenings:
@@ -67,3 +68,5 @@ async def test_only_the_liar_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     assert [] == [lie for lie, text in HEARD.items() if not told[lie].startswith(text)], told
     assert SECRET not in caplog.text
     assert SECRET not in str(told)
+    assert set() == found_in((tmp_path / "t").read_bytes(), SECRET.encode())
+    assert set() == found_in((tmp_path / "t").read_bytes(), bytes.fromhex(SECRET))

@@ -160,7 +160,11 @@ async def test_a_worker_with_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("REPLY", 1, 1, listener),
         ("REPLY", 1, 1),
     ] == marked
-    lines = list(as_lines(load(str(path))))
+    data, lines = path.read_bytes(), list(as_lines(load(str(path))))
+    for at in range(len(OPENING), len(data), 19):  # wherever it is cut
+        shown = list(as_lines(read_trace(data[:at])))
+        assert lines[: len(shown)] == shown
+    assert len(lines) == len(shown) + 1
     first = next(at for at, line in enumerate(lines) if "->  lane: handle 1 fds [[" in line)
     assert "->  lane: handle 2 fds [[" in lines[first + 1]
     assert "->  CALL ch 2 LANE fds [[" in lines[first + 2]
