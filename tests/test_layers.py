@@ -24,8 +24,8 @@ ORDER = """
     errors
 
     wire._generated wire.state wire.credit wire.fact wire.events wire.descriptors wire.holdings
-    wire.fields wire.sendable wire.values wire.plain wire.runs wire.frames wire.fragments
-    wire.batches wire.outbox wire.listener
+    wire.fields wire.sendable wire.values wire.plain wire.runs wire.header wire.pieces wire.frames
+    wire.fragments wire.batches wire.outbox wire.listener
     wire.session wire.flow wire.sending wire.letters wire.bulk wire.receiving wire.ports
     wire.monitors wire.handshake
     wire.life wire.dispatch wire.connection wire.__init__

@@ -61,6 +61,8 @@ _Ancillary: TypeAlias = tuple[int, int, bytes]
 
 #: The most that one read takes: a fragment of 256 KiB with its header, or four messages of 64 KiB.
 RECEIVE_SIZE: Final = 260 * 1024
+#: So much is taken behind what is read to its place: the head of the next frame at least.
+_BEHIND: Final = 4096
 #: A Linux limit of 253 (SCM_MAX_FD) per call; one more is EINVAL.
 _MAX_FDS: Final = 253
 _INT: Final = array.array("i").itemsize
@@ -106,6 +108,7 @@ class FdSocket:
         stalled: descriptors could not be sent for want of a resource that is not this socket's;
             pause, then `send_now` again.
         is_full_read: the last read probably left something behind.
+        placed: bytes that the last read put where it was told to.
         sends: system calls that tried to write.
         receives: system calls that tried to read.
         groups_sent: groups of descriptors that have left.
@@ -120,6 +123,7 @@ class FdSocket:
         "_sock",
         "groups_sent",
         "is_full_read",
+        "placed",
         "receives",
         "sends",
         "stalled",
@@ -138,6 +142,7 @@ class FdSocket:
         self._buffers = [self._buffer]
         self.stalled = False
         self.is_full_read = False
+        self.placed = 0
         self._brings_many = False
         self.sends = 0
         self.receives = 0
@@ -279,25 +284,34 @@ class FdSocket:
 
     # Ctrl-C between the kernel's giving and ours would lose descriptors.
     @trio.lowlevel.enable_ki_protection
-    def receive_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[int], bool] | None:
+    def receive_now(
+        self, most: int = RECEIVE_SIZE, place: memoryview | None = None
+    ) -> tuple[memoryview, list[int], bool] | None:
         """Read what is there, up to the first descriptors. Never waits.
 
         Args:
-            most: bytes to take, up to RECEIVE_SIZE.
+            most: bytes to take, up to RECEIVE_SIZE; nothing where there is a place.
+            place: where the first bytes go, how many `placed` says.
 
         Returns:
-            None when nothing is there; else the bytes (valid until the next call, empty at the
-            end of the stream), the descriptors, owned by the caller, and whether some of these
-            were lost on the way.
+            None when nothing is there; else the other bytes (valid until the next call; if there
+            are none at all it is the end of the stream), the descriptors, owned by the caller,
+            and whether some of these were lost on the way.
 
         Raises:
             trio.ClosedResourceError: `close` was called.
         """
         self.is_full_read = False
-        if most != len(self._buffers[0]):
-            self._buffers = [self._buffer[:most]]
+        self.placed = 0
+        if place is not None:
+            most = len(place) + _BEHIND
+            buffers = [place, self._buffer[:_BEHIND]]
+        else:
+            if most != len(self._buffers[0]):
+                self._buffers = [self._buffer[:most]]
+            buffers = self._buffers
         try:
-            size, ancillary, flags = self._receive(self._buffers)
+            size, ancillary, flags = self._receive(buffers)
         except BlockingIOError:
             return None
         except OSError as exc:
@@ -309,14 +323,20 @@ class FdSocket:
         truncated = flags & _TRUNCATED != 0
         # The kernel stops reading behind descriptors, whatever there is.
         self.is_full_read = size == most or bool(ancillary) or truncated
+        if place is not None:
+            self.placed = min(size, len(place))
+            size -= self.placed
         return self._buffer[:size], fds, truncated
 
     @trio.lowlevel.enable_ki_protection
-    def gather_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[Group]] | None:
+    def gather_now(
+        self, most: int = RECEIVE_SIZE, place: memoryview | None = None
+    ) -> tuple[memoryview, list[Group]] | None:
         """Read what is there, also behind descriptors. Never waits.
 
         Args:
             most: as for `receive_now`.
+            place: likewise; nothing is read behind descriptors then.
 
         Returns:
             None when nothing is there; else the bytes, and the descriptors of each read that
@@ -325,12 +345,14 @@ class FdSocket:
         Raises:
             trio.ClosedResourceError: `close` was called.
         """
-        first = self.receive_now(most)
+        first = self.receive_now(most, place)
         if first is None:
             return None
         data, fds, truncated = first
         if not fds and not truncated:
             return data, []
+        if place is not None:
+            return data, [(fds, truncated)]
         # To ask whether there is more costs less than to try in vain, unless there mostly is.
         if not self._brings_many and not self.pending():
             self.is_full_read = False

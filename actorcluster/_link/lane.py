@@ -203,8 +203,14 @@ class LaneSocket:
 
     # ---- reading --------------------------------------------------------------------------
 
+    @property
+    def placed(self) -> int:
+        return 0  # what comes by the stream may have to wait for the lane
+
     @trio.lowlevel.enable_ki_protection
-    def gather_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[Group]] | None:
+    def gather_now(
+        self, most: int = RECEIVE_SIZE, place: memoryview | None = None
+    ) -> tuple[memoryview, list[Group]] | None:
         """See `FdSocket.gather_now`."""
         pairing = self._pairing
         if not (pairing.awaits or self._stream_is_over):

@@ -108,6 +108,7 @@ class MemorySocket:
     Attributes:
         stalled: descriptors could not be duplicated; pause, then `send_now` again.
         is_full_read: the last read left something behind.
+        placed: bytes put where the reader wants them: none, what was written is read as it is.
         sends: system calls that wrote: none.
         receives: system calls that read: none.
         groups_sent: groups of descriptors that have left.
@@ -215,6 +216,10 @@ class MemorySocket:
 
     # ---- reading --------------------------------------------------------------------------
 
+    @property
+    def placed(self) -> int:
+        return 0
+
     @trio.lowlevel.enable_ki_protection
     def receive_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[int], bool] | None:
         """Read what is there, up to the first descriptors; see `FdSocket.receive_now`."""
@@ -225,7 +230,9 @@ class MemorySocket:
         return data, groups[0][0] if groups else [], False
 
     @trio.lowlevel.enable_ki_protection
-    def gather_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[Group]] | None:
+    def gather_now(
+        self, most: int = RECEIVE_SIZE, place: memoryview | None = None
+    ) -> tuple[memoryview, list[Group]] | None:
         """Read what is there, also behind descriptors; see `FdSocket.gather_now`."""
         return self._gather(most, _MOST_GROUPS)
 

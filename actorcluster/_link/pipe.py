@@ -216,7 +216,7 @@ class Pipe(Writing):
             if self._over or self._ended or (self.unread and not await self._take_unread()):
                 return
             try:
-                got = socket.gather_now(self.connection.fitting(most))
+                got = self._gather(most)
             except OSError as exc:  # the kernel has no memory: like the end of the stream
                 log.error("a channel ends, it cannot be read: %s", exc)
                 return
@@ -237,6 +237,15 @@ class Pipe(Writing):
             if not socket.is_full_read:
                 await self._wait_readable()
             reads = messages = 0
+
+    def _gather(self, most: int) -> tuple[memoryview, list[Group]] | None:
+        """Read what is there now; of a long message, to where it is put together."""
+        connection, socket = self.connection, self._socket
+        place = connection.place()
+        got = socket.gather_now(connection.fitting(most) if place is None else most, place)
+        if place is not None and socket.placed:
+            connection.placed(socket.placed)
+        return got
 
     async def _wait_readable(self) -> None:
         self._waits = True
@@ -322,7 +331,7 @@ class Pipe(Writing):
     def _read_once(self) -> bool:
         """Read as the reader does; False when that is the one to go on."""
         try:
-            got = self._socket.gather_now(self.connection.fitting(RECEIVE_SIZE))
+            got = self._gather(RECEIVE_SIZE)
         except OSError:  # it will be there for the reader as well
             return False
         try:
@@ -386,7 +395,7 @@ class Pipe(Writing):
 
     def _take(self, data: memoryview, groups: list[Group]) -> bool:
         """Act on what was read; False when nothing more is to be read."""
-        if not data and not groups:
+        if not data and not groups and not self._socket.placed:
             return False
         self.heard += 1
         connection = self.connection

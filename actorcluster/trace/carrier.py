@@ -76,7 +76,9 @@ class TracedCarrier:
         return done
 
     @trio.lowlevel.enable_ki_protection
-    def gather_now(self, most: int = RECEIVE_SIZE) -> tuple[memoryview, list[Group]] | None:
+    def gather_now(
+        self, most: int = RECEIVE_SIZE, place: memoryview | None = None
+    ) -> tuple[memoryview, list[Group]] | None:
         """See `Carrier`."""
         got = self._inner.gather_now(most)
         if got is not None:
@@ -109,6 +111,11 @@ class TracedCarrier:
     @is_full_read.setter
     def is_full_read(self, value: bool) -> None:
         self._inner.is_full_read = value
+
+    @property
+    def placed(self) -> int:
+        """See `Carrier`; a trace needs all in one."""
+        return 0
 
     @property
     def stalled(self) -> bool:

@@ -152,6 +152,17 @@ class Connection(Dispatch):
         """How much to read next of at most so many bytes, to have as little as possible copied."""
         return self._reader.fitting(most)
 
+    def place(self) -> memoryview | None:
+        """Where to read to first: a long piece of a message is expected that belongs there.
+
+        It may be used or not; for all that is read there, `placed` has to be called.
+        """
+        return self._reader.place(self._reassembly.find_place)
+
+    def placed(self, count: int) -> None:
+        """So many bytes were read to their `place`, before those that `receive` is given next."""
+        self._reader.placed(count)
+
     def _cut(
         self, data: bytes | bytearray | memoryview, most: int
     ) -> tuple[list[Frame], RemoteProtocolError | None]:

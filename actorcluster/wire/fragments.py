@@ -13,7 +13,8 @@ that can be wrong with it, so that a faulty message needs no memory, and numbers
 stay the same on both sides.
 
 Who receives a long message probably receives another. So what the last one was put together in is
-kept (`Reassembly.keep`), and the next is put there, piece by piece, each copied once.
+kept (`Reassembly.keep`), and the next is put there, piece by piece: copied, or even read to there,
+see `pieces`.
 """
 
 from __future__ import annotations
@@ -97,7 +98,10 @@ class Partial:
         if room is not None:
             start = self.size - len(piece)
             if self.size <= len(room):
-                memoryview(room)[start : self.size] = piece  # a slice of its own copies twice
+                if (
+                    isinstance(piece, bytes) or piece.obj is not room
+                ):  # else it was read to its place
+                    memoryview(room)[start : self.size] = piece  # a slice of its own copies twice
                 return
             pieces.append(bytes(memoryview(room)[:start]))
             self.room = None
@@ -153,6 +157,21 @@ class Reassembly:
     def get(self, channel: int) -> Partial | None:
         """Look up the unfinished message of a channel."""
         return self._partials.get(channel)
+
+    def find_place(self, channel: int, size: int) -> memoryview | None:
+        """Say where the next piece of a channel belongs, the first of a message included.
+
+        It stays that of this piece until that is added: of what may come before nothing can make
+        it anybody else's.
+
+        Returns:
+            None where it has no place of its own yet, as in a message that is spoilt.
+        """
+        partial = self._partials.get(channel)
+        room, start = (self._spare, 0) if partial is None else (partial.room, partial.size)
+        if room is None or start + size > len(room):
+            return None
+        return memoryview(room)[start : start + size]
 
     def begin(self, frame: Frame, fds: list[int]) -> Partial:
         """Open a message with its first fragment; the fragment itself goes to `add`.

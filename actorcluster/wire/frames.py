@@ -39,6 +39,8 @@ import msgpack
 
 from ..errors import RemoteProtocolError
 from ._generated import FLAG_FRAG, AbortCode, Kind
+from .header import HEAD, HEADER_SIZE, encode_frame, encode_head
+from .pieces import FindPlace, Landing, begin_landing, piece_in
 from .plain import LONGEST, PlainReader
 from .runs import ALL, PLAIN, Frame, Run
 from .values import (
@@ -61,14 +63,8 @@ __all__ = [
     "encode_head",
 ]
 
-HEADER_SIZE: Final = 16
-
-_HEAD: Final = struct.Struct(">HIBIBI")  # 95CE, length, CE, word, CE, channel
 _SIGNATURE: Final = struct.Struct(">HIB4xB4x")  # the same without word and channel
 _FRAG: Final = FLAG_FRAG << 16  # in the word
-_BIN32: Final = b"\xc0\xc6"  # nil as the envelope, then the payload is a bin
-_LIST_OF_ONE: Final = 0x91  # before that nil, in the first fragment of a plain message
-_U32: Final = struct.Struct(">I")
 _TELL: Final = int(Kind.TELL)
 _TELL_WORD: Final = _TELL << 24
 #: The words of frames of which runs are made, see `runs`; to each its envelope.
@@ -86,27 +82,6 @@ _LONG: Final = 16 * 1024
 #: In so many bytes there are so few frames that they are decoded one by one.
 _FEW: Final = 160
 _KIND_OFFSET: Final = 7
-
-
-def encode_frame(
-    kind: int,
-    channel: int,
-    envelope: bytes,
-    payload: bytes | memoryview,
-    *,
-    flags: int = 0,
-    nfds: int = 0,
-) -> bytes:
-    """A whole frame. Copies the payload: for a large one see `encode_head`."""
-    word = kind << 24 | flags << 16 | nfds << 8
-    length = len(envelope) + len(payload)
-    return _HEAD.pack(0x95CE, length, 0xCE, word, 0xCE, channel) + envelope + payload
-
-
-def encode_head(kind: int, channel: int, length: int, *, flags: int = 0, nfds: int = 0) -> bytes:
-    """The header alone; `length` bytes of envelope and payload must follow it."""
-    word = kind << 24 | flags << 16 | nfds << 8
-    return _HEAD.pack(0x95CE, length, 0xCE, word, 0xCE, channel)
 
 
 @final
@@ -127,6 +102,7 @@ class FrameReader:
         self._unpacker = values.unpacker(_RUN)
         self._begun = bytearray()  # the frame that is not complete yet
         self._need = 0  # its size, once its header is complete
+        self._landing: Landing | None = None  # or this is, see `place`
         self._stride = 0  # of the frames of this stream, while they are long, see `fitting`
         self._frames: list[Frame] = []
         self._fault: RemoteProtocolError | None = None
@@ -135,7 +111,7 @@ class FrameReader:
     def shrink(self) -> None:
         """Give back memory, as `Connection.shrink` does."""
         self._unpacker = self._values.unpacker(_RUN, LEAST_BUFFER)
-        self._begun = bytearray()
+        self._begun, self._landing = bytearray(), None
         if self._plain is not None:
             self._plain.shrink()
 
@@ -153,7 +129,11 @@ class FrameReader:
         view = memoryview(data)
         self.unread = _NOTHING
         try:
-            if self._begun:
+            if self._landing is not None:
+                count = self._landing.fill(view)
+                self.placed(count)
+                view = view[count:]
+            elif self._begun:
                 view = self._finish(view)
             if view:
                 self._read(view, most)
@@ -171,7 +151,28 @@ class FrameReader:
 
     def buffered(self) -> int:
         """How many bytes of an unfinished frame are held."""
-        return len(self._begun)
+        return len(self._begun) if self._landing is None else self._need - len(self._landing.rest)
+
+    def place(self, find: FindPlace) -> memoryview | None:
+        """Where the bytes belong that come next, see `pieces`; nowhere in particular mostly.
+
+        What is put there is told to `placed`. What is given to `feed` is put there as well.
+        """
+        if self._landing is None:
+            if self._need >= _LONG:
+                self._landing = begin_landing(self._begun, self._need, find)
+            if self._landing is None:
+                return None
+            self._begun = bytearray()
+        return self._landing.rest
+
+    def placed(self, count: int) -> None:
+        """So many bytes were read to their `place`; `feed` gives the frame once it is complete."""
+        assert self._landing is not None
+        frame = self._landing.advance(count)
+        if frame is not None:
+            self._frames.append(frame)
+            self._landing, self._need = None, 0
 
     def fitting(self, most: int) -> int:
         """How much to read of at most so many bytes.
@@ -179,7 +180,7 @@ class FrameReader:
         So much that it ends where a frame does, if those to come are as long as the one that began
         last: what has to be put together of two reads is copied twice.
         """
-        begun = len(self._begun)
+        begun = self.buffered()
         if begun:
             self._stride = self._need if self._need >= _LONG else 0
         stride = self._stride
@@ -399,12 +400,12 @@ def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
     Raises:
         RemoteProtocolError: AWP-FR-3, envelope and payload do not end where the header says.
     """
-    _, length, _, word, _, channel = _HEAD.unpack_from(data)
+    _, length, _, word, _, channel = HEAD.unpack_from(data)
     frame = Frame(word >> 24, word >> 16 & 0xFF, word >> 8 & 0xFF, channel, length, None, None)
     if frame.kind in _ECHOES:
         frame.body = bytes(data[HEADER_SIZE:])
     values.indexes.clear()
-    if word & _FRAG and (piece := _piece_in(data)) is not None:
+    if word & _FRAG and (piece := piece_in(data)) is not None:
         frame.envelope, frame.payload = piece
         return frame
     try:
@@ -419,19 +420,6 @@ def decode_frame(values: Values, data: bytes | bytearray | memoryview) -> Frame:
             _decode_parts(values, frame, bytes(data[HEADER_SIZE:]))
     values.indexes.clear()
     return frame
-
-
-def _piece_in(data: bytes | bytearray | memoryview) -> tuple[list[None] | None, memoryview] | None:
-    """Envelope and payload of a fragment like nearly all are: nil or [nil], and a large bin."""
-    if len(data) < HEADER_SIZE + 1 + len(_BIN32) + 4:
-        return None
-    is_first = data[HEADER_SIZE] == _LIST_OF_ONE
-    start = HEADER_SIZE + is_first
-    if data[start : start + 2] != _BIN32:
-        return None
-    piece = memoryview(data)[start + len(_BIN32) + 4 :]
-    (size,) = _U32.unpack_from(data, start + len(_BIN32))
-    return ([None] if is_first else None, piece) if size == len(piece) else None
 
 
 def _is_sound(values: Values, word: int, envelope: Any, payload: Any) -> bool:
