@@ -35,9 +35,11 @@ from ._generated import FLAG_FRAG, FLAG_MORE, Kind
 from .batches import SMALL, Batch, Batches
 from .frames import encode_frame, encode_head
 
-__all__ = ["FRAGMENT_SIZE", "Answer", "Outbox", "Outgoing"]
+__all__ = ["FRAGMENT_SIZE", "SLACK", "Answer", "Outbox", "Outgoing"]
 
 FRAGMENT_SIZE: Final = 256 * 1024
+#: Payloads of a whole number of fragments are usual, and nearly all of them are a little longer.
+SLACK: Final = 1024
 #: Small frames are joined to buffers of about this size.
 _JOIN: Final = 128 * 1024
 #: So many frames at most may be joined without a look at each.
@@ -110,6 +112,7 @@ class Outbox:
 
     Attributes:
         fragment_size: longer messages (envelope and payload) go in fragments of this length.
+        slack: the last fragment may be so much longer, that none is made for a few bytes.
         max_partial: the peer's limit of that name.
         fds_in_flight: the peer's limit of that name; None when it does not acknowledge handles.
         answers: memory of `Answer` frames that have not left yet.
@@ -119,6 +122,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.fragment_size = FRAGMENT_SIZE
+        self.slack = 0
         self.max_partial = FRAGMENT_SIZE
         self.fds_in_flight: int | None = None
         self.answers = 0
@@ -365,6 +369,8 @@ class Outbox:
         """Take one fragment of the large message whose turn it is."""
         message = self._ring[0]
         room = self.fragment_size - len(message.envelope) - _BIN_HEADER
+        if len(message.payload) - message.offset <= room + self.slack:
+            room += self.slack
         piece = message.payload[message.offset : message.offset + room]
         last = message.offset + len(piece) == len(message.payload)
         flags = FLAG_FRAG if last else FLAG_FRAG | FLAG_MORE

@@ -53,7 +53,7 @@ from .fragments import Reassembly
 from .frames import Frame, FrameReader, encode_frame
 from .holdings import DescriptorShare
 from .listener import Listener
-from .outbox import FRAGMENT_SIZE, Outbox
+from .outbox import FRAGMENT_SIZE, SLACK, Outbox
 from .state import Role, StateMachine
 from .values import LEAST_BUFFER, MAX_HANDLES, RAW_HANDLES, HandleAdapter, RefAdapter, Values
 
@@ -218,6 +218,7 @@ class Session:
         first = min(max_frame, FRAGMENT_SIZE) - _LEAST_PIECE
         self._largest_envelope = first if can_fragment else max_frame // ENVELOPE_SHARE
         self._outbox.fragment_size = min(max_frame, FRAGMENT_SIZE) if can_fragment else max_frame
+        self._outbox.slack = min(max_frame - self._outbox.fragment_size, SLACK)
         self._largest_whole = min(self._largest_body, self._outbox.fragment_size)
         self._outbox.max_partial = self.peer_limits["max_partial"]
         ours, theirs = Capability.HANDLE_SEND, Capability.HANDLE

@@ -154,6 +154,19 @@ def test_pieces_are_bins_in_their_shortest_form(rest: int) -> None:
     assert 1 + len(msgpack.packb(bytes(rest))) == last.length
 
 
+@pytest.mark.parametrize("rest", [0, 1, 99, 100, 101])
+def test_none_is_made_for_a_few_bytes(rest: int) -> None:
+    outbox = Outbox()
+    outbox.fragment_size, outbox.slack = 20_000, 100
+    room = 20_000 - 1 - 5
+    payload = b"ab" * room + b"c" * rest
+    outbox.put_message(Kind.TELL, 2, NIL, payload)
+    pieces = frames(drain(outbox))
+    expected = [room, room + rest] if rest <= 100 else [room, room, rest]
+    assert expected == [len(frame.payload) for frame in pieces]
+    assert payload == b"".join(frame.payload for frame in pieces)
+
+
 def test_medium_messages_go_whole() -> None:
     outbox = Outbox()
     payload = msgpack.packb(bytes(SMALL + 1))
