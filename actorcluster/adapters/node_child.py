@@ -108,12 +108,30 @@ class NodeChild:
         """
         try:
             for message, fd in self._lines.feed(data, fds, truncated):
-                self._on_line(message, fd)
+                self._take_line(message, fd)
         except RemoteProtocolError:
-            self._discarded += self._lines.take_fds()
+            self._discard_all()
             raise
         events, self._events = self._events, []
         return events
+
+    def _take_line(self, message: Any, fd: int | None) -> None:
+        try:
+            self._on_line(message, fd)
+        except RemoteProtocolError:
+            if fd is not None and fd != LOST:
+                self._discarded.append(fd)
+            raise
+
+    def _discard_all(self) -> None:
+        """The descriptors that nobody has heard of, and will not."""
+        for event in self._events:
+            if isinstance(event, TellReceived | Connections):
+                self._discarded += event.handles
+            elif isinstance(event, Listening) and event.handle is not None:
+                self._discarded.append(event.handle)
+        self._events.clear()
+        self._discarded += self._lines.take_fds()
 
     def take_discarded(self) -> list[int]:
         """Take the descriptors that nobody owns. The caller must close them."""
@@ -180,8 +198,10 @@ class NodeChild:
             return
         if type(key) is not str:
             raise violation("NODE-2", "an answer to 'queryServer' without its key")
-        server.key = key
         name = message.get("sockname") or {}
+        if type(name) is not dict:
+            raise violation("NODE-2", "an answer to 'queryServer' with a wrong 'sockname'")
+        server.key = key
         address: Any = server.query["address"]
         if server.query["addressType"] != -1:
             address = [name.get("address") or address or "::", name.get("port")]
