@@ -185,12 +185,14 @@ wheel_tests() {
     local once=(tests/hostile tests/mutants tests/chaos tests/reload_load tests/full_house)
     once+=(tests/samples tests/mixed tests/hardened tests/liveness tests/node_parity)
     once+=(tests/differential_otp tests/examples tests/conform/test_primary_played.py)
+    # What looks at the checkout, is a step of its own, or tests what tests are made of.
+    once+=(tests/test_{api_status,layers,repeat,leaks,pages,commands}.py)
+    once+=(tests/conform/test_mutants.py)
+    # Many whole programs, one after another.
+    local long=(tests/e2e/test_{environments,new_code,signals,captures}.py tests/cli/test_demo.py)
     case $2 in
-    some)
-        chosen=(tests/e2e tests/worker tests/link tests/cluster)
-        chosen+=(--ignore=tests/e2e/test_{environments,new_code,signals}.py)
-        ;;
-    processes) chosen=("${processes[@]}") ;;
+    some) chosen=(tests/worker tests/link tests/cluster) ;;
+    processes) chosen=("${processes[@]}" "${long[@]/#/--ignore=}") ;;
     others) chosen=("${processes[@]/#/--ignore=}" "${once[@]/#/--ignore=}") ;;
     esac
     mkdir "$place"
