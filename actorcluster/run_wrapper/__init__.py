@@ -14,6 +14,7 @@ from typing import NoReturn
 import trio
 
 from .._worker.bootstrap import is_worker, prepare_signals, prepare_sigterm
+from .child import adopt_orphans
 from .endings import Ending
 from .life import Plan, live
 from .wishes import Wish, read_wish
@@ -38,6 +39,7 @@ def wrap(plan: Plan) -> NoReturn:
         sys.exit(2)
     prepare_signals()
     prepare_sigterm()
+    adopt_orphans()
     _end(trio.run(live, plan))
 
 

@@ -117,7 +117,9 @@ class _Wrapper:
         self._at_end = trio.Event()
 
     def close(self) -> None:
-        """Close the connection and what is left of the sockets."""
+        """Close the connection and what is left of the sockets; end what is left of the program."""
+        if self._child is not None:
+            self._child.end()
         self._socket.close()
         self._close_bound()
 
@@ -249,6 +251,11 @@ class _Wrapper:
         assert child.status is not None
         if self._is_orphan:  # nobody waits for more, and there is not much time
             os._exit(0)
+        if child.left and not self._told:
+            sys.stderr.write(
+                f"actorcluster-run: {self._plan.command[0]} has ended, and what it has left in the"
+                " background with it: a worker has to stay in the foreground\n"
+            )
         self.ending = ending(child.status, told=self._told)
         self._leave()
 

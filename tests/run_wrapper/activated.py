@@ -1,7 +1,8 @@
 """Socket-activated programs that have never heard of us: ``activated.py HOW``.
 
 All serve HTTP on their first socket. ``patient`` finishes its requests when it gets SIGTERM, and
-ends with exit code 0; ``deaf`` ignores SIGTERM, and has a child that does, too.
+ends with exit code 0; ``deaf`` ignores SIGTERM, and has a child that does, too, and one in a
+session of its own. ``daemon`` goes into the background, and serves nobody.
 """
 
 from __future__ import annotations
@@ -43,7 +44,26 @@ class Server(http.server.ThreadingHTTPServer):
 stopped = threading.Event()
 
 
+def daemon() -> None:
+    """Go into the background; the first process ends when that is done."""
+    told, heard = os.pipe()
+    if os.fork():
+        os.close(heard)
+        os.read(told, 1)
+        return
+    os.setsid()
+    if os.fork() == 0:
+        os.write(1, f"daemon {os.getpid()}\n".encode())
+        os.close(heard)
+        while True:
+            signal.pause()
+    os._exit(0)
+
+
 def main(how: str) -> None:
+    if how == "daemon":
+        daemon()
+        return
     server = Server(("", 0), Handler, bind_and_activate=False)
     server.socket.close()
     server.socket = socket.socket(fileno=3)
@@ -55,7 +75,8 @@ def main(how: str) -> None:
     if how == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen(["sleep", "1000"])
-        os.write(1, f"child {child.pid}\n".encode())
+        other = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        os.write(1, f"child {child.pid} {other.pid}\n".encode())
     else:
         signal.signal(signal.SIGTERM, stop)
     server.serve_forever()

@@ -139,14 +139,27 @@ async def test_one_that_ignores_sigterm(primary: Primary, port: int) -> None:
         f"127.0.0.1:{port}",
         stdio=("ignore", "pipe", "inherit"),
     )
-    child = int((await lines(worker, "child")).split()[1])
+    _, child, other = (await lines(worker, "child")).split()
     program = int((await serves(port))[0])
-    assert is_there(child)
+    assert is_there(int(child))
+    assert is_there(int(other))
     await worker.disconnect(timeout=2)
     found = await worker.wait()
     assert ("SIGKILL", True) == (found.signal, found.voluntary)
-    await gone(program)
-    await gone(child)
+    assert [] == [pid for pid in (program, int(child), int(other)) if is_there(pid)]
+
+
+async def test_one_that_goes_into_the_background(
+    primary: Primary, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its first process is the program: when that ends all of it ends, before the worker does."""
+    worker = await wrapped(primary, [*ACTIVATED, "daemon"], stdio=("ignore", "pipe", "inherit"))
+    daemon = int((await lines(worker, "daemon")).split()[1])
+    found = await worker.wait()
+    assert (0, "normal") == (found.code, found.reason)
+    assert not is_there(daemon)
+    said = capfd.readouterr().err
+    assert "has ended, and what it has left in the background with it" in said
 
 
 ENDINGS: dict[str, tuple[list[str], tuple[int | None, str | None]]] = {
@@ -223,11 +236,12 @@ trio.run(main)
 """
     with trio.fail_after(SECONDS):
         async with adopting_orphans(SECONDS), running("-c", code) as program:
-            child = int((await program.says(r"child (\d+)"))[1])
+            said = await program.says(r"child (\d+) (\d+)")
             pid = int((await serves(port))[0])
             program.process.send_signal(signal.SIGKILL)
             await gone(pid)
-            await gone(child)
+            await gone(int(said[1]))
+            await gone(int(said[2]))
 
 
 def test_no_worker() -> None:
