@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import click
 
-from ..run_wrapper import Plan, Wish, read_wish, wrap
+from ..run_wrapper import Plan, Wish, read_wishes, wrap
 
 __all__ = ["main"]
 
 
 def _wishes(_context: click.Context, _option: click.Parameter, texts: Sequence[str]) -> list[Wish]:
     try:
-        return [read_wish(text) for text in texts]
+        return read_wishes(texts)
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
 

@@ -17,9 +17,9 @@ from .._worker.bootstrap import is_worker, prepare_signals, prepare_sigterm
 from .child import adopt_orphans
 from .endings import Ending
 from .life import Plan, live
-from .wishes import Wish, read_wish
+from .wishes import Wish, read_wish, read_wishes
 
-__all__ = ["Plan", "Wish", "read_wish", "wrap"]
+__all__ = ["Plan", "Wish", "read_wish", "read_wishes", "wrap"]
 
 
 def wrap(plan: Plan) -> NoReturn:

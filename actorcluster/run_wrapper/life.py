@@ -183,8 +183,9 @@ class _Wrapper:
                 self._bound[event.channel] = handle.fd
                 self._start_when_bound()
             case ErrorReceived():
-                name = self._asked[event.channel].name if event.channel in self._asked else "?"
-                self._fail(f"no port for {name}: {event.error.get('message')}")
+                asked = self._asked.get(event.channel)
+                what = "?" if asked is None else f"{asked.name} ({asked.place})"
+                self._fail(f"no port for {what}: {event.error.get('message')}")
             case Stop():
                 self._stop(event.deadline)
             case Goodbye():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actorcluster.run_wrapper import read_wish
+from actorcluster.run_wrapper import read_wish, read_wishes
 from actorcluster.run_wrapper.child import environment, start
 from actorcluster.run_wrapper.endings import Ending, ending, patience
 
@@ -35,6 +35,30 @@ def test_no_wish(text: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         read_wish(text)
     assert text.rpartition("=")[2] in str(caught.value) or str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("texts", "place"),
+    [
+        (["8000", "a=8000"], "8000"),
+        (["127.0.0.1:8000", "80", "127.0.0.1:8000"], "127.0.0.1:8000"),
+        (["[::1]:8000", "[0:0::1]:8000"], "[::1]:8000"),
+        (["8000", "127.0.0.1:8000"], "8000 beside 127.0.0.1:8000"),
+        (["127.0.0.1:8000", "[::]:8000"], "127.0.0.1:8000 beside [::]:8000"),
+        (["127.0.0.1:8000", "0.0.0.0:8000"], "127.0.0.1:8000 beside 0.0.0.0:8000"),
+        (["unix:/x", "b=unix:/x"], "unix:/x"),
+    ],
+)
+def test_one_port_twice(texts: list[str], place: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        read_wishes(texts)
+    assert f"{place}: no program can have one port twice" == str(caught.value)
+
+
+def test_ports_0_are_counted() -> None:
+    texts = [":0", "127.0.0.1:0", "a=0", "0.0.0.0:80", "[::1]:80", "unix:/x", "unix:/y"]
+    keys = [wish.request.get("key") for wish in read_wishes(texts)]
+    assert ["1", "1", "2", None, None, None, None] == keys
 
 
 @pytest.mark.parametrize(("deadline", "seconds"), [(0, 0), (0.4, 0.2), (1, 0.5), (30, 29.5)])

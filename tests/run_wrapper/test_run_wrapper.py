@@ -15,7 +15,7 @@ import pytest
 import trio
 
 import actorcluster
-from actorcluster import Primary, Worker
+from actorcluster import Actor, Primary, Worker
 from tests.orphans import adopting_orphans
 from tests.program import running
 from tests.require import require
@@ -212,7 +212,24 @@ async def test_a_port_that_cannot_be_had(
         place = f"127.0.0.1:{sock.getsockname()[1]}"
         worker = await wrapped(primary, ["true"], "--listen", place)
         assert 1 == (await worker.wait()).code
-    assert "actorcluster-run: no port for unknown" in capfd.readouterr().err
+    assert f"actorcluster-run: no port for unknown ({place}): " in capfd.readouterr().err
+
+
+async def listens_twice(actor: Actor) -> None:
+    """Tell the ports that a worker in Python has."""
+    listeners = [(await actor.listen_tcp(0, host="127.0.0.1"))[0] for _ in "12"]
+    await actor.send([list(listener.address) for listener in listeners])
+    await trio.sleep_forever()
+
+
+async def test_two_ports_0_are_two_ports(primary: Primary) -> None:
+    """The first is the first of every worker, and so is the second."""
+    options = ("--listen", "127.0.0.1:0", "--listen", "b=127.0.0.1:0")
+    await wrapped(primary, shell("exec sleep 1000"), *options)
+    first, second = [list(port.address) for port in primary.statistics().ports]
+    assert first != second
+    worker = await primary.fork(listens_twice)
+    assert [first, second] == (await worker.mailbox.receive()).body
 
 
 @require("node")
