@@ -69,7 +69,7 @@ async def main(port: int = 8000, requests: int = 1000, directory: str | None = N
         print(f"serving http://{HOST}:{port}/", flush=True)
         await ask_everybody(primary)
         await trio.to_thread.run_sync(visit_all, port, requests)
-        report(primary, languages, requests)
+        report(primary, languages, port, requests)
         with primary.events(events.Restart) as happenings:
             async for event in happenings:
                 print(f"{event.name}: {event.status}, again in {event.delay:.2f} s", flush=True)
@@ -102,9 +102,10 @@ def visit(port: int, number: int) -> None:
         raise RuntimeError(f"request {number}: {response.status} {page!r}")
 
 
-def report(primary: Primary, languages: Iterable[Language], requests: int) -> None:
+def report(primary: Primary, languages: Iterable[Language], number: int, requests: int) -> None:
     """Who served how many: the primary knows of those that it dealt out."""
-    (port,) = primary.statistics().ports
+    # It is there whoever runs just now, for the supervisor holds it; others there may be, too.
+    (port,) = (one for one in primary.statistics().ports if one.address == (HOST, number))
     workers = {worker.name: worker for worker in primary.workers.values()}
     print(f"{requests} requests were served by")
     for language in languages:
