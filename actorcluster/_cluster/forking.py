@@ -103,7 +103,7 @@ class ForkOperations(RollingOperations):
             await life.settled.wait()
             if not life.was_ready:
                 self._raise_if_closing()
-                raise start_error(worker, life.status, life.options.start_timeout)
+                raise start_error(worker, life.status, life.options)
         except BaseException:
             worker.place.leaving()
             life.brutal_kill()

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from .._worker.exit import ExitStatus
+from .._worker.moments import LifeOptions
 from .._worker.settings import Settings
 from .._worker.words import printable
 from .._worker.worker import Worker
@@ -213,7 +214,7 @@ class TreeOperations:
             worker = self._worker_of(place) or worker
         if place.is_fresh and place.absence is Absence.FAILED:
             failed, status = place.status
-            raise start_error(failed, status, failed._life.options.start_timeout)
+            raise start_error(failed, status, failed._life.options)
         if place.is_fresh:
             raise trio.ClosedResourceError(f"{place.name} was stopped before it was up")
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -294,14 +295,27 @@ class TreeOperations:
             raise trio.ClosedResourceError(f"supervisor {group.name} is {state}")
 
 
+#: What a worker has not done yet that is not ready, by its option ``ready``.
+_NOT_YET: Final = {
+    "online": "it has never connected to its primary, which every worker does",
+    "listening": "it has never listened on a port",
+    "called": "it has never called Actor.ready()",
+}
+
+
 def start_error(
-    worker: Worker, status: ExitStatus | None, start_timeout: float
+    worker: Worker, status: ExitStatus | None, options: LifeOptions
 ) -> WorkerStartError:
     """Make the error of a start that failed."""
     if status is not None and status.reason == "start_timeout":
-        text = f"worker {worker.name} was not ready within {start_timeout} seconds"
-        return WorkerStartError(text, status=status, timeout=start_timeout)
+        text = f"worker {worker.name} was not ready within {options.start_timeout} seconds"
+        return WorkerStartError(text, status=status, timeout=options.start_timeout)
     text = f"worker {worker.name} ended before it was ready: {status}"
+    if status is not None and status.reason == "normal":
+        text += (
+            " (its function returned, or its program exited with code 0;"
+            f" with ready={options.ready!r}, {_NOT_YET[options.ready]})"
+        )
     error = WorkerStartError(text, status=status)
     note_traceback(error, status)
     return error

@@ -119,7 +119,7 @@ class Primary(ForkOperations, MailForMany):
         outcome = self._tree.outcome
         if outcome is not None and outcome.kind == "start_failed":
             worker, status = outcome.status
-            raise start_error(worker, status, self._seat_of(worker).life.options.start_timeout)
+            raise start_error(worker, status, self._seat_of(worker).life.options)
         if self.failure is not None:
             raise self.failure
 

@@ -119,7 +119,7 @@ class RollingOperations(TreeOperations):
         await self._tree.carry_out(job)
         if job.failure is not None:
             worker, status = job.failure.status
-            raise start_error(worker, status, worker._life.options.start_timeout)
+            raise start_error(worker, status, worker._life.options)
         if job.outcome == "closed":
             raise trio.ClosedResourceError(f"pool {name} was stopped")
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -131,7 +131,7 @@ def _aborted(failure: Failure) -> ReloadAborted:
     worker: Worker
     status: ExitStatus
     worker, status = failure.status
-    cause = start_error(worker, status, worker._life.options.start_timeout)
+    cause = start_error(worker, status, worker._life.options)
     error = ReloadAborted(f"aborted: {cause}", worker=worker, status=status)
     note_traceback(error, status)
     return error

@@ -24,8 +24,12 @@ async def fork(scene: Scene, name: str | None, *failing: int, **options: Any) ->
 async def test_first_start_fails(restart: str) -> None:
     """It raises, is not tried again, and leaves nothing: the name is free."""
     async with run_tree([puppet("a")], max_restarts=0) as scene:
-        with pytest.raises(WorkerStartError, match="x ended before it was ready: normal"):
+        with pytest.raises(WorkerStartError) as caught:
             await fork(scene, "x", 1, restart=restart)
+        assert (
+            "worker x ended before it was ready: normal (its function returned, or its program"
+            " exited with code 0; with ready='called', it has never called Actor.ready())"
+        ) == str(caught.value)
         assert {"a": "up"} == scene.states()
         assert ["a"] == [worker.name for worker in scene.primary.workers.values()]
         with pytest.raises(PeerClosed):
