@@ -32,7 +32,9 @@ async def body_of(worker: Worker) -> Any:
     return (await worker.mailbox.receive()).body
 
 
-@pytest.mark.parametrize(("size", "is_file"), [(MIB - 100, False), (MIB, True), (15 * MIB, True)])
+@pytest.mark.parametrize(
+    ("size", "is_file"), [(2 * MIB - 100, False), (2 * MIB, True), (15 * MIB, True)]
+)
 async def test_from_a_size_on(size: int, is_file: bool, read: list[int]) -> None:
     with trio.fail_after(SECONDS):
         async with open_primary() as primary:

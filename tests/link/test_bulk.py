@@ -264,4 +264,4 @@ def test_where_it_is_not_in_force_it_is_a_key_like_any_other() -> None:
 
 
 def test_the_threshold_is_what_was_measured() -> None:
-    assert 1024 * 1024 == bulk_module.BULK_FROM
+    assert 2 * 1024 * 1024 == bulk_module.BULK_FROM
