@@ -26,6 +26,8 @@ __all__ = ["trace"]
               help="Only this worker; with --replay by default the first.")  # fmt: skip
 @click.option("--payloads", is_flag=True,
               help="With --replay: what answers say is compared, too.")  # fmt: skip
+@click.option("--lane", type=click.Choice(["none", "node"]),
+              help="With --replay: how handles go; by default as in FILE.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True,
               help="With --replay: seconds that a wait lasts at most.")  # fmt: skip
 @click.argument("command", nargs=-1)
@@ -36,6 +38,7 @@ def trace(
     is_json: bool,
     worker: int | None,
     payloads: bool,
+    lane: str | None,
     timeout: float,
     command: tuple[str, ...],
 ) -> None:
@@ -53,7 +56,9 @@ def trace(
     if not command:
         raise click.UsageError("there is no COMMAND to play with; put it behind --")
     assert to_replay is not None
-    sys.exit(_replay(to_replay, command, worker, timeout, payloads=payloads))
+    has_lane = None if lane is None else lane == "node"
+    options = {"worker": worker, "timeout": timeout, "payloads": payloads, "lane": has_lane}
+    sys.exit(_replay(to_replay, command, options))
 
 
 def _decode(path: str, worker: int | None, *, is_json: bool) -> int:
@@ -76,16 +81,12 @@ def _decode(path: str, worker: int | None, *, is_json: bool) -> int:
     return 1 if found.fault else 0
 
 
-def _replay(
-    path: str, command: tuple[str, ...], worker: int | None, timeout: float, *, payloads: bool
-) -> int:
+def _replay(path: str, command: tuple[str, ...], options: dict[str, Any]) -> int:
     reading = importlib.import_module("actorcluster.trace.reading")
     replay = importlib.import_module("actorcluster.trace.replay")
     found = _load(reading, reading.load_all, path)
     try:
-        outcome = replay.play_again(
-            found, command, worker=worker, timeout=timeout, payloads=payloads
-        )
+        outcome = replay.play_again(found, command, **options)
     except replay.CannotReplay as exc:
         click.echo(f"{path}: {exc}", err=True)
         return 2

@@ -147,12 +147,14 @@ class Conversation:
         steps: in order.
         limits: what it announced.
         exit: how it ended, if it did.
+        lane: whether its handles went by a side lane.
     """
 
     worker: int
     steps: list[Step] = attrs.Factory(list)
     limits: dict[str, int] = attrs.Factory(dict)
     exit: Exit | None = None
+    lane: bool = False
 
     @property
     def answers(self) -> int:
@@ -186,7 +188,7 @@ def conversation(trace: Trace, worker: int | None, *, payloads: bool) -> Convers
         raise CannotReplay(
             f"worker {spawn.worker} is spoken to in the protocol of {spawn.protocol}"
         )
-    made = Conversation(worker=spawn.worker)
+    made = Conversation(worker=spawn.worker, lane=spawn.lane)
     credit = 0
     places: Counter[Place] = Counter()
     for number, record in enumerate(trace.records, 1):

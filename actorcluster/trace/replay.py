@@ -100,6 +100,7 @@ def play_again(
     worker: int | None = None,
     timeout: float = 10.0,
     payloads: bool = False,
+    lane: bool | None = None,
 ) -> Outcome:
     """Play the primary's side of one worker of a trace against a program.
 
@@ -109,12 +110,15 @@ def play_again(
         worker: id; None: the first.
         timeout: seconds that a wait lasts at most.
         payloads: compare these, too, and not only kinds, channels, codes and order.
+        lane: whether handles go by a side lane; None: as they did in the trace.
 
     Raises:
         CannotReplay: the trace does not have what it takes.
         OSError: the program cannot be started.
     """
     talk = conversation(trace, worker, payloads=payloads)
+    if lane is not None:
+        talk.lane = lane
     return trio.run(_play, talk, command, timeout, payloads)
 
 
@@ -128,7 +132,7 @@ async def _play(
               if name in talk.limits]  # fmt: skip
     if limits:
         environment["ACTORCLUSTER_LIMITS"] = " ".join(limits)
-    program = Program(command, environment)
+    program = Program(command, environment, lane="node" if talk.lane else "")
     player = _Player(talk, program, timeout, payloads=payloads)
     try:
         async with trio.open_nursery() as nursery:
@@ -164,7 +168,7 @@ class _Player:
         self._program = program
         self._timeout = timeout
         self._payloads = payloads
-        self.line = Line(program.end, "whole", 0, self._on_frame)
+        self.line = Line(program.end, "whole", 0, self._on_frame, program.lane_end)
         self.said = 0
         self.as_before = 0
         self._expected: dict[Place, list[tuple[Answer, Step]]] = defaultdict(list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,13 +15,15 @@ from actorcluster._link.nodelines import ACK, NACK, handle_line
 from actorcluster.conform.frames import frame
 from actorcluster.trace.lanes import LaneTap
 from actorcluster.trace.reading import as_lines, load
+from actorcluster.trace.replay import play_again
 from actorcluster.trace.tap import Tap
 from actorcluster.trace.tracefile import OPENING, Frame, Lane, read_trace
 from actorcluster.wire._generated import FLAG_LANE, HandleKind, Kind
-from tests.program import ROOT
+from tests.program import PATIENCE, ROOT
 from tests.require import require
 
 SECONDS = 120
+PROGRAM = ("node", str(ROOT / "tests/lanes/worker.js"))
 SECRET = b"nobody-is-to-read-this"
 OTHER = json.dumps({"cmd": "hello", "x": SECRET.decode()}).encode() + b"\n"
 ONE, TWO = handle_line(1, HandleKind.TCP_SOCKET), handle_line(2, HandleKind.UDP_SOCKET)
@@ -119,8 +122,7 @@ async def test_a_worker_with_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Handles both ways, one that never comes, other words, the end: each line, in its order."""
     monkeypatch.setattr("actorcluster._link.lane.PATIENCE", 0.2)
     path = tmp_path / "t"
-    program = ("node", str(ROOT / "tests/lanes/worker.js"))
-    settings = {"exec": program, "lane": "node"}
+    settings = {"exec": PROGRAM, "lane": "node"}
     with trio.fail_after(SECONDS):
         async with open_primary(trace=path, trace_bodies=True) as primary:
             worker = await primary.fork(settings=settings, heartbeat=1e6)
@@ -174,3 +176,32 @@ async def test_a_worker_with_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def _in_streams(said: list[tuple[int | str, ...]]) -> list[tuple[int | str, ...]]:
     """The first two answers may come before the second handle has been written."""
     return sorted(said[:4], key=lambda one: one[:1]) + said[4:]
+
+
+@require("node")
+async def test_a_talk_over_a_lane_is_played_again(tmp_path: Path) -> None:
+    """To a program that has a lane, too; where there is none its handles do not get through."""
+    path = str(tmp_path / "t")
+    with trio.fail_after(SECONDS):
+        async with open_primary(trace=path, trace_bodies=True) as primary:
+            settings = {"exec": PROGRAM, "lane": "node"}
+            worker = await primary.fork(settings=settings, heartbeat=1e6)
+            pairs = [socket.socketpair() for _ in range(2)]
+            given = [Handle.of(theirs) for _, theirs in pairs]
+            assert ["Socket", "Socket"] == await worker.ask(["take", given])
+            for ours, _ in pairs:
+                ours.close()
+            for handle in await worker.ask(["servers", 2]):
+                handle.close()
+
+    def play() -> list[str]:
+        options: list[dict[str, Any]] = [{}, {"lane": False}]
+        trace = load(path)
+        found = (
+            play_again(trace, PROGRAM, timeout=PATIENCE, payloads=True, **one) for one in options
+        )
+        return [outcome.difference for outcome in found]
+
+    same, without = await trio.to_thread.run_sync(play)
+    assert "" == same
+    assert "" != without
