@@ -20,6 +20,12 @@ standard streams, which the interpreter looks after itself. The same goes for wh
 ``preload`` have made. Then nothing stays frozen either, and the end is that of any other program:
 what a frozen object refers to would be freed too late to write anything.
 
+Any other program loses something, too: what only a module knows that outlives the last collection
+is freed when other modules have been cleared, and can no longer write what needs these. Functions
+given to `os.register_at_fork` keep such modules alive; one of Trio's does, and by it all of Trio,
+`typing`, whose list of overloads has `Primary.events`, and so most of actorcluster and what that
+imports.
+
 The moment is that of the collection in ``Py_FinalizeEx``, of which `gc.callbacks` tells. Where a
 program has turned the collector off there is none, and nothing is spared.
 """

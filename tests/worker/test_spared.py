@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import actorcluster
 from actorcluster._worker.clone import available
 from actorcluster._worker.forkserver import ForkServer
 from actorcluster._worker.process import Launch
+from tests.program import ROOT
 
 from . import leavers
 from .helpers import finish
@@ -50,6 +53,25 @@ async def leave(server: ForkServer, what: str, here: Path, stderr: int | None = 
     await finish(process)
     assert status is not None
     return os.waitstatus_to_exitcode(status)
+
+
+LEAVE_AN_ARCHIVE = """
+import json, sys
+import actorcluster._cluster.primary, actorcluster._worker.template
+import gzip
+json.archive = gzip.open(sys.argv[1], "wt")
+json.archive.write("gzipped")
+"""
+
+
+def test_a_program_loses_nothing_that_is_left_in_json(tmp_path: Path) -> None:
+    """Else no worker can be expected to do better.
+
+    If it does: something imports `json` that outlives the last collection, see `spared`.
+    """
+    path = tmp_path / "archive"
+    subprocess.run([sys.executable, "-c", LEAVE_AN_ARCHIVE, str(path)], cwd=ROOT, check=True)
+    assert b"gzipped" == gzip.decompress(path.read_bytes())
 
 
 async def test_what_ends_before_modules_do(server: ForkServer, tmp_path: Path) -> None:
