@@ -331,7 +331,7 @@ class Worker:
         Raises:
             PeerClosed: it is gone or stopping; the ask is never sent again.
             NotHandled: it disposed of the message unanswered.
-            RemoteError: its handler failed.
+            RemoteError: its handler failed; ``too_large``: its answer exceeds our ``max_message``.
             trio.ClosedResourceError: the primary has closed.
 
         Cancellation:

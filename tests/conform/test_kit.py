@@ -98,6 +98,22 @@ def test_a_wrong_call_exits_with_2(arguments: list[str]) -> None:
     assert 2 == invoked(*arguments).exit_code
 
 
+# ---- what it costs ----
+
+
+def test_a_case_starts_one_process_for_each_of_its_ways(tmp_path: Path) -> None:
+    """Starts are most of what the kit costs, and more than one way is for few cases."""
+    noted = ("/bin/sh", "-c", 'echo >> "$0"; exec "$@"', str(tmp_path / "starts"))
+    worker = (sys.executable, "-m", "tests.conform.broken_worker")
+    only = ("hs.hello", "split.header")
+    report = tried((*noted, *worker), only=only)
+    assert [] == report.bad
+    ways = sum(len(one.case.ways) for one in report.results)
+    assert len(report.results) < ways == len((tmp_path / "starts").read_text())
+    played = [one for one in CASES.values() if not one.watch]
+    assert sum(len(one.ways) for one in played) <= 1.1 * len(played)
+
+
 # ---- what comes of it ----
 
 
