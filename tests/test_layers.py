@@ -43,9 +43,9 @@ ORDER = """
     conform.cases.lanes
     conform.cases.watched conform.cases.__init__
     conform.report conform.runner conform.coverage
-    conform.primary.__init__ conform.primary.standin conform.primary.talk conform.primary.terms
-    conform.primary.innocent conform.primary.lives conform.primary.subject conform.primary.stage
-    conform.primary.case conform.primary.scene conform.primary.play
+    conform.primary.__init__ conform.primary.standin conform.primary.standins conform.primary.talk
+    conform.primary.terms conform.primary.innocent conform.primary.lives conform.primary.subject
+    conform.primary.stage conform.primary.case conform.primary.scene conform.primary.play
     conform.primary.cases.descriptors conform.primary.cases.duties
     conform.primary.cases.floods conform.primary.cases.framing
     conform.primary.cases.leaving conform.primary.cases.mail conform.primary.cases.opening

@@ -18,7 +18,8 @@ import trio
 from ...wire._generated import Kind
 from .innocent import Clients
 from .lives import Gone, Hangar
-from .subject import Subject, Unfit, descriptors, memory, stand_in
+from .standins import stand_in
+from .subject import TEST_WORKER, Subject, Unfit, descriptors, memory
 from .talk import frame, hello
 from .terms import Problem, Terms
 
@@ -129,7 +130,8 @@ async def open_stage(
         async with trio.open_nursery() as nursery:
             hangar = Hangar(nursery, path)
             await nursery.start(hangar.run)
-            subject = await Subject.start(argv, worker=stand_in(path), lanes=lanes, patience=start)
+            worker = (*await stand_in(place), path)
+            subject = await Subject.start(argv, worker=worker, lanes=lanes, patience=start)
             try:
                 clients = Clients(subject.port, patience)
                 terms = await _meet(hangar, subject, start)
@@ -165,5 +167,5 @@ async def _meet(hangar: Hangar, subject: Subject, patience: float) -> Terms:
             await life.end()
             return Terms.of(welcome)
     except (Gone, Problem, trio.TooSlowError) as exc:
-        text = f"it takes no worker that is started from {'ACTORCLUSTER_TEST_WORKER'}: {exc!r}"
+        text = f"it takes no worker that is started from {TEST_WORKER}: {exc!r}"
         raise Unfit(f"{text}\n{subject.tail()}") from None

@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,9 +17,8 @@ from typing import IO, Final, final
 import trio
 
 from ..process import status_text
-from . import standin
 
-__all__ = ["TEST_WORKER", "TEST_WORKERS", "Subject", "Unfit", "stand_in"]
+__all__ = ["TEST_WORKER", "TEST_WORKERS", "Subject", "Unfit"]
 
 TEST_WORKER: Final = "ACTORCLUSTER_TEST_WORKER"
 TEST_WORKERS: Final = "ACTORCLUSTER_TEST_WORKERS"
@@ -34,18 +32,6 @@ _SECONDS_TO_END: Final = 1
 
 class Unfit(Exception):
     """The program is no primary that can be tested; the text says why."""
-
-
-def stand_in(path: str) -> str:
-    """The command line of the stand-in.
-
-    Raises:
-        Unfit: a word of it has a space in it.
-    """
-    words = [sys.executable, "-I", "-S", standin.__file__, path]
-    if any(word.split() != [word] for word in words):
-        raise Unfit(f"the kit's own path must not have spaces in it: {words}")
-    return " ".join(words)
 
 
 @final
@@ -68,18 +54,23 @@ class Subject:
         cls,
         argv: Sequence[str],
         *,
-        worker: str,
+        worker: Sequence[str],
         lanes: int = 1,
         patience: float = 60,
         env: Mapping[str, str] | None = None,
     ) -> Subject:
         """Start the program and wait until it says which port the innocent worker has.
 
+        Args:
+            worker: the command line of its hostile workers.
+
         Raises:
-            Unfit: it cannot be started, ends, or says nothing.
+            Unfit: it cannot be started, ends, or says nothing; or a word of `worker` has a space.
         """
+        if any(word.split() != [word] for word in worker):
+            raise Unfit(f"the kit's own path must not have spaces in it: {worker}")
         environment = {**(os.environ if env is None else env)}
-        environment |= {TEST_WORKER: worker, TEST_WORKERS: str(lanes)}
+        environment |= {TEST_WORKER: " ".join(worker), TEST_WORKERS: str(lanes)}
         environment["ACTORCLUSTER_CONFORMANCE"] = "1"
         log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `stop`
         try:
