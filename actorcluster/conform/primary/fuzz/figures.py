@@ -96,7 +96,10 @@ class Figures:
         counts = "  ".join(f"{other[state] or '-':>9}" for state in _STATES)
         yield f"{'(unknown)':{width}}  {counts}"
         cells = [(name, state) for name in names for state in _STATES]
-        yield f"cells met: {sum(self.met[cell] > 0 for cell in cells)} of {len(cells)}"
+        missed = [f"{name} in {state}" for name, state in cells if not self.met[name, state]]
+        yield f"cells met: {len(cells) - len(missed)} of {len(cells)}"
+        if missed:
+            yield f"never met: {', '.join(missed)}"
 
 
 def slope(points: Sequence[tuple[float, int]]) -> float:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
-from ....wire._generated import FLAG_FRAG, FLAG_MORE, FLAG_OPTIONAL, Kind
+from ....wire._generated import FLAG_FRAG, FLAG_MORE, FLAG_OPTIONAL, KINDS, Kind
 from ...frames import HEADER, frame, pack
 from ...material import STREAM_FILES, vectors
 from ..bodies import read_body
@@ -141,6 +141,23 @@ def _opening(chance: random.Random, facts: Facts) -> Piece:
     return Piece(chance.choice(made))
 
 
+#: Kinds that a receiver knows, and one that none does.
+_ALL_KINDS: Final = (*(kind for kind, info in KINDS.items() if info.status == "built"), 0x60)
+
+
+def _any_kind(chance: random.Random, facts: Facts) -> Piece:
+    """Each kind as often as any other, so that it comes in every state; well made, maybe not good.
+
+    What else is said here is what makes sense, more or less, and that is seldom all that the state
+    tables of the specification are about.
+    """
+    kind = chance.choice(_ALL_KINDS)
+    envelope = chance.choice((None, [1], [facts["said"]], [None, None]))
+    payload = chance.choice((None, {}, {"reason": 1}, {"recv": facts["said"]}, "x"))
+    opens = kind in KINDS and KINDS[kind].channel in ("opens", "uses")
+    return Piece(frame(kind, envelope, payload, channel=facts["next"] if opens else 0))
+
+
 _Maker = Callable[[random.Random, Facts], Piece]
 _OPEN: Final[tuple[_Maker, ...]] = (
     _tell, _tell, _call, _call, _fragment, _fragment, _answer, _answer, _listen, _port_talk,
@@ -148,10 +165,15 @@ _OPEN: Final[tuple[_Maker, ...]] = (
 )  # fmt: skip
 
 
+#: In what part of all frames each kind is as good as any, by state: more where few make sense.
+_ANY: Final = {"HANDSHAKE": 0.5, "STARTING": 0.4, "CLOSING": 0.4}
+
+
 def good_frame(chance: random.Random, state: str, facts: Facts) -> Piece:
     """Give a frame that somebody may have said here; now and then one that nobody may."""
-    early = state in ("HANDSHAKE", "STARTING")
-    if chance.random() < (0.9 if early else 0.04):
+    if chance.random() < _ANY.get(state, 0.15):
+        return _any_kind(chance, facts)
+    if chance.random() < (0.9 if state in ("HANDSHAKE", "STARTING") else 0.04):
         return _opening(chance, facts)
     return chance.choice(_OPEN)(chance, facts)
 
