@@ -1,18 +1,26 @@
 """A failed ask as data: exception -> error map at the callee, error map -> exception at the asker.
 
 Runs in: both
+
+A traceback begins at the user's function: how we have come to call that helps nobody. Where no such
+function is in it, it is ours that failed, and all is told.
 """
 
 from __future__ import annotations
 
 import errno
+import inspect
 import linecache
 import os
+import sys
 import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
+
+import trio
 
 from ..errors import (
     HandleError,
@@ -29,8 +37,10 @@ __all__ = [
     "failure_map",
     "frames_of",
     "os_error",
+    "raise_at_end",
     "raise_failure",
     "remote_details",
+    "since_user",
     "text_of",
     "written",
 ]
@@ -46,6 +56,19 @@ _MOST_NOTED: Final = 64
 
 #: Their tracebacks hold more than a stack and a text: other exceptions, lines, suggestions.
 _MORE_TO_SAY: Final = (BaseExceptionGroup, SyntaxError, NameError, AttributeError, ImportError)
+
+#: What calls the user's code: our rooms, Trio, and the standard library, which imports it, too.
+_ROOMS: Final = ("wire", "_link", "_worker", "_cluster", "adapters")
+_PACKAGE: Final = Path(__file__).parent.parent
+_CALLERS: Final = (
+    *(f"{_PACKAGE / room}{os.sep}" for room in _ROOMS),
+    f"{Path(inspect.getfile(trio)).parent}{os.sep}",
+    f"{Path(os.__file__).parent}{os.sep}",
+    "<frozen ",
+)
+#: Installed packages may lie inside of the standard library's directory, and are users'.
+_INSTALLED: Final = tuple(f"{os.sep}{name}-packages{os.sep}" for name in ("site", "dist"))
+_TRIO: Final = _CALLERS[len(_ROOMS)]
 
 _OS_PREFIX: Final = "os."
 
@@ -63,9 +86,43 @@ def name_of(kind: type[BaseException]) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
+def since_user(exc: BaseException) -> types.TracebackType | None:
+    """Give an exception's traceback from the user's function on; all of it if there is none."""
+    link = exc.__traceback__
+    while link is not None and _is_caller(link.tb_frame.f_code.co_filename):
+        link = link.tb_next
+    return link or exc.__traceback__
+
+
+def _is_caller(filename: str) -> bool:
+    if not filename.startswith(_CALLERS):
+        return False
+    is_installed = any(part in filename for part in _INSTALLED)
+    return not is_installed or filename.startswith((_TRIO, *_CALLERS[: len(_ROOMS)]))
+
+
+def raise_at_end(exc: BaseException) -> NoReturn:
+    """Raise what main has raised, where nothing of the user's is left that could catch it.
+
+    What the interpreter then writes, unless somebody has told it to do something else, begins at
+    the user's function.
+    """
+    begin = since_user(exc)
+
+    def show(kind: Any, value: BaseException, stack: types.TracebackType | None) -> None:
+        if value is exc:
+            stack = begin
+        sys.__excepthook__(kind, value.with_traceback(stack), stack)
+
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = show
+    raise exc
+
+
 def remote_details(exc: BaseException) -> dict[str, Any]:
     """Describe an exception for the other side: class name, language, traceback text."""
-    text = _cut("".join(traceback.format_exception(exc)))
+    whole = traceback.TracebackException(type(exc), exc, since_user(exc), compact=True)
+    text = _cut("".join(whole.format()))
     return {"type": type_name(exc), "lang": "python", "stack": text.splitlines()}
 
 
@@ -95,7 +152,7 @@ def frames_of(exc: BaseException) -> list[Noted | None] | None:
     if exc.__context__ is not None and not exc.__suppress_context__:
         return None
     frames: list[Noted | None] = []
-    link = exc.__traceback__
+    link = since_user(exc)
     while link is not None:
         code = link.tb_frame.f_code
         frames.append((code, link.tb_lasti, link.tb_lineno, link.tb_frame.f_globals))

@@ -19,6 +19,7 @@ from typing import Final, final
 
 import trio
 
+from .._link.failure import raise_at_end
 from . import bootstrap
 from .eventloop import EventLoop, descriptors
 from .forked import Job
@@ -178,5 +179,5 @@ class Draft:
 def _end(error: BaseException | None) -> int:
     """End as `run_worker` does."""
     if error is not None:
-        raise error
+        raise_at_end(error)
     return 0

@@ -30,7 +30,7 @@ import trio
 from .._link import filetable
 from .._link.bulk import read_bulk
 from .._link.channel import Channel
-from .._link.failure import failure_map
+from .._link.failure import failure_map, raise_at_end
 from .._link.fdsocket import FdSocket
 from .._link.handles import HANDLES
 from .._link.pipe import LINK_LIMITS
@@ -314,5 +314,7 @@ def run_worker(main: Main | None = None) -> int:
     runtime.begin(identity.worker_id, main, token=bootstrap.take_token())
     error = trio.run(runtime.run)
     if error is not None:
+        if main is None:
+            raise_at_end(error)
         raise error
     return 0

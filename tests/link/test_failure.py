@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import linecache
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from types import CodeType, TracebackType
 from typing import Any
 
 import pytest
+import trio
 
+import actorcluster
 from actorcluster._link.failure import (
     failure_map,
     frames_of,
@@ -265,6 +268,57 @@ def test_both_ends_of_a_deep_stack_are_noted() -> None:
     assert expected[:6] == lines[:6]
     assert expected[-1] == lines[-1]
     assert 1 == lines.count("  [...]")
+
+
+PACKAGE = Path(actorcluster.__file__).parent
+CALLERS = {
+    "a room of ours": PACKAGE / "_worker/runtime.py",
+    "another": PACKAGE / "_link/answering.py",
+    "Trio": Path(trio.__file__).parent / "_core/_run.py",
+    "the standard library": Path(os.__file__).parent / "contextlib.py",
+    "imports": "<frozen importlib._bootstrap>",
+}
+USERS = {
+    "a script": "/home/somebody/script.py",
+    "python -c": "<string>",
+    "a command of ours": PACKAGE / "cli/demo.py",
+    "installed": Path(os.__file__).parent / "site-packages/somebodys/package.py",
+    "installed by Debian": "/usr/lib/python3/dist-packages/somebodys.py",
+}
+
+
+def stack_of(*filenames: object) -> BaseException:
+    """An exception that was raised in the last of these files, which the one before has called."""
+    code = "def called():\n    raise ValueError('x')"
+    called: Any = None
+    for filename in reversed(filenames):
+        names = {"call": called}
+        exec(compile(code, str(filename), "exec"), names)
+        code, called = "def called():\n    call()", names["called"]
+    exc = raised_by(called)
+    assert exc.__traceback__ is not None
+    exc.__traceback__ = exc.__traceback__.tb_next  # not with our own call
+    return exc
+
+
+def files_in(text: str) -> list[str]:
+    return [line.split('"')[1] for line in text.splitlines() if line.startswith("  File ")]
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_traceback_begins_with_the_users_function(user: str) -> None:
+    """What that has called stays, whosever it is."""
+    ours, theirs = list(map(str, CALLERS.values())), str(USERS[user])
+    exc = stack_of(*ours, theirs, *ours)
+    for text in ("\n".join(failure_map(exc)["remote"]["stack"]), noted(exc)):
+        assert [theirs, *ours] == files_in(text)
+
+
+def test_what_failed_before_the_users_function_is_told_whole() -> None:
+    ours = list(map(str, CALLERS.values()))
+    exc = stack_of(*ours)
+    for text in ("\n".join(failure_map(exc)["remote"]["stack"]), noted(exc)):
+        assert ours == files_in(text)
 
 
 def a_module(path: Path, lines: int) -> CodeType:
