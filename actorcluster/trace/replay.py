@@ -311,6 +311,10 @@ class _Player:
                 await self._until(lambda: self._is_fenced or self.line.ended is not None, "PONG")
             return
         await self._until(lambda: self.line.ended is not None, "end of its stream")
+        # The primary had closed its ends then, and a program may wait for that.
+        self.line.shut_down()
+        if self.line.lane is not None:
+            self.line.lane.end()
         assert talk.exit is not None
         status: int | None = None
         with trio.move_on_after(self._timeout):

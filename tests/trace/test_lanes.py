@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
-from typing import Any
 
+import attrs
 import pytest
 import trio
 
@@ -17,7 +17,7 @@ from actorcluster.trace.lanes import LaneTap
 from actorcluster.trace.reading import as_lines, load
 from actorcluster.trace.replay import play_again
 from actorcluster.trace.tap import Tap
-from actorcluster.trace.tracefile import OPENING, Frame, Lane, read_trace
+from actorcluster.trace.tracefile import OPENING, Frame, Lane, Shut, Trace, read_trace
 from actorcluster.wire._generated import FLAG_LANE, HandleKind, Kind
 from tests.program import PATIENCE, ROOT
 from tests.require import require
@@ -195,13 +195,20 @@ async def test_a_talk_over_a_lane_is_played_again(tmp_path: Path) -> None:
                 handle.close()
 
     def play() -> list[str]:
-        options: list[dict[str, Any]] = [{}, {"lane": False}]
         trace = load(path)
+        # The primary's end may come behind the worker's, which waits for it all the same.
+        kept = [one for one in trace.records if not (isinstance(one, Shut) and one.direction == 0)]
+        talks: list[tuple[Trace, bool | None]] = [
+            (trace, None),
+            (attrs.evolve(trace, records=kept), None),
+            (trace, False),
+        ]
         found = (
-            play_again(trace, PROGRAM, timeout=PATIENCE, payloads=True, **one) for one in options
+            play_again(talk, PROGRAM, timeout=PATIENCE, payloads=True, lane=lane)
+            for talk, lane in talks
         )
         return [outcome.difference for outcome in found]
 
-    same, without = await trio.to_thread.run_sync(play)
-    assert "" == same
+    *same, without = await trio.to_thread.run_sync(play)
+    assert ["", ""] == same
     assert "" != without
