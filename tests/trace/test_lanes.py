@@ -120,7 +120,6 @@ def test_frames_to_the_worker_have_the_flag_as_on_the_wire() -> None:
 @require("node")
 async def test_a_worker_with_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Handles both ways, one that never comes, other words, the end: each line, in its order."""
-    monkeypatch.setattr("actorcluster._link.lane.PATIENCE", 0.2)
     path = tmp_path / "t"
     settings = {"exec": PROGRAM, "lane": "node"}
     with trio.fail_after(SECONDS):
@@ -134,6 +133,7 @@ async def test_a_worker_with_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             for command in (["servers", 1], ["chatter"]):
                 (handle,) = await worker.ask(command)
                 handle.close()
+            monkeypatch.setattr("actorcluster._link.lane.PATIENCE", 0.2)  # for nothing that comes
             with pytest.raises(HandleError, match="did not arrive"):
                 await worker.ask(["silent"])
             await worker.ask(["leave"])
