@@ -122,7 +122,10 @@ impl Session {
             .read_handles(entries, frame.fds, frame.lost)
             .and_then(|mut handles| {
                 let socket = handles.pop();
-                socket.as_ref().map_or(Ok(()), Handle::verify)?;
+                socket
+                    .as_ref()
+                    .map_or(Ok(()), Handle::verify)
+                    .map_err(|error| Error::new(code::UNSUPPORTED_HANDLE, error.to_string()))?;
                 let kinds = [Kinds::TcpListener, Kinds::UnixListener, Kinds::UdpSocket];
                 let is_right =
                     |handle: &Handle| kinds.iter().any(|kind| *kind as u8 == handle.kind);

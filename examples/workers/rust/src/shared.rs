@@ -222,7 +222,10 @@ impl Inner {
                     .fail(channel, message.number, &Error::stopping());
             }
         }
-        let error = Error::new(crate::code::NOT_HANDLED, "the worker ends, and was not done");
+        let error = Error::new(
+            crate::code::NOT_HANDLED,
+            "the worker ends, and was not done",
+        );
         self.session.fail_all(&error);
     }
 }
