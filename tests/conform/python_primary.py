@@ -102,12 +102,18 @@ class Conformance:
             pass
 
 
+async def mourn(worker: actorcluster.Worker) -> None:
+    """Say that the innocent worker has ended, which it must not before all others do."""
+    print("the innocent worker has ended:", await worker.wait(), file=sys.stderr, flush=True)
+
+
 async def main() -> None:
     async with (
         actorcluster.open_primary(shutdown_timeout=5) as primary,
         trio.open_nursery() as all_,
     ):
         worker = await primary.fork("tests.conform.python_primary:innocent", name="db")
+        all_.start_soon(mourn, worker)
         address = (await primary.wait_for(events.Listening, worker)).address
         conformance = Conformance(primary, all_)
         all_.start_soon(conformance.obey)

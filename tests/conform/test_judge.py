@@ -7,6 +7,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from actorcluster.conform.frames import frame as made
 from actorcluster.conform.material import STREAM_FILES, preludes, vectors
 from actorcluster.conform.primary.judge import Judge
 from actorcluster.conform.primary.talk import Frame, Splitter
@@ -104,3 +105,14 @@ def test_a_body_ends_where_its_second_object_does() -> None:
     assert len(data) == read_body(data + b"\xc0").end
     assert len(data) == read_body(data[:-1]).end
     assert read_body(b"\xc1\xc0").end is None
+
+
+def test_credit_counts_before_the_rest_of_its_frame_is_looked_at() -> None:
+    """Who reads the envelope alone finds too much credit, whatever the payload is."""
+    prelude = next(one for one in VECTORS if one["prelude"] == "primary.active")
+    for depth in (0, 64, 100):  # fine, at the limit, beyond it
+        judge = judge_of(prelude)
+        body = msgpack.packb([1 << 31]) + b"\x91" * depth + b"\xc0"
+        judge.said(made(Kind.CREDIT, body=body))
+        assert "flow_violation" in judge.verdict.codes, depth
+        assert (depth == 64) == judge.verdict.may_live, depth

@@ -37,7 +37,7 @@ from ...wire._generated import (
 )
 from ..frames import HEADER, kind_name
 from .bodies import Body, read_body
-from .rules import FIRST, MAPS, Verdict, is_address, is_or_nil, is_version
+from .rules import BY_ENVELOPE, FIRST, MAPS, Verdict, is_address, is_or_nil, is_version
 from .talk import Frame
 from .terms import Terms
 
@@ -315,10 +315,9 @@ class Judge:
         elif kind in _DATA:
             if kind == Kind.UNDELIVERABLE:
                 self._judge_bounce(body)
-        elif body.is_broken:
-            self._find("protocol_error", "its body breaks the profile")
-        elif body.is_doubtful or body.end != body.size:
-            self._possible.add("protocol_error")
+        elif body.is_broken or body.is_doubtful or body.end != body.size:
+            self._possible |= BY_ENVELOPE.get(kind, frozenset())
+            self._find("protocol_error", "its body breaks the profile", certain=body.is_broken)
         else:
             self._judge_control(it)
 

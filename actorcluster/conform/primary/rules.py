@@ -11,7 +11,16 @@ import attrs
 
 from ...wire._generated import Kind
 
-__all__ = ["FIRST", "MAPS", "Verdict", "is_address", "is_or_nil", "is_u64", "is_version"]
+__all__ = [
+    "BY_ENVELOPE",
+    "FIRST",
+    "MAPS",
+    "Verdict",
+    "is_address",
+    "is_or_nil",
+    "is_u64",
+    "is_version",
+]
 
 #: Required first elements of envelopes: how many bits they may have.
 FIRST: Final[dict[int, int]] = {
@@ -23,6 +32,12 @@ MAPS: Final[dict[int, dict[str, type]]] = {
     Kind.HELLO: {"versions": list}, Kind.READY: {}, Kind.GOODBYE: {"recv": int},
     Kind.SETTINGS: {}, Kind.LEAVE: {}, Kind.SERVING: {}, Kind.LISTEN: {"transport": str},
 }  # fmt: skip
+#: What may be named of a frame before the rest of its body is looked at, or if it never is.
+BY_ENVELOPE: Final[dict[int, frozenset[str]]] = {
+    Kind.CREDIT: frozenset({"flow_violation"}),
+    Kind.MONITOR: frozenset({"limit_exceeded"}),
+    Kind.HELLO: frozenset({"version", "required_capability"}),
+}
 
 
 @final

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final, final
 
@@ -44,7 +45,7 @@ class Stage:
         lanes: how many hostile workers there are at a time.
         patience: seconds that anything may take.
         terms: what a first life has heard in WELCOME.
-        baseline: descriptors of the primary with all lanes waiting.
+        baseline: descriptors of the primary with all lanes waiting, by kind.
     """
 
     subject: Subject
@@ -53,15 +54,15 @@ class Stage:
     lanes: int
     patience: float
     terms: Terms
-    baseline: int = 0
+    baseline: Counter[str] = attrs.Factory(Counter)
 
     @property
     def primary(self) -> int:
         """Process id of the primary."""
         return self.hangar.primary or self.subject.pid
 
-    def descriptors(self) -> int:
-        """How many the primary has, but for ports."""
+    def descriptors(self) -> Counter[str]:
+        """How many of each kind the primary has, but for ports."""
         return descriptors(self.primary, self.clients.port)[0]
 
     def ports(self) -> int:
@@ -74,23 +75,24 @@ class Stage:
 
     async def settle(self) -> str | None:
         """Wait until all lanes wait, and the primary has no descriptor too many; else say so."""
-        count = -1
+        now: Counter[str] | None = None
         with trio.move_on_after(self.patience), contextlib.suppress(Gone):
             await self.hangar.settled(self.lanes)
             await self.clients.pause()
             while True:
                 await self.hangar.settled(self.lanes)
-                count = self.descriptors()
-                if count <= self.baseline:
+                now = self.descriptors()
+                if now.total() <= self.baseline.total():
                     break
                 await trio.sleep(_LOOK)
         self.clients.go_on()
         if self.subject.status is not None:
             return f"the primary has ended with status {self.subject.status}"
-        if count < 0:
+        if now is None:
             return f"{self.hangar.waiting} hostile workers of {self.lanes} came back"
-        if count > self.baseline:
-            return f"{count - self.baseline} descriptors are left behind"
+        if (count := now.total() - self.baseline.total()) > 0:
+            kinds = ", ".join(f"{kind} +{more}" for kind, more in (now - self.baseline).items())
+            return f"{count} descriptors are left behind: {kinds}"
         if (ports := self.ports()) > MOST_PORTS:
             return f"it holds {ports} ports"
         return None
@@ -99,13 +101,13 @@ class Stage:
         """Count descriptors until the count stays the same."""
         await self.hangar.settled(self.lanes)
         await self.clients.pause()
-        same, count = 0, -1
+        same, found = 0, self.baseline
         with trio.move_on_after(self.patience):
             while same < 10:
                 await trio.sleep(_LOOK)
                 now = self.descriptors()
-                same, count = (same + 1, count) if now == count else (0, now)
-        self.baseline = count
+                same, found = (same + 1, found) if now == found else (0, now)
+        self.baseline = found
         self.clients.go_on()
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, final
@@ -168,8 +169,8 @@ class Subject:
 # ---- what the kernel says of a process --------------------------------------------------------
 
 
-def descriptors(pid: int, served: int) -> tuple[int, int]:
-    """How many it has that have nothing to do with ports, and how many that have; 0 if it is gone.
+def descriptors(pid: int, served: int) -> tuple[Counter[str], int]:
+    """Which it has that have nothing to do with ports, by kind, and how many have; 0 if it is gone.
 
     The latter are counted apart because a primary may keep a port, and who waits there, for the
     next worker that asks.
@@ -184,7 +185,8 @@ def descriptors(pid: int, served: int) -> tuple[int, int]:
                 links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
     sockets = {link for link in links if link.startswith("socket:")}
     ports = _of_ports(pid, sockets, f":{served:04X}")
-    return len(links) - sum(link in ports for link in links), len(ports)
+    others = Counter(link.partition(":[")[0] for link in links if link not in ports)
+    return others, len(ports)
 
 
 def _of_ports(pid: int, sockets: set[str], served: str) -> set[str]:

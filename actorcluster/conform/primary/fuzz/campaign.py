@@ -99,6 +99,8 @@ class Campaign:
         clients = stage.clients
         figures.served, figures.failed = clients.served, clients.failed
         figures.slowest = clients.slowest
+        if figures.troubles:
+            figures.troubles.append(stage.subject.tail())
         if stage.subject.status is not None and not figures.crashes:
             figures.crashes.append(f"it ended with status {stage.subject.status}")
 
@@ -148,8 +150,14 @@ class Campaign:
             self.figures.crashes.append(text)
 
     async def _sample(self, begin: float) -> None:
+        figures, clients = self.figures, self._stage.clients
         while True:
-            self.figures.memory.append((trio.current_time() - begin, self._stage.memory()))
+            seconds = trio.current_time() - begin
+            figures.memory.append((seconds, self._stage.memory()))
+            if clients.failed and not figures.troubles:
+                cases = ", ".join(map(str, sorted(self._playing)))
+                text = f"first found after {seconds:.0f} s, during the cases {cases}"
+                figures.troubles = [*clients.failures, text]
             await trio.sleep(_SAMPLE_SECONDS)
 
 

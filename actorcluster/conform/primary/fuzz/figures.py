@@ -33,6 +33,7 @@ class Figures:
         outcomes: how cases came out.
         memory: of the primary, in bytes, by seconds since the beginning.
         left: what was left behind, in words; None: nothing.
+        troubles: what became of the first clients that were not served, and what else is known.
     """
 
     seed: int
@@ -47,6 +48,7 @@ class Figures:
     failed: int = 0
     slowest: float = 0.0
     left: str | None = None
+    troubles: list[str] = attrs.Factory(list)
 
     @property
     def growth(self) -> float | None:
@@ -76,6 +78,7 @@ class Figures:
         yield f"descriptors: {self.left or 'as at the beginning'}"
         answered = f"{self.served} requests served, {self.failed} failed"
         yield f"innocent worker: {answered}, the slowest took {self.slowest:.2f} s"
+        yield from self.troubles
         yield f"crashes: {len(self.crashes)}"
         yield from self.crashes
         head = "passed" if self.passed else "FAILED"
