@@ -169,10 +169,11 @@ async def test_a_frame_before_its_handle() -> None:
 
 async def test_a_handle_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is lost, and what stands behind it goes on."""
-    monkeypatch.setattr("actorcluster._link.lane.PATIENCE", 0.2)
     async with node() as worker:
-        with pytest.raises(HandleError, match="did not arrive"):
-            await worker.ask(["silent"])
+        with monkeypatch.context() as patch:
+            patch.setattr("actorcluster._link.lane.PATIENCE", 0.2)
+            with pytest.raises(HandleError, match="did not arrive"):
+                await worker.ask(["silent"])
         (handle,) = await worker.ask(["servers", 1])
         handle.close()
 
