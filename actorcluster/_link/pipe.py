@@ -264,8 +264,10 @@ class Pipe(Writing):
         """Whether who begins to wait for something of the peer's may read meanwhile, see `lead`."""
         if self._leads or self._ended or self._taken > _SPARSE or self._is_full:
             return False
-        if self._socket.is_full_read or self._over or self._met_by_leader is not None:
-            return False  # in the latter cases the reader has to come back, to end it
+        if self._socket.is_full_read or self.unread:
+            return False
+        if self._over or self._met_by_leader is not None:
+            return False  # the reader has to come back, to end it
         return self._waits or self._steps_aside
 
     @trio.lowlevel.enable_ki_protection
@@ -330,6 +332,8 @@ class Pipe(Writing):
 
     def _read_once(self) -> bool:
         """Read as the reader does; False when that is the one to go on."""
+        if self.unread:  # the process is gone, and the reader takes in what it left behind
+            return False
         try:
             got = self._gather(RECEIVE_SIZE)
         except OSError:  # it will be there for the reader as well

@@ -9,6 +9,8 @@ import trio
 from actorcluster._link.handles import Handle
 from actorcluster._link.pipe import _MOST_FRAMES
 from actorcluster.wire import events
+from actorcluster.wire._generated import Kind
+from actorcluster.wire.header import encode_frame
 from tests.descriptors import memfd
 from tests.link.pair import End, Peer, played
 from tests.link.pipes import size_of
@@ -37,6 +39,12 @@ def queue(peer: Peer, count: int) -> None:
     """Have the peer queue so many messages for somebody whom the primary does not know."""
     for number in range(count):
         peer.connection.send_tell(peer.connection.encode(number), to="nobody")
+
+
+def taken_from(peer: Peer) -> bytes:
+    """What the peer has queued."""
+    batches = peer.connection.data_to_send(1 << 30)
+    return b"".join(bytes(part) for batch in batches for part in batch.buffers)
 
 
 def bodies(end: End) -> list[object]:
@@ -106,10 +114,55 @@ async def test_a_fault_is_found_when_its_turn_comes() -> None:
     """What came before it counts, in however many parts."""
     async with played() as (end, peer):
         queue(peer, COUNT)
-        data = b"".join(
-            bytes(part) for batch in peer.connection.data_to_send() for part in batch.buffers
-        )
-        peer.sock.send(data + b"no frame at all.")
+        peer.sock.send(taken_from(peer) + b"no frame at all.")
         await end.over.wait()
         assert end.fault is not None
         assert ("AWP-FR-4", ALL) == (end.fault.requirement, bodies(end))
+
+
+def echo_and_more(peer: Peer, call: events.CallReceived) -> None:
+    """Answer, and in the same read: much that nobody is told of, and behind that a message."""
+    assert peer.connection.reply(call.channel, call.body) is None
+    answer = taken_from(peer)
+    queue(peer, 1)
+    silent = encode_frame(Kind.PING, 0, b"\xc0", b"\xc0") * (_MOST_FRAMES + 1)
+    peer.sock.send(answer + silent + taken_from(peer))
+
+
+async def test_who_asks_again_at_once_reads_over_nothing() -> None:
+    """It leads again only when the rest of what was read has been acted upon."""
+    async with played() as (end, peer):
+        answers: list[object] = []
+
+        async def ask() -> None:
+            answers.append(await end.channel.ask("first"))
+            assert end.channel.unread
+            answers.append(await end.channel.ask("second"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            echo_and_more(peer, await peer.next(events.CallReceived))
+            call = await peer.next(events.CallReceived)
+            assert peer.connection.reply(call.channel, call.body) is None
+            peer.say()
+        assert (["first", "second"], [0]) == (answers, bodies(end))
+
+
+async def test_who_leads_at_the_end_reads_over_nothing() -> None:
+    """The reader takes in what is left, in parts, and somebody is still waiting in its place."""
+    async with played() as (end, peer):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end.channel.ask, "?")
+            await peer.next(events.CallReceived)
+            assert end.channel._leads
+            queue(peer, 2)
+            silent = encode_frame(Kind.PING, 0, b"\xc0", b"\xc0") * (4 * _MOST_FRAMES)
+            peer.sock.send(silent + taken_from(peer))
+            end.channel.finish()
+            while not end.channel.unread:
+                await trio.lowlevel.checkpoint()
+            queue(peer, 1)  # the process has left its end of the socket to somebody
+            peer.say()
+            await end.over.wait()
+            nursery.cancel_scope.cancel()  # an owner would fail the ask
+        assert ([0, 1], None) == (bodies(end), end.fault)
