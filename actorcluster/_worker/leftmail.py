@@ -5,8 +5,12 @@ Runs in: both
 What a worker said before it died often explains why it died, so it can be read for as long as the
 primary lives. But one that crashes and is started again while nobody reads would leave its window
 full of mail each time, and its share of the descriptors. So what all of them have left together is
-bounded. Beyond that, those that ended longest ago are given up, which is logged and counted. What
-the last one has left is kept whatever it is: its window and its share bound that.
+bounded, and so is the number of those that have left any: each keeps its channel in memory. Beyond
+that, those that ended longest ago are given up, which is logged and counted. What the last one has
+left is kept whatever it is: its window and its share bound that.
+
+What is held is summed up as it was when each ended, since receiving must cost nothing more. Only
+when that is too much, it is looked which of them somebody has received from meanwhile.
 """
 
 from __future__ import annotations
@@ -17,10 +21,12 @@ from typing import Final, Protocol, final
 
 from ..wire.holdings import DescriptorBudget
 
-__all__ = ["MOST_BYTES", "Holding", "LeftMail"]
+__all__ = ["MOST_BYTES", "MOST_WORKERS", "Holding", "LeftMail"]
 
 MOST_BYTES: Final = 64 * 1024 * 1024
 """As charged to the senders."""
+MOST_WORKERS: Final = 4096
+"""Of those that left mail; each takes some tens of kilobytes beside it."""
 #: Of the descriptors that all mail may hold, one in so many.
 _PART_OF_BUDGET: Final = 4
 
@@ -40,6 +46,9 @@ class Holding(Protocol):
 
 
 class _Mailbox(Protocol):
+    def __len__(self) -> int:
+        """How many messages wait."""
+
     def statistics(self) -> Holding:
         """Count what waits."""
 
@@ -61,39 +70,65 @@ class LeftMail:
     def __init__(self, budget: DescriptorBudget) -> None:
         self.given_up = 0
         self._budget = budget
-        self._boxes: OrderedDict[_Mailbox, Holding] = OrderedDict()
+        #: what each held when that was last looked at, and in how many messages.
+        self._boxes: OrderedDict[_Mailbox, tuple[int, Holding]] = OrderedDict()
+        self._bytes = self._handles = 0
 
     def add(self, mailbox: _Mailbox) -> None:
         """A peer is gone and has left mail; what is too much now is given up, the oldest first."""
-        self._boxes[mailbox] = mailbox.statistics()
-        while len(self._boxes) > 1 and self._is_too_much():
-            oldest, noted = next(iter(self._boxes.items()))
-            holding = oldest.statistics()
-            if (holding.bytes, holding.handles) != (noted.bytes, noted.handles):
-                self._boxes[oldest] = holding  # somebody has read of it: look again
-            else:
-                self._give_up(oldest, holding)
+        self._note(mailbox)
+        if len(self._boxes) > 1 and self._is_too_much():
+            if self._weighs_too_much():
+                self._look_again()
+            self._give_up()
 
     def remove(self, mailbox: _Mailbox) -> None:
         """A mailbox is empty. Those that have not ended are not here, which does no harm."""
-        self._boxes.pop(mailbox, None)
+        noted = self._boxes.pop(mailbox, None)
+        if noted is not None:
+            self._count(noted[1], -1)
+
+    def _note(self, mailbox: _Mailbox) -> None:
+        holding = mailbox.statistics()
+        self._boxes[mailbox] = len(mailbox), holding
+        self._count(holding, 1)
+
+    def _count(self, holding: Holding, sign: int) -> None:
+        self._bytes += sign * holding.bytes
+        self._handles += sign * holding.handles
+
+    def _look_again(self) -> None:
+        """Count anew what somebody has received from; nothing comes to it any more."""
+        for mailbox, (messages, holding) in self._boxes.items():
+            if len(mailbox) != messages:
+                self._count(holding, -1)
+                self._note(mailbox)  # where it was in the order
 
     def _is_too_much(self) -> bool:
-        held = self._boxes.values()
-        return (
-            sum(each.bytes for each in held) > MOST_BYTES
-            or sum(each.handles for each in held) > self._budget.most // _PART_OF_BUDGET
-        )
+        return len(self._boxes) > MOST_WORKERS or self._weighs_too_much()
 
-    def _give_up(self, mailbox: _Mailbox, holding: Holding) -> None:
-        del self._boxes[mailbox]
-        count = mailbox._discard()
-        self.given_up += count
+    def _weighs_too_much(self) -> bool:
+        most_handles = self._budget.most // _PART_OF_BUDGET
+        return self._bytes > MOST_BYTES or self._handles > most_handles
+
+    def _give_up(self) -> None:
+        """Give up the oldest until it is not too much; all are one warning, be they thousands."""
+        workers = messages = 0
+        before = self._bytes, self._handles
+        while len(self._boxes) > 1 and self._is_too_much():
+            oldest = next(iter(self._boxes))
+            messages += oldest._discard()
+            self.remove(oldest)
+            workers += 1
+        if not workers:
+            return
+        self.given_up += messages
         log.warning(
-            "nobody receives what workers have left that are gone: %d messages of the one that"
+            "nobody receives what workers have left that are gone: %d messages of the %d that"
             " ended first are given up (%d bytes, %d handles; %d messages so far)",
-            count,
-            holding.bytes,
-            holding.handles,
+            messages,
+            workers,
+            before[0] - self._bytes,
+            before[1] - self._handles,
             self.given_up,
         )

@@ -99,7 +99,7 @@ class FrameReader:
         self._gathered = _GATHERED if gather else {}
         self._plain = PlainReader(values) if gather else None
         self._values = values
-        self._unpacker = values.unpacker(_RUN)
+        self._unpacker: Any = values.unpacker(_RUN)
         self._begun = bytearray()  # the frame that is not complete yet
         self._need = 0  # its size, once its header is complete
         self._landing: Landing | None = None  # or this is, see `place`
@@ -110,7 +110,7 @@ class FrameReader:
 
     def shrink(self) -> None:
         """Give back memory, as `Connection.shrink` does."""
-        self._unpacker = self._values.unpacker(_RUN, LEAST_BUFFER)
+        self._unpacker = None  # even one with the least buffer takes 40 KiB
         self._begun, self._landing = bytearray(), None
         if self._plain is not None:
             self._plain.shrink()
@@ -333,6 +333,8 @@ class FrameReader:
         indexes = values.indexes
         limit = values.max_depth
         unpacker = self._unpacker
+        if unpacker is None:
+            unpacker = self._unpacker = values.unpacker(_RUN, LEAST_BUFFER)
         unpacker.feed(view[start:stop])
         tell = unpacker.tell
         ends = tell()  # of the frames so far; it counts all bytes that the decoder ever saw

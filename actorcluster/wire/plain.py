@@ -59,14 +59,14 @@ class PlainReader:
 
     def __init__(self, values: Values) -> None:
         self._values = values
-        self._unpacker = values.unpacker(_RUN)
+        self._unpacker: Any = values.unpacker(_RUN)
         #: heads that were checked: the length that each says; those of long messages apart.
         self._heads: dict[bytes, int] = {}
         self._long_heads: dict[bytes, int] = {}
 
     def shrink(self) -> None:
         """Give back memory, as `Connection.shrink` does."""
-        self._unpacker = self._values.unpacker(_RUN, LEAST_BUFFER)
+        self._unpacker = None  # even one with the least buffer takes 40 KiB
 
     def read(self, view: memoryview, max_frame: int, bodies: list[Any], lengths: list[int]) -> int:
         """Take what comes first.
@@ -113,6 +113,8 @@ class PlainReader:
     def _decode(self, view: memoryview, bodies: list[Any], lengths: list[int]) -> int:
         """Take what begins a piece of the stream; returns how many bytes that was."""
         values, unpacker, known = self._values, self._unpacker, self._heads
+        if unpacker is None:
+            unpacker = self._unpacker = values.unpacker(_RUN, LEAST_BUFFER)
         indexes, limit = values.indexes, values.max_depth
         unpacker.feed(view)
         read, unpack, tell = unpacker.read_bytes, unpacker.unpack, unpacker.tell

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from actorcluster import Primary, open_primary
-from actorcluster._worker.leftmail import MOST_BYTES, LeftMail
+from actorcluster._worker.leftmail import MOST_BYTES, MOST_WORKERS, LeftMail
 from actorcluster.wire.holdings import DescriptorBudget
 from tests.worker import leftmail_workers
 
@@ -29,11 +29,14 @@ class Box:
     bytes: int = 0
     handles: int = 0
 
+    def __len__(self) -> int:
+        return self.bytes + self.handles
+
     def statistics(self) -> Holding:
         return Holding(self.bytes, self.handles)
 
     def _discard(self) -> int:
-        count, self.bytes, self.handles = self.bytes + self.handles, 0, 0
+        count, self.bytes, self.handles = len(self), 0, 0
         self.left.remove(self)
         return count
 
@@ -58,7 +61,7 @@ def test_who_ended_first_is_given_up_first(caplog: pytest.LogCaptureFixture) -> 
     assert third == mail.given_up
     (record,) = caplog.records
     assert ("actorcluster.mailbox", logging.WARNING) == (record.name, record.levelno)
-    assert f"{third} messages of the one that ended first are given up" in record.getMessage()
+    assert f"{third} messages of the 1 that ended first are given up" in record.getMessage()
 
 
 def test_the_last_keeps_all_it_has() -> None:
@@ -79,6 +82,26 @@ def test_what_somebody_is_reading_is_looked_at_again() -> None:
     first.bytes = 10
     mail.add(Box(mail, 100, 0))
     assert (0, 10, 2) == (mail.given_up, first.bytes, second.bytes)
+
+
+def test_all_that_somebody_is_reading_is_looked_at_before_any_is_given_up() -> None:
+    """The oldest is left alone, where another one holds little by now."""
+    mail, (first, second) = left((10, 0), (MOST_BYTES - 10, 0))
+    second.bytes = 10
+    mail.add(Box(mail, MOST_BYTES - 20, 0))
+    assert (0, 10, 10) == (mail.given_up, first.bytes, second.bytes)
+    mail.add(last := Box(mail, 1, 0))
+    assert (10, 0, 10, 1) == (mail.given_up, first.bytes, second.bytes, last.bytes)
+
+
+def test_so_many_workers_at_most(caplog: pytest.LogCaptureFixture) -> None:
+    """However little each has left: its channel takes more. All that go at once are one warning."""
+    mail, boxes = left(*[(1, 0)] * (MOST_WORKERS + 2))
+    assert [0, 0, 1] == [box.bytes for box in boxes[:3]]
+    assert 2 == mail.given_up
+    caplog.clear()
+    mail.add(Box(mail, MOST_BYTES, 0))
+    assert (MOST_WORKERS + 2, 1) == (mail.given_up, len(caplog.records))
 
 
 def test_what_is_empty_is_forgotten() -> None:
