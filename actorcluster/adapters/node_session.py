@@ -151,6 +151,8 @@ class NodeSession:
         if not is_internal(message):
             self._on_user(message, ())
         elif too_deep(message, _DEEPEST):
+            if fd is not None and fd != LOST:
+                self._discarded.append(fd)
             raise violation("NODE-1", "a line that is nested too deeply")
         elif message["cmd"] == _CLUSTER:
             self._on_cluster(message)

@@ -273,6 +273,13 @@ def test_ready_is_said_too() -> None:
     assert [TellReceived, Serving] == list(map(type, Talk(ONLINE).raw("ready")))
 
 
+def test_the_socket_of_a_line_that_is_nested_too_deeply_is_given_up() -> None:
+    talk, deep = Talk(ONLINE), json.loads("[" * 200 + "]" * 200)
+    with pytest.raises(RemoteProtocolError, match="nested too deeply"):
+        talk.raw({"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": deep}, 7)
+    assert [7] == talk.session.take_discarded()
+
+
 def test_a_message_with_a_socket() -> None:
     talk = Talk(ONLINE)
     found = talk.raw({"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": "take"}, 7)
