@@ -62,6 +62,15 @@ class Answering(Pipe):
     def is_unanswered(self, channel: int) -> bool:
         return channel in self._unanswered
 
+    def check_unanswered(self, channel: int, ask: object) -> None:
+        """See that it is this ask which waits on ``channel``, and no later one of the same number.
+
+        Raises:
+            LocalProtocolError: it was answered.
+        """
+        if self.unanswered_ask(channel) is not ask:
+            raise _answered()
+
     @property
     def asks_unanswered(self) -> int:
         return len(self._unanswered)

@@ -246,7 +246,8 @@ class Ask(Message):
     @property
     def answered(self) -> bool:
         """Whether it was answered, one way or another."""
-        return not self._channel.is_unanswered(self._number)
+        # By who it is: once it is answered, its number may be another one's.
+        return self._channel.unanswered_ask(self._number) is not self
 
     async def reply(
         self, body: Any, handle: Any = None, *, head: bytes = b"", keep_open: bool = False
@@ -266,13 +267,16 @@ class Ask(Message):
             pace.restart()
         else:
             await checkpoint_if_cancelled()
+        channel.check_unanswered(self._number, self)
         channel.reply(self._number, body, handle, keep_open=keep_open)
 
     def answer(self, body: Any, handle: Any = None, *, keep_open: bool = False) -> None:
         """What `reply` does, without a checkpoint."""
+        self._channel.check_unanswered(self._number, self)
         self._channel.reply(self._number, body, handle, keep_open=keep_open)
 
     def fail(self, exc: BaseException) -> None:
+        self._channel.check_unanswered(self._number, self)
         self._channel.fail(self._number, exc)
 
     def __enter__(self) -> Self:
@@ -330,7 +334,11 @@ class Ask(Message):
         # The last reference is gone and nobody can answer any more. The collector may run in any
         # thread and between any two lines of the link, so this only leaves a note for the loop.
         channel, number = self._channel, self._number
-        if channel.token is not None and channel.is_unanswered(number):
+        if (
+            channel.token is not None
+            and channel.is_unanswered(number)
+            and channel.unanswered_ask(number) in (self, None)  # else it is another one's by now
+        ):
             with contextlib.suppress(trio.RunFinishedError):
                 channel.token.run_sync_soon(_forgotten, channel, number)
 
@@ -362,7 +370,7 @@ def plain_asks(event: CallsReceived, channel: Channel, mailbox: Holder, sender: 
 
 
 def _forgotten(channel: Channel, number: int) -> None:
-    if channel.is_unanswered(number):
+    if channel.is_unanswered(number) and channel.unanswered_ask(number) is None:
         channel.refuse(number, ErrorCode.NOT_HANDLED, "forgotten unanswered")
 
 

@@ -329,6 +329,38 @@ async def test_forgotten() -> None:
         assert "forgotten" in outcomes[0].text
 
 
+async def test_a_later_ask_of_the_same_number_is_another_one() -> None:
+    """A peer may take a call's number again; who had it before has nothing to do with it."""
+    async with line() as ends:
+
+        async def asked() -> Any:
+            call = encode_frame(Kind.CALL, 1, msgpack.packb(None), msgpack.packb("x"))
+            ends.worker.connection._outbox.put(call)
+            ends.worker.channel.flush()
+            return await ends.primary.receive()
+
+        old = await asked()
+        with old:
+            await old.reply(1)
+            new = await asked()
+            assert old.answered
+            assert not new.answered
+            with pytest.raises(LocalProtocolError, match="answered already"):
+                await old.reply(2)
+            with pytest.raises(LocalProtocolError, match="answered already"):
+                old.answer(2)
+            with pytest.raises(LocalProtocolError, match="answered already"):
+                old.fail(ValueError())
+        assert not new.answered  # not disposed of with the block
+        del old
+        gc.collect()
+        await settle()
+        assert not new.answered  # not taken for the one that was forgotten
+        with new:
+            await new.reply(3)
+        assert new.answered
+
+
 async def test_collected_in_another_thread() -> None:
     """The collector runs wherever memory is allocated; the link belongs to its own thread."""
     outcomes: list[Outcome] = []
