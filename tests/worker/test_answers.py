@@ -331,18 +331,20 @@ async def test_forgotten() -> None:
 
 async def test_a_later_ask_of_the_same_number_is_another_one() -> None:
     """A peer may take a call's number again; who had it before has nothing to do with it."""
-    async with line() as ends:
+    outcomes: list[Outcome] = []
+    async with line() as ends, trio.open_nursery() as nursery:
 
         async def asked() -> Any:
-            call = encode_frame(Kind.CALL, 1, msgpack.packb(None), msgpack.packb("x"))
-            ends.worker.connection._outbox.put(call)
-            ends.worker.channel.flush()
+            ends.worker.connection._next_channel = 1
+            nursery.start_soon(ask, ends.worker, "x", outcomes)
             return await ends.primary.receive()
 
         old = await asked()
         with old:
             await old.reply(1)
+            await settle()
             new = await asked()
+            assert old._number == new._number
             assert old.answered
             assert not new.answered
             with pytest.raises(LocalProtocolError, match="answered already"):
@@ -358,7 +360,7 @@ async def test_a_later_ask_of_the_same_number_is_another_one() -> None:
         assert not new.answered  # not taken for the one that was forgotten
         with new:
             await new.reply(3)
-        assert new.answered
+    assert [1, 3] == outcomes
 
 
 async def test_collected_in_another_thread() -> None:
