@@ -12,7 +12,7 @@ from actorcluster.conform.material import STREAM_FILES, preludes, vectors
 from actorcluster.conform.primary.judge import Judge
 from actorcluster.conform.primary.talk import Frame, Splitter
 from actorcluster.conform.primary.terms import Terms
-from actorcluster.wire._generated import LIMIT_DEFAULTS, Kind
+from actorcluster.wire._generated import LIMIT_DEFAULTS, Kind, State
 
 Vector = dict[str, Any]
 
@@ -116,3 +116,13 @@ def test_credit_counts_before_the_rest_of_its_frame_is_looked_at() -> None:
         judge.said(made(Kind.CREDIT, body=body))
         assert "flow_violation" in judge.verdict.codes, depth
         assert (depth == 64) == judge.verdict.may_live, depth
+
+
+def test_descriptors_on_a_kind_that_is_not_in_force() -> None:
+    """Whatever else is wrong with it, they may be what is named."""
+    caps = ("handle.send", "listen.shared")
+    judge = Judge(Terms(dict(LIMIT_DEFAULTS), frozenset(caps)), 7, caps)
+    judge.states = {State.ACTIVE}
+    judge.said(made(Kind.CONN, [1, [[1, {}]]], channel=1, nfds=1), 1)
+    assert "fd_violation" in judge.verdict.codes
+    assert not judge.verdict.may_live

@@ -248,6 +248,8 @@ class Judge:
             self._find("fd_violation", "this kind has no handles")
         elif "handle.send" not in self._in_force:
             self._find("fd_violation", "handle.send is not in force")
+        elif it.kind in _BUILT and KINDS[it.kind].capability not in self._in_force:
+            self._possible.add("fd_violation")  # likewise, for the kind
         if not self._groups:
             self._is_confused = True  # it may be given those of a later frame
         elif self._is_confused:
