@@ -31,7 +31,7 @@ from .._link.handles import commit
 from .._link.staging import stage
 from .._worker.inet import BACKLOG
 from .._worker.listening import MODES, SCHED_NONE, SCHED_RR
-from ..errors import ActorClusterError
+from ..errors import ActorClusterError, LocalProtocolError
 from ..wire import events
 from ..wire._generated import Capability, ErrorCode, State
 from .binding import Bound, ListenFds, PortRequest, bind
@@ -193,6 +193,8 @@ class Ports:
             self._answer(client, event.channel, port, mode)
         except ValueError as exc:
             self._refuse(client, event.channel, str(ErrorCode.BAD_PAYLOAD), str(exc))
+        except LocalProtocolError:
+            return  # it has closed it meanwhile, and may call on that channel by now
         except (OSError, ActorClusterError) as exc:
             self._refuse(client, event.channel, failure_map(exc)["code"], str(exc))
         else:

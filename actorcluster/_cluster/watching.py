@@ -161,7 +161,9 @@ class WorkerWatches:
         """The worker wants to be told, or does not any more."""
         number = event.number
         if isinstance(event, Demonitored):
-            self._watching.end(self._open.pop(number))
+            # None: it was told at once, when this was read already.
+            if (ended := self._open.pop(number, None)) is not None:
+                self._watching.end(ended)
             return
 
         def tell(end: End) -> None:
