@@ -302,6 +302,12 @@ async def monitor_twice(it: Scene) -> None:
     await it.say(frame(Kind.MONITOR, [1, SOMEBODY]) * 2)
 
 
+@case("monitor.taken-back", "AWP-SU-1", Lives(), OPEN)
+async def monitor_taken_back(it: Scene) -> None:
+    """Ends the monitor of somebody who never was, in the same write."""
+    await it.say(frame(Kind.MONITOR, [1, "nobody"]), frame(Kind.DEMONITOR, [1]))
+
+
 @case("monitor.many", "AWP-SU-4", Aborts("limit_exceeded"), OPEN)
 async def monitors(it: Scene) -> None:
     """Has more monitors than max_monitors."""

@@ -94,6 +94,18 @@ async def same_channel(it: Scene) -> None:
     await it.say(frame(Kind.LISTEN, None, asked, channel=1) * 2)
 
 
+@case("port.taken-back", "AWP-CH-2", Lives(), (ACTIVE,))
+async def taken_back(it: Scene) -> None:
+    """Listens, closes that, and calls on the same channel, all in one write."""
+    asked = {"transport": "tcp", "host": "127.0.0.1", "port": 0, "key": "b"}
+    call = frame(Kind.CALL, ["db"], "hi", channel=1)
+    listen = frame(Kind.LISTEN, None, asked, channel=1)
+    await it.say(listen, frame(Kind.LISTEN_CLOSE, channel=1), call)
+    answer = await it.hear(Kind.REPLY, Kind.ERROR, channel=1)
+    if answer.kind != Kind.REPLY or answer.payload != "hi":
+        raise Problem(f"the call was answered by {answer}: {answer.payload}")
+
+
 @case("port.many", "AWP-LM-2", Lives(), (ACTIVE,))
 async def many(it: Scene) -> None:
     """Has more listeners than max_listeners: the last are refused, and all ports go with it."""
