@@ -177,11 +177,9 @@ def _try(
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is None:
             raise
-        click.echo("conform: interrupted", err=True)
-        return _INTERRUPTED
+        return _interrupted(progress)
     except KeyboardInterrupt:
-        click.echo("conform: interrupted", err=True)
-        return _INTERRUPTED
+        return _interrupted(progress)
     progress.end()
     for line in report.lines():
         click.echo(line)
@@ -214,17 +212,34 @@ class _Progress:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self.failed: list[kit.Result] = []
         self._is_terminal = sys.stderr.isatty()
 
     def add(self, result: kit.Result) -> None:
         self._counts[str(result.outcome)] += 1
+        if result.outcome is _load().Outcome.FAIL:
+            self.failed.append(result)
         if self._is_terminal:
             words = ", ".join(f"{count} {name}" for name, count in self._counts.items())
             click.echo(f"\r\x1b[K{words}  {result.case.id}", nl=False, err=True)
 
+    @property
+    def count(self) -> int:
+        """Of cases, so far."""
+        return sum(self._counts.values())
+
     def end(self) -> None:
         if self._is_terminal:
             click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _interrupted(progress: _Progress) -> int:
+    """Say what there is to say of a run that was not to its end."""
+    progress.end()
+    for one in progress.failed:
+        click.echo(f"FAIL       {one.case.id}  {one.text}")
+    click.echo(f"conform: interrupted, after {progress.count} cases", err=True)
+    return _INTERRUPTED
 
 
 def _show_coverage() -> int:

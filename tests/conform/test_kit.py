@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from actorcluster import conform
+from actorcluster.cli.conform import _interrupted, _Progress
 from actorcluster.cli.conform import conform as command
 from actorcluster.conform import Outcome
 from actorcluster.conform.case import CASES
@@ -209,6 +210,16 @@ def test_one_way_to_listen_is_enough_for_level_2() -> None:
     assert any(line.startswith("unclaimed  ha.give") for line in report.lines())
 
 
+def test_ctrl_c_shows_what_had_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = _Progress()
+    for name, outcome in (("ha.give", Outcome.FAIL), ("pi.channels", Outcome.PASS)):
+        progress.add(conform.Result(case=CASES[name], outcome=outcome, text="why"))
+    assert 130 == _interrupted(progress)
+    said = capsys.readouterr()
+    assert "FAIL       ha.give  why\n" == said.out
+    assert "conform: interrupted, after 2 cases\n" == said.err
+
+
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     worker = [sys.executable, "-m", "tests.conform.slow_worker", str(note)]
@@ -228,5 +239,5 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         kit.kill()
         kit.wait()
     assert 130 == kit.returncode, errors
-    assert "conform: interrupted" in errors
+    assert "conform: interrupted, after 0 cases" in errors
     assert not os.path.exists(f"/proc/{note.read_text().strip()}")

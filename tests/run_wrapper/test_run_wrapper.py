@@ -185,6 +185,7 @@ async def test_signals_are_as_a_shell_has_them(primary: Primary) -> None:
     ignored = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGQUIT)}
     for number in ignored:
         signal.signal(number, signal.SIG_IGN)
+    ignored[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # of who began the tests
     try:
         worker = await wrapped(primary, code, stdio=("ignore", "pipe", "inherit"))
     finally:
