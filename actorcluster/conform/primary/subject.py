@@ -190,8 +190,12 @@ def descriptors(pid: int, served: int) -> tuple[Counter[str], int]:
 
 
 def _of_ports(pid: int, sockets: set[str], served: str) -> set[str]:
-    """Those of its sockets that are of ports, and who waits there."""
-    found, waiting, bound = set(), [], set()
+    """Those of its sockets that are of ports, and who waits there.
+
+    A client that waits and has reset its connection leaves a socket that no table has any more: all
+    of those count as such, for nobody can say where they waited.
+    """
+    found, waiting, bound, known = set(), [], set(), set()
     for name, state, inode in (("tcp", "0A", 9), ("tcp6", "0A", 9), ("udp", "07", 9),
                                ("udp6", "07", 9), ("unix", "00010000", 6)):  # fmt: skip
         with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{name}") as file:
@@ -199,13 +203,14 @@ def _of_ports(pid: int, sockets: set[str], served: str) -> set[str]:
                 words = line.split()
                 if len(words) <= inode or (link := f"socket:[{words[inode]}]") not in sockets:
                     continue
+                known.add(link)
                 address = words[1][-5:]
                 if words[3] == state:
                     found.add(link)
                     bound.add(address)
                 elif address != served:
                     waiting.append((address, link))
-    return found | {link for address, link in waiting if address in bound}
+    return found | {link for address, link in waiting if address in bound} | (sockets - known)
 
 
 def memory(pid: int) -> int:
