@@ -204,7 +204,7 @@ class Ports:
     def _refuse(self, client: PortClient, channel: int, code: str, text: str) -> None:
         """Answer with an error, unless the worker is gone, or does not want an answer any more."""
         with contextlib.suppress(ActorClusterError):
-            client.connection.send_error(channel, {"code": code, "message": text})
+            client.connection.refuse_listen(channel, {"code": code, "message": text})
             client.flush()
 
     def _beside(self, client: PortClient, request: PortRequest) -> PortRequest:

@@ -125,15 +125,14 @@ class Ports(Receiving):
         policy: str | None = None,
         handle: Any = None,
     ) -> None:
-        """Answer a `Listen`: the port is bound. The opposite is `send_error`.
+        """Answer a `Listen`: the port is bound. The opposite is `refuse_listen`.
 
         Raises:
             LocalProtocolError: no LISTEN waits for an answer there.
             HandleError: the worker takes no such handle.
         """
         self._check_sendable(Kind.LISTENING)
-        if self._inbound_calls.get(channel) != 0:
-            raise LocalProtocolError(f"no LISTEN waits for an answer on channel {channel}")
+        self._check_waits(channel)
         if handle is not None and Capability.LISTEN_SHARED not in self.capabilities:
             raise LocalProtocolError("a shared socket needs the capability listen.shared")
         handles = () if handle is None else (handle,)
@@ -148,6 +147,20 @@ class Ports(Receiving):
         self._whole_frame(Kind.LISTENING, channel, envelope, payload)
         del self._inbound_calls[channel]
         self._outbox.put_message(Kind.LISTENING, channel, envelope, payload, handles)
+
+    def refuse_listen(self, channel: int, error: Mapping[str, Any]) -> None:
+        """Answer a `Listen` with an error map: there is no port.
+
+        Raises:
+            LocalProtocolError: no LISTEN waits for an answer there. The worker may have closed it,
+                and wait for the answer to a call on that channel.
+        """
+        self._check_waits(channel)
+        self.send_error(channel, error)
+
+    def _check_waits(self, channel: int) -> None:
+        if self._inbound_calls.get(channel) != 0:
+            raise LocalProtocolError(f"no LISTEN waits for an answer on channel {channel}")
 
     def send_connections(
         self,

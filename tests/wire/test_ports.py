@@ -101,13 +101,25 @@ def test_a_shared_socket(pair: ConnectionPair) -> None:
 def test_a_listener_that_is_refused(pair: ConnectionPair) -> None:
     channel = pair.worker.send_listen({"transport": "tcp"})
     pair.run()
-    pair.primary.send_error(channel, {"code": "os.EADDRINUSE"})
+    pair.primary.refuse_listen(channel, {"code": "os.EADDRINUSE"})
     (event,) = pair.run()
     assert isinstance(event, events.ErrorReceived)
     assert (channel, {"code": "os.EADDRINUSE"}) == (event.channel, event.error)
     assert [0, 0] == [side.statistics().listeners for side in (pair.worker, pair.primary)]
     with pytest.raises(LocalProtocolError, match="no LISTEN waits"):
         pair.primary.send_listening(channel, mode="handoff", address=None)
+
+
+def test_a_listener_that_was_closed_meanwhile_is_not_refused(pair: ConnectionPair) -> None:
+    """A call on its channel is not answered in its place."""
+    channel = pair.worker.send_listen({"transport": "tcp"})
+    pair.worker.send_listen_close(channel)
+    pair.run()
+    call = frame(Kind.CALL, [None], 1, channel=channel)
+    assert [events.CallReceived] == [type(one) for one in pair.primary.receive(call)]
+    with pytest.raises(LocalProtocolError, match="no LISTEN waits"):
+        pair.primary.refuse_listen(channel, {"code": "bad_payload"})
+    pair.primary.send_reply(channel, pair.primary.encode(2))
 
 
 def test_a_listen_is_no_call(pair: ConnectionPair) -> None:

@@ -94,12 +94,13 @@ async def same_channel(it: Scene) -> None:
     await it.say(frame(Kind.LISTEN, None, asked, channel=1) * 2)
 
 
-@case("port.taken-back", "AWP-CH-2", Lives(), (ACTIVE,))
+@case("port.taken-back", "AWP-CH-2", Lives(), (ACTIVE,), forms=2)
 async def taken_back(it: Scene) -> None:
-    """Listens, closes that, and calls on the same channel, all in one write."""
+    """Listens, where it can be and where not, closes that, and calls there, all in one write."""
     asked = {"transport": "tcp", "host": "127.0.0.1", "port": 0, "key": "b"}
+    wrong = {"transport": "carrier pigeon"}
     call = frame(Kind.CALL, ["db"], "hi", channel=1)
-    listen = frame(Kind.LISTEN, None, asked, channel=1)
+    listen = frame(Kind.LISTEN, None, (asked, wrong)[it.form], channel=1)
     await it.say(listen, frame(Kind.LISTEN_CLOSE, channel=1), call)
     answer = await it.hear(Kind.REPLY, Kind.ERROR, channel=1)
     if answer.kind != Kind.REPLY or answer.payload != "hi":
