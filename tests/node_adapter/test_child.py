@@ -303,3 +303,16 @@ def test_what_came_before_an_error_in_the_same_read_is_not_left_open() -> None:
     with pytest.raises(RemoteProtocolError, match="NODE-2"):
         talk.child.receive(b"".join(json.dumps(one).encode() + b"\n" for one in lines), (5,))
     assert [5] == talk.child.take_discarded()
+
+
+def test_a_shared_socket_before_an_error_is_not_left_open() -> None:
+    answer = {"cmd": "NODE_CLUSTER", "ack": 0, "key": "k"}
+    lines: list[Said] = [
+        {"cmd": "NODE_HANDLE", "type": "net.Native", "msg": answer},
+        {"cmd": "NODE_CLUSTER", "act": "disconnect"},
+    ]
+    talk = Talk(**WEB)
+    text = b"".join(json.dumps(one).encode() + b"\n" for one in lines)
+    with pytest.raises(RemoteProtocolError, match="NODE-1"):
+        talk.child.receive(text + b"no json\n", (5,))
+    assert [5] == talk.child.take_discarded()

@@ -167,3 +167,8 @@ def test_any_bytes_give_values_or_an_error_and_every_descriptor_once(
 @pytest.mark.parametrize("value", [{"a": "\ud800"}, ["\udfff"]])
 def test_half_a_character_is_written_as_something(value: Any) -> None:
     json.loads(encode_line(value))
+
+
+def test_what_json_has_no_word_for_becomes_null_wherever_it_is() -> None:
+    value = {"a": [math.nan, 1, (math.inf, "x")], "b": {"c": -math.inf}, "d": 1.5}
+    assert b'{"a":[null,1,[null,"x"]],"b":{"c":null},"d":1.5}\n' == encode_line(value)

@@ -473,3 +473,29 @@ def test_whatever_it_says_gives_events_or_an_error(
     handles += session.close()
     assert sorted(given_in) == sorted([*out, *session.take_discarded()])
     assert ["one", "three", "two"] == sorted(handles)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"cmd": "NODE_HANDLE", "msg": 1}, "without its type or message"),
+        ({"cmd": "NODE_HANDLE", "type": "net.Socket"}, "without its type or message"),
+        (
+            {"cmd": "NODE_HANDLE", "type": "net.Socket", "msg": {"cmd": "NODE_CLUSTER"}},
+            "a descriptor for the runtime",
+        ),
+    ],
+)
+def test_a_handle_that_is_wrong_is_not_left_open(said: Said, why: str) -> None:
+    talk = Talk(ONLINE)
+    with pytest.raises(RemoteProtocolError, match=why):
+        talk.raw(said, 7)
+    assert [7] == talk.session.take_discarded()
+
+
+def test_an_answer_for_who_does_not_listen_any_more_is_not_said() -> None:
+    talk, _ = listening()
+    talk.hears()
+    talk.session.listening(9, address=["127.0.0.1", 80])
+    talk.session.connections(9, 1, ["a handle"])
+    assert [] == talk.hears()
