@@ -126,3 +126,14 @@ def test_descriptors_on_a_kind_that_is_not_in_force() -> None:
     judge.said(made(Kind.CONN, [1, [[1, {}]]], channel=1, nfds=1), 1)
     assert "fd_violation" in judge.verdict.codes
     assert not judge.verdict.may_live
+
+
+def test_descriptors_may_be_read_with_what_stands_before_them() -> None:
+    """The primary need not have come to ABORT when it has the descriptors of what follows."""
+    judge = Judge(Terms(dict(LIMIT_DEFAULTS), frozenset()), 7, ())
+    judge.states = {State.STARTING}
+    judge.begin()
+    judge.said(made(Kind.ABORT, None, {"code": 1}))
+    assert "fd_violation" not in judge.verdict.codes
+    judge.said(b"\0" * 16, fds=1)
+    assert "fd_violation" in judge.verdict.codes

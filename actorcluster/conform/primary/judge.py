@@ -106,10 +106,12 @@ class Judge:
         self._monitors: set[int] = set()
         self._certain: list[tuple[str, str]] = []
         self._possible: set[str] = set()
+        self._began_early = True
 
     def begin(self) -> None:
         """What was said so far was borne; judge what comes."""
         self.verdict = Verdict()
+        self._began_early = bool(self.states & _EARLY)
 
     @property
     def unfinished(self) -> int:
@@ -147,7 +149,8 @@ class Judge:
     def said(self, data: bytes, fds: int = 0) -> None:
         """Judge what the worker says next."""
         if fds:
-            if self.states & _EARLY:
+            # They may be read together with what stands before them, and looked at first.
+            if self._began_early or self.states & _EARLY:
                 self._allow("fd_violation")
             if self._begun:
                 self._is_confused = True  # it does not begin with the first byte of a frame
