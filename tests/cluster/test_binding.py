@@ -162,18 +162,22 @@ def test_ipv4(transport: str) -> None:
 )
 def test_all_addresses(host: str | None, v6only: bool, takes_ipv4: bool) -> None:
     """One socket for both families, unless IPv4 is left out."""
-    bound = opened({"transport": "tcp", "host": host, "v6only": v6only})
-    with bound.socket:
-        port = bound.address[1]
-        assert ("::", port) == bound.address
-        with socket.create_connection(("::1", port)):
-            pass
-        if takes_ipv4:
-            with socket.create_connection(("127.0.0.1", port)):
+    with socket.socket() as reserved:
+        # Without it, somebody else might listen at that port of IPv4 by chance.
+        reserved.bind(("0.0.0.0", 0))
+        port = 0 if takes_ipv4 else reserved.getsockname()[1]
+        bound = opened({"transport": "tcp", "host": host, "port": port, "v6only": v6only})
+        with bound.socket:
+            port = bound.address[1]
+            assert ("::", port) == bound.address
+            with socket.create_connection(("::1", port)):
                 pass
-        else:
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port))
+            if takes_ipv4:
+                with socket.create_connection(("127.0.0.1", port)):
+                    pass
+            else:
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port))
 
 
 def test_all_addresses_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
