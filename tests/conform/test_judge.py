@@ -12,7 +12,7 @@ from actorcluster.conform.material import STREAM_FILES, preludes, vectors
 from actorcluster.conform.primary.judge import Judge
 from actorcluster.conform.primary.talk import Frame, Splitter
 from actorcluster.conform.primary.terms import Terms
-from actorcluster.wire._generated import LIMIT_DEFAULTS, Kind, State
+from actorcluster.wire._generated import FLAG_FRAG, FLAG_MORE, LIMIT_DEFAULTS, Kind, State
 
 Vector = dict[str, Any]
 
@@ -137,3 +137,25 @@ def test_descriptors_may_be_read_with_what_stands_before_them() -> None:
     assert "fd_violation" not in judge.verdict.codes
     judge.said(b"\0" * 16, fds=1)
     assert "fd_violation" in judge.verdict.codes
+
+
+@pytest.mark.parametrize(
+    ("between", "lives"),
+    [
+        pytest.param(made(Kind.CANCEL, [None], channel=3), True, id="its sender gave it up"),
+        pytest.param(made(Kind.ERROR, None, {"code": "x"}, channel=3), False, id="an answer"),
+        pytest.param(made(Kind.UNIMPLEMENTED, [0x20], channel=3), False, id="not understood"),
+    ],
+)
+def test_what_ends_an_unfinished_message(between: bytes, lives: bool) -> None:
+    """What answers a message of the primary's says nothing of one of the worker's own."""
+    caps = ("call", "frag", "msg")
+    judge = Judge(Terms(dict(LIMIT_DEFAULTS), frozenset(caps)), 7, caps)
+    judge.states = {State.ACTIVE}
+    flags = FLAG_FRAG | FLAG_MORE
+    judge.said(made(Kind.TELL, ["a", None, 1, {}], b"\x93\x01", channel=3, flags=flags))
+    judge.begin()
+    judge.said(between)
+    judge.said(made(Kind.CALL, ["a", None, 1, {}], channel=3))
+    assert lives == judge.verdict.may_live
+    assert ("" if lives else "CALL on channel 3: not the next fragment") == judge.verdict.why

@@ -44,6 +44,12 @@ from .terms import Terms
 __all__ = ["Judge", "Verdict"]
 
 _MAIL: Final = frozenset({Kind.TELL, Kind.CALL, Kind.REPLY})
+#: What ends an unfinished message on its channel, and of which kind.
+_ENDS: Final = {
+    Kind.CANCEL: frozenset({Kind.TELL, Kind.CALL}),
+    Kind.ERROR: frozenset({Kind.REPLY}),
+    Kind.UNIMPLEMENTED: frozenset({Kind.REPLY}),
+}
 _DATA: Final = _MAIL | {Kind.ERROR, Kind.UNDELIVERABLE, Kind.LOG, Kind.EXIT_INFO}
 _OPAQUE: Final = frozenset({Kind.PING, Kind.PONG})
 _EARLY: Final = frozenset({State.HANDSHAKE, State.STARTING})
@@ -463,8 +469,8 @@ class Judge:
                 self._unfinished[channel] = kind
             else:
                 self._unfinished.pop(channel, None)
-        elif kind in (Kind.CANCEL, Kind.ERROR, Kind.UNIMPLEMENTED):
-            self._unfinished.pop(channel, None)
+        elif kind in _ENDS and self._unfinished.get(channel) in _ENDS[kind]:
+            del self._unfinished[channel]
 
     def _names(self) -> str:
         return " or ".join(sorted(state.name for state in self.states))
