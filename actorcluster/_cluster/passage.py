@@ -8,6 +8,7 @@ It goes on by what its two stations tell it, and never waits itself; see `relay`
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, final
 
@@ -43,6 +44,8 @@ __all__ = [
     "further",
     "give_back",
 ]
+
+log = logging.getLogger("actorcluster.worker")
 
 #: Messages in the order in which they came, whatever their targets live through meanwhile.
 _TICKETS: Final = itertools.count()
@@ -261,7 +264,13 @@ class Awaited(Passage):
         self._fail({"code": str(ErrorCode.CANCELLED), "message": "withdrawn before it was begun"})
 
     def _fail(self, error: Mapping[str, Any]) -> None:
-        self._from.pass_error(self._event.channel, error)
+        try:
+            self._from.pass_error(self._event.channel, error)
+        except Exception:
+            # It is said while another worker's frame is read, who has no part in it and must not
+            # end for it.
+            name = self._source.life.options.name
+            log.exception("no answer to the ask %d of worker %s", self._event.channel, name)
         self._end()
 
     def _end(self) -> None:

@@ -30,7 +30,7 @@ from actorcluster._worker.mailbox import MergedMailbox
 from actorcluster._worker.ref import main_actor
 from actorcluster.errors import LocalProtocolError
 from actorcluster.wire import events
-from actorcluster.wire._generated import Kind
+from actorcluster.wire._generated import ErrorCode, Kind
 from tests.worker.lines import End, ask, everybody_has_closed, until
 from tests.worker.rig import Rig, rig, settle
 
@@ -469,6 +469,25 @@ async def test_a_reply_that_is_too_large_for_the_asker() -> None:
         await settle()
         assert RemoteError is type(outcomes[0])
         assert ("too_large", (0,)) == (outcomes[0].code, outcomes[0].path)
+
+
+async def test_an_answer_that_nobody_can_be_given(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged; the worker that answered has no part in it and goes on."""
+    async with hall("abc") as all_, trio.open_nursery() as nursery:
+        outcomes: list[Any] = []
+        nursery.start_soon(ask_b, all_, "x", outcomes)
+        message = await all_.end("b").receive()
+        source = all_.rigs["a"].life
+        assert source.channel is not None
+        source.channel.refuse_all(ErrorCode.CANCELLED, "answered behind its back")
+        with message:
+            await message.reply("y")
+        await settle()
+        assert ["no answer to the ask"] == [one.msg[:20] for one in caplog.records]
+        assert ["cancelled"] == [one.code for one in outcomes]
+        assert set() == all_.relays["a"]._calls
+        await all_.end("c").channel.send("still there", to="b")
+        assert "still there" == (await all_.end("b").receive()).body
 
 
 async def test_more_calls_than_the_target_takes_at_a_time() -> None:
