@@ -45,7 +45,7 @@ __all__ = ["Judge", "Verdict"]
 
 _MAIL: Final = frozenset({Kind.TELL, Kind.CALL, Kind.REPLY})
 #: What ends an unfinished message on its channel, and of which kind.
-_ENDS: Final = {
+_ENDS: Final[dict[int, frozenset[Kind]]] = {
     Kind.CANCEL: frozenset({Kind.TELL, Kind.CALL}),
     Kind.ERROR: frozenset({Kind.REPLY}),
     Kind.UNIMPLEMENTED: frozenset({Kind.REPLY}),
