@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -15,12 +13,13 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 import actorcluster
-from actorcluster import Handle, Primary, RemoteError, Worker, conform
+from actorcluster import Primary, Worker, conform
 from tests.program import ROOT
-from tests.samples.load import conformance_actor, descriptors, hand_offs, overload, settled
+from tests.samples import serving
+from tests.samples.actor import calls_given_up_end, handles_both_ways, messages_both_ways
+from tests.samples.load import conformance_actor, hand_offs, overload
 
 SECONDS = 60
 PLACE = ROOT / "examples/workers/asyncio"
@@ -52,52 +51,19 @@ def test_the_kit_finds_no_fault_and_misses_nothing() -> None:
 
 
 async def get(address: tuple[str, int], path: str) -> Any:
-    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    async with await trio.open_tcp_stream(*address) as stream:
-        await stream.send_all(request.encode())
-        head, _, body = b"".join([piece async for piece in stream]).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-    return json.loads(body)
+    return json.loads(await serving.get(address, path))
 
 
 @pytest.mark.parametrize("channel", ["fd", "unix"])
 async def test_messages_both_ways(channel: str) -> None:
     async with the_actor(channel=channel) as (primary, worker):
-        body = {"a": [1, -1, 2**53, 1.5, "ä", b"\0", None, True]}
-        assert body == await worker.ask(["echo", body])
-        large = "x" * 5_000_000
-        assert large == await worker.ask(["echo", large])
-        assert 3 == await worker.ask(["tell_back", [3, "hi"]])
-        told = []
-        for _ in range(3):
-            with await primary.mailbox.receive() as message:
-                told.append(message.body)
-        assert [[1, "hi"], [2, "hi"], [3, "hi"]] == told
-        with pytest.raises(RemoteError, match="no such luck"):
-            await worker.ask(["fail", "no such luck"])
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(worker.ask, ["sleep", 60_000])
-            await trio.testing.wait_all_tasks_blocked()
-            assert 0 == await worker.ask(["cancel_state"])
-            nursery.cancel_scope.cancel()
-        while not await worker.ask(["cancel_state"]):  # noqa: ASYNC110 - another process's
-            await trio.sleep(0.01)
+        await messages_both_ways(primary, worker)
+        await calls_given_up_end(worker)
 
 
 async def test_handles_both_ways() -> None:
     async with the_actor() as (_, worker):
-        before = descriptors(worker)
-        ours, theirs = socket.socketpair()
-        reading, writing = os.pipe()
-        expected = [[4, os.fstat(theirs.fileno()).st_ino], [9, os.fstat(writing).st_ino]]
-        with ours, open(reading, "rb"):
-            given = [Handle.of(theirs), Handle.of(open(writing, "wb"))]
-            assert expected == await worker.ask(["take_handle", given])
-        listeners = await worker.ask(["give_handle", 3])
-        for handle in listeners:
-            with handle.into_socket() as sock:
-                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        assert before == await settled(worker, before)
+        await handles_both_ways(worker)
 
 
 @pytest.mark.parametrize("mode", ["handoff", "shared"])

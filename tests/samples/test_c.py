@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,10 +12,11 @@ from typing import Any
 import pytest
 import trio
 
-from actorcluster import Handle, Primary, Worker, conform, open_primary
+from actorcluster import Primary, Worker, conform, open_primary
 from tests.require import ensure, require
+from tests.samples.actor import handles_both_ways, messages_both_ways, small_messages
 from tests.samples.builds import build_c
-from tests.samples.load import conformance_actor, descriptors, hand_offs, overload, settled
+from tests.samples.load import conformance_actor, hand_offs, overload
 
 pytestmark = require("gcc")
 
@@ -56,28 +55,13 @@ async def the_actor(programs: Path, **settings: Any) -> AsyncIterator[tuple[Prim
 
 @pytest.mark.parametrize("channel", ["fd", "unix"])
 async def test_messages_both_ways(programs: Path, channel: str) -> None:
-    body = [{"a": [1, -1, 2**53, 1.5, "ä", b"\0", None, True]}, os.urandom(3_000_000)]
     async with the_actor(programs, channel=channel) as (primary, worker):
-        assert body == await worker.ask(["echo", body])
-        assert 3 == await worker.ask(["tell_back", [3, "hi"]])
-        for number in (1, 2, 3):
-            with await primary.mailbox.receive() as message:
-                assert [number, "hi"] == message.body
+        await messages_both_ways(primary, worker)
 
 
 async def test_handles_both_ways(programs: Path) -> None:
     async with the_actor(programs) as (_, worker):
-        before = descriptors(worker)
-        ours, theirs = socket.socketpair()
-        reading, writing = os.pipe()
-        expected = [[4, os.fstat(theirs.fileno()).st_ino], [9, os.fstat(writing).st_ino]]
-        with ours, open(reading, "rb"):
-            given = [Handle.of(theirs), Handle.of(open(writing, "wb"))]
-            assert expected == await worker.ask(["take_handle", given])
-        for handle in await worker.ask(["give_handle", 3]):
-            with handle.into_socket() as sock:
-                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        assert before == await settled(worker, before)
+        await handles_both_ways(worker)
 
 
 @pytest.mark.parametrize("mode", ["handoff", "shared"])
@@ -96,15 +80,8 @@ async def test_overload(programs: Path) -> None:
 
 
 async def test_ten_times_its_room_in_small_messages(programs: Path) -> None:
-    body = b"x" * 10_000
     async with the_actor(programs, mailbox_size=64 * 1024) as (primary, worker):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(worker.ask, ["tell_back", [64, body]])
-            for _ in range(64):
-                nursery.start_soon(worker.ask, ["echo", body])
-            for number in range(1, 65):
-                with await primary.mailbox.receive() as message:
-                    assert [number, body] == message.body
+        await small_messages(primary, worker)
 
 
 # ---- the HTTP server --------------------------------------------------------------------------

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -14,11 +12,21 @@ from typing import Any, Final
 import pytest
 import trio
 
-import actorcluster
-from actorcluster import Handle, Primary, RemoteError, Worker, conform, events
+from actorcluster import Primary, RemoteError, Worker, conform
 from tests.require import ensure, require
+from tests.samples.actor import calls_given_up_end, complaint, handles_both_ways, messages_both_ways
 from tests.samples.builds import WORKERS, build_go, go
-from tests.samples.load import conformance_actor, descriptors, hand_offs, overload, settled
+from tests.samples.load import conformance_actor, hand_offs, overload
+from tests.samples.serving import (
+    Servers,
+    answers_in_turn,
+    get,
+    half_a_request,
+    open_servers,
+    page_of,
+    serves_a_connection_in_a_message,
+    stopping,
+)
 
 pytestmark = require("go")
 
@@ -40,34 +48,10 @@ async def the_actor(built: Path, **settings: Any) -> AsyncIterator[tuple[Primary
             yield both
 
 
-@asynccontextmanager
-async def servers(
-    built: Path, count: int, *flags: str
-) -> AsyncIterator[tuple[Primary, list[Worker], tuple[str, int]]]:
+def servers(built: Path, count: int, *flags: str) -> AbstractAsyncContextManager[Servers]:
     """A primary with so many servers, and where they listen; all of them end well."""
-    command = (str(built / "serve_http"), "-port", "0", *flags)
-    with trio.fail_after(SECONDS):
-        async with actorcluster.open_primary() as primary:
-            workers = [await primary.fork(None, exec=command, ready="called") for _ in range(count)]
-            with await workers[0].mailbox.receive() as message:
-                host, _, port = message.body["serving"].rpartition(":")
-            yield primary, workers, (host, int(port))
-            await primary.disconnect()
-            ends = [await worker.wait() for worker in workers]
-    assert [(0, "shutdown")] * count == [(end.code, end.reason) for end in ends]
-
-
-async def get(address: tuple[str, int]) -> str:
-    request = b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    async with await trio.open_tcp_stream(*address) as stream:
-        await stream.send_all(request)
-        return await page_of(stream)
-
-
-async def page_of(stream: trio.SocketStream) -> str:
-    head, _, page = b"".join([piece async for piece in stream]).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-    return page.decode()
+    command = [str(built / "serve_http"), "-port", "0", *flags]
+    return open_servers(command, count)
 
 
 # ---- by itself ----
@@ -88,16 +72,7 @@ def test_it_says_so_when_it_is_no_worker(built: Path) -> None:
         ({}, "not started as a worker"),
         ({"ACTORCLUSTER_CHANNEL": "fd:none"}, "of no use: fd:none"),
     ):
-        done = subprocess.run(
-            [built / "conformance"],
-            check=False,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert (2, "") == (done.returncode, done.stdout)
-        assert text in done.stderr
+        assert text in complaint([str(built / "conformance")], environment)
 
 
 # ---- the conformance actor ----
@@ -106,45 +81,17 @@ def test_it_says_so_when_it_is_no_worker(built: Path) -> None:
 @pytest.mark.parametrize("channel", ["fd", "unix"])
 async def test_messages_both_ways(built: Path, channel: str) -> None:
     async with the_actor(built, channel=channel) as (primary, worker):
-        body = {"a": [1, -1, 2**64 - 1, 2.5, "ü", b"\0", None, True], "b": {}}
-        assert body == await worker.ask(["echo", body])
-        large = "x" * 5_000_000
-        assert large == await worker.ask(["echo", large])
-        with pytest.raises(RemoteError, match="no such luck"):
-            await worker.ask(["fail", "no such luck"])
-        assert 3 == await worker.ask(["tell_back", [3, "hi"]])
-        told = []
-        for _ in range(3):
-            with await primary.mailbox.receive() as message:
-                told.append(message.body)
-        assert [[1, "hi"], [2, "hi"], [3, "hi"]] == told
+        await messages_both_ways(primary, worker)
 
 
 async def test_a_call_that_is_given_up_ends(built: Path) -> None:
     async with the_actor(built) as (_, worker):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(worker.ask, ["sleep", 60_000])
-            await trio.testing.wait_all_tasks_blocked()
-            assert 0 == await worker.ask(["cancel_state"])
-            nursery.cancel_scope.cancel()
-        while not await worker.ask(["cancel_state"]):  # noqa: ASYNC110 - another process's
-            await trio.sleep(0.01)
+        await calls_given_up_end(worker)
 
 
 async def test_handles_both_ways(built: Path) -> None:
     async with the_actor(built) as (_, worker):
-        before = descriptors(worker)
-        for _ in range(100):
-            ours, theirs = socket.socketpair()
-            reading, writing = os.pipe()
-            expected = [[4, os.fstat(theirs.fileno()).st_ino], [9, os.fstat(writing).st_ino]]
-            with ours, open(reading, "rb"):
-                given = [Handle.of(theirs), Handle.of(open(writing, "wb"))]
-                assert expected == await worker.ask(["take_handle", given])
-            for handle in await worker.ask(["give_handle", 2]):
-                with handle.into_socket() as sock:
-                    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        assert before == await settled(worker, before)
+        await handles_both_ways(worker, times=100)
 
 
 @pytest.mark.parametrize("mode", ["handoff", "shared"])
@@ -175,13 +122,7 @@ def test_the_kit_finds_nothing(built: Path) -> None:
 async def test_http(built: Path, flags: list[str]) -> None:
     """net/http serves our port as it is; the worker answers us, and gives us its log."""
     async with servers(built, 1, *flags) as (_, (worker,), address):
-        for number in range(1, 21):
-            page = await get(address)
-            assert (
-                f"hello from {worker.name}, process {worker.pid}, request {number} of 0 bytes\n"
-                == page
-            )
-        assert 20 == await worker.ask("count")
+        await answers_in_turn(worker, address, 20)
         with (await worker.ask("log")).into_file() as log:
             log.seek(0)
             assert [b"GET", b"/x"] * 20 == [word for line in log for word in line.split()[1:]]
@@ -198,23 +139,14 @@ async def test_two_share_a_port_evenly(built: Path) -> None:
 
 async def test_a_connection_in_a_message_is_served_too(built: Path) -> None:
     async with servers(built, 1) as (_, (worker,), _):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            async with await trio.open_tcp_stream(*server.getsockname()) as client:
-                accepted, _ = server.accept()
-                await worker.ask(None, accepted)
-                await client.send_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                assert (await page_of(client)).endswith("request 1 of 0 bytes\n")
+        await serves_a_connection_in_a_message(worker)
 
 
 async def test_a_request_under_way_is_ended_before_it_stops(built: Path) -> None:
-    async with servers(built, 1) as (primary, (worker,), address):
-        stream = await trio.open_tcp_stream(*address)
-        async with stream, trio.open_nursery() as nursery:
-            await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
-            while 1 != await worker.ask("count"):  # noqa: ASYNC110 - another process's
-                await trio.sleep(0.01)
-            with primary.events(events.Draining) as draining:
-                nursery.start_soon(worker.disconnect, SECONDS)
-                await anext(aiter(draining))
-            await stream.send_all(b"there")
-            assert (await page_of(stream)).endswith("request 1 of 10 bytes\n")
+    async with (
+        servers(built, 1) as (primary, (worker,), address),
+        half_a_request(worker, address) as stream,
+        stopping(primary, worker),
+    ):
+        await stream.send_all(b"there")
+        assert (await page_of(stream)).endswith("request 1 of 10 bytes\n")
