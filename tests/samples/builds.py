@@ -6,7 +6,7 @@ import faulthandler
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -45,16 +45,7 @@ def build_c(into: Path, *, sanitized: bool, source: Path = WORKERS / "c") -> Pat
         AssertionError: the compiler had something to say.
     """
     options = [f"O={into}", *(["SANITIZE=1"] if sanitized else [])]
-    done = subprocess.run(
-        ["make", "--silent", "--jobs=2", *options, "all", "tests"],
-        cwd=source,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert (0, "") == (done.returncode, done.stdout)
+    assert "" == _run(["make", "--silent", "--jobs=2", *options, "all", "tests"], source)
     return into
 
 
@@ -93,18 +84,9 @@ def cargo(target: Path, command: str, *arguments: str) -> str:
     """
     faulthandler.cancel_dump_traceback_later()
     # The sample needs no other package: nothing is fetched, and nothing written beside the source.
-    done = subprocess.run(
-        ["cargo", command, "--quiet", "--offline", "--locked", *arguments],
-        cwd=WORKERS / "rust",
-        env=os.environ | {"CARGO_TARGET_DIR": str(target), "CARGO_INCREMENTAL": "0"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stdout
-    return done.stdout
+    environment = {"CARGO_TARGET_DIR": str(target), "CARGO_INCREMENTAL": "0"}
+    options = ["--quiet", "--offline", "--locked"]
+    return _run(["cargo", command, *options, *arguments], WORKERS / "rust", environment)
 
 
 def go(*arguments: str, source: Path = WORKERS / "go") -> None:
@@ -114,17 +96,7 @@ def go(*arguments: str, source: Path = WORKERS / "go") -> None:
         AssertionError: it had something to say.
     """
     faulthandler.cancel_dump_traceback_later()  # the first build ever may take a minute
-    done = subprocess.run(
-        ["go", *arguments],
-        cwd=source,
-        env=os.environ | _ALONE,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stdout
+    _run(["go", *arguments], source, _ALONE)
 
 
 def build_node(into: Path, *, source: Path = WORKERS / "node") -> Path:
@@ -159,9 +131,14 @@ def npm(*arguments: str, source: Path) -> str:
     Raises:
         AssertionError: it failed.
     """
+    return _run(["npm", *arguments], source)
+
+
+def _run(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> str:
     done = subprocess.run(
-        ["npm", *arguments],
-        cwd=source,
+        command,
+        cwd=cwd,
+        env=os.environ | (environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
