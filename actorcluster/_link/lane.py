@@ -36,6 +36,7 @@ import attrs
 import trio
 
 from ..wire._generated import FLAG_LANE
+from .carrier import End
 from .fdsocket import RECEIVE_SIZE, Buffer, Descriptor, FdSocket, Group
 from .handles import close_descriptors
 from .kinds import ask_socket, real_kind
@@ -60,25 +61,12 @@ _MOST_READS: Final = 4
 _FLAGS: Final = 8
 
 
-class LaneEnd(Protocol):
-    """Our end of the lane itself; `FdSocket` says what each of these means."""
+class LaneEnd(End, Protocol):
+    """Our end of the lane itself; `FdSocket` says what this means."""
 
-    @property
-    def stalled(self) -> bool: ...
-    @property
-    def sends(self) -> int: ...
-    @property
-    def receives(self) -> int: ...
-    @property
-    def groups_sent(self) -> int: ...
-    @property
-    def unsent(self) -> int: ...
-    def send_now(self, buffers: Sequence[Buffer], fds: Sequence[Descriptor] = ()) -> bool: ...
-    async def wait_writable(self) -> None: ...
     def receive_now(
         self, most: int = RECEIVE_SIZE
     ) -> tuple[memoryview, list[int], bool] | None: ...
-    def close(self) -> None: ...
 
 
 @final
