@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, final
 
 import trio
 
-from .._link.carrier import Carrier
+from .._link.carrier import Carrier, End
 from .._link.fdsocket import RECEIVE_SIZE, Buffer, Descriptor, Group
 from .._link.kinds import real_kind
 from .._link.lane import LaneEnd
@@ -24,6 +24,7 @@ from .tracefile import FROM_WORKER, TO_WORKER
 __all__ = ["TracedCarrier", "TracedLane"]
 
 _T = TypeVar("_T")
+_E = TypeVar("_E", bound=End)
 _OnFault = Callable[[Exception], None]
 
 
@@ -45,8 +46,37 @@ class _Telling(Generic[_T]):
             self._on_fault(exc)
 
 
+class _Traced(Generic[_E, _T]):
+    """What carries, and the tap that is told; see `FdSocket` for what the rest means."""
+
+    def __init__(self, inner: _E, tap: _T, on_fault: _OnFault) -> None:
+        self._inner = inner
+        self._tell = _Telling(tap, on_fault)
+        self.wait_writable = inner.wait_writable
+
+    @property
+    def stalled(self) -> bool:
+        return self._inner.stalled
+
+    @property
+    def sends(self) -> int:
+        return self._inner.sends
+
+    @property
+    def receives(self) -> int:
+        return self._inner.receives
+
+    @property
+    def groups_sent(self) -> int:
+        return self._inner.groups_sent
+
+    @property
+    def unsent(self) -> int:
+        return self._inner.unsent
+
+
 @final
-class TracedCarrier:
+class TracedCarrier(_Traced[Carrier, Tap]):
     """See `Carrier`.
 
     Args:
@@ -56,9 +86,7 @@ class TracedCarrier:
     """
 
     def __init__(self, inner: Carrier, tap: Tap, on_fault: _OnFault) -> None:
-        self._inner = inner
-        self._tell = _Telling(tap, on_fault)
-        self.wait_writable = inner.wait_writable
+        super().__init__(inner, tap, on_fault)
         self.wait_readable = inner.wait_readable
         self.pending = inner.pending
         self.interrupt = inner.interrupt
@@ -118,44 +146,17 @@ class TracedCarrier:
         return 0
 
     @property
-    def stalled(self) -> bool:
-        """See `Carrier`."""
-        return self._inner.stalled
-
-    @property
-    def sends(self) -> int:
-        """See `Carrier`."""
-        return self._inner.sends
-
-    @property
-    def receives(self) -> int:
-        """See `Carrier`."""
-        return self._inner.receives
-
-    @property
-    def groups_sent(self) -> int:
-        """See `Carrier`."""
-        return self._inner.groups_sent
-
-    @property
-    def unsent(self) -> int:
-        """See `Carrier`."""
-        return self._inner.unsent
-
-    @property
     def is_closed(self) -> bool:
         """See `Carrier`."""
         return self._inner.is_closed
 
 
 @final
-class TracedLane:
+class TracedLane(_Traced[LaneEnd, LaneTap]):
     """See `LaneEnd`, and `TracedCarrier` for the arguments."""
 
     def __init__(self, inner: LaneEnd, tap: LaneTap, on_fault: _OnFault) -> None:
-        self._inner = inner
-        self._tell = _Telling(tap, on_fault)
-        self.wait_writable = inner.wait_writable
+        super().__init__(inner, tap, on_fault)
         self.close = inner.close
 
     @trio.lowlevel.enable_ki_protection
@@ -178,31 +179,6 @@ class TracedLane:
             else:
                 self._tell(lambda tap: tap.end(FROM_WORKER))
         return got
-
-    @property
-    def stalled(self) -> bool:
-        """See `FdSocket`."""
-        return self._inner.stalled
-
-    @property
-    def sends(self) -> int:
-        """See `FdSocket`."""
-        return self._inner.sends
-
-    @property
-    def receives(self) -> int:
-        """See `FdSocket`."""
-        return self._inner.receives
-
-    @property
-    def groups_sent(self) -> int:
-        """See `FdSocket`."""
-        return self._inner.groups_sent
-
-    @property
-    def unsent(self) -> int:
-        """See `FdSocket`."""
-        return self._inner.unsent
 
 
 def _looked_at(groups: Iterable[Group]) -> list[list[Fd]]:
