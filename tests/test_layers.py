@@ -69,7 +69,7 @@ ORDER = """
 
     adapters.__init__ adapters.node_lines adapters.node_outbox adapters.node_queries
     adapters.node_session adapters.node_versions adapters.node_handles
-    adapters.node_writing adapters.node_ipc adapters.node_child
+    adapters.node_mail adapters.node_writing adapters.node_ipc adapters.node_child
 
     _worker.__init__ _worker.bootstrap _worker.words _worker.logquota _worker.journal
     _worker.loghandler _worker.deferred _worker.lastlines

@@ -287,14 +287,6 @@ class NodeChild:
             self._leave_seq = self._seq
             self._say({"act": "exitedAfterDisconnect"})
 
-    def tell(self, number: int, body: Any, charge: int, handle: Any = None, **kind: str) -> None:
-        """Pass on a message; see `NodeSession.tell`.
-
-        Raises:
-            TypeError: it cannot be said to a Node program.
-        """
-        self.outbox.tell(number, body, charge, handle, **kind)
-
     def _say(self, message: dict[str, Any]) -> None:
         message = {"cmd": _CLUSTER, **message, "seq": self._seq}
         self._seq += 1

@@ -52,10 +52,10 @@ from ..errors import (
     RemoteProtocolError,
 )
 from ..wire import events
-from ..wire._generated import BUILT_CAPABILITIES, AbortCode, Capability, ErrorCode, Reason, State
+from ..wire._generated import AbortCode, ErrorCode, Reason, State
 from ..wire.connection import Connection
-from .node_handles import node_kind
 from .node_lines import violation
+from .node_mail import CAPABILITIES, Refusal, give_back, hand_on
 from .node_queries import Vault
 from .node_session import NodeSession
 from .node_versions import NodeVersions
@@ -72,7 +72,6 @@ _AT_ONCE: Final = 64 * 1024
 _EVENTS_AT_ONCE: Final = 64
 #: So long a message may wait for room before that is logged.
 _PATIENCE_SECONDS: Final = 5.0
-_OURS: Final = BUILT_CAPABILITIES - {Capability.HANDLE_HEAD, Capability.MONITOR, Capability.LOG}
 _HANDLE_NAMES: Final = ("tcp-socket", "unix-stream", "tcp-listener", "unix-listener", "udp-socket")
 
 
@@ -131,7 +130,7 @@ class NodeLink:
         self._connection = Connection(
             "worker",
             limits={**limits, "max_fds": 1},
-            capabilities=_OURS,
+            capabilities=CAPABILITIES,
             handle_names=_HANDLE_NAMES,
             handles=HANDLES,
         )
@@ -389,35 +388,18 @@ class NodeLink:
         self._writer.flush()
 
     def _on_mail(self, event: events.TellReceived | events.CallReceived) -> None:
+        why: Refusal | None
         if isinstance(event, events.CallReceived):
-            text = "a Node program answers no asks; send it a message"
-            self._bounce(event, ErrorCode.NOT_HANDLED, text)
-            return
-        if event.to is not None:
-            self._bounce(event, ErrorCode.NO_SUCH_ACTOR, "a Node program is one actor")
-            return
-        try:
-            handle, kind = node_kind(event)
-            self._session.outbox.tell(event.number, event.body, event.charge, handle, **kind)
-        except (TypeError, RecursionError) as exc:
-            self._bounce(event, ErrorCode.BAD_PAYLOAD, str(exc))
-        except (HandleError, OSError) as exc:
-            self._bounce(event, ErrorCode.UNSUPPORTED_HANDLE, str(exc))
+            why = ErrorCode.NOT_HANDLED, "a Node program answers no asks; send it a message"
+        elif event.to is not None:
+            why = ErrorCode.NO_SUCH_ACTOR, "a Node program is one actor"
         else:
+            why = hand_on(event, self._session.outbox)
+        if why is None:
             self._connection.arrived(event.number)
             self._writer.flush()
-
-    def _bounce(
-        self, event: events.TellReceived | events.CallReceived, code: ErrorCode, text: str
-    ) -> None:
-        close_all(event.handles)
-        error = {"code": str(code), "message": text}
-        if isinstance(event, events.CallReceived):
-            self._connection.send_error(event.channel, error)
         else:
-            self._connection.send_undeliverable(event.number, event.to, error)
-        self._channel.release(event.charge)
-        self._channel.flush()
+            give_back(event, why, self._channel)
 
 
 def _parts(event: events.TellReceived) -> tuple[int | None, dict[str, Any]]:

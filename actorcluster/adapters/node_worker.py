@@ -43,15 +43,14 @@ from .._worker.settings import Settings
 from .._worker.targetchecks import check_target
 from ..errors import HandleError, LocalProtocolError, PeerClosed, RemoteProtocolError
 from ..wire import events
-from ..wire._generated import BUILT_CAPABILITIES, Capability, ErrorCode, HandleKind, Reason, State
+from ..wire._generated import ErrorCode, HandleKind, Reason, State
 from ..wire.connection import Connection
 from .node_child import NodeChild
-from .node_handles import node_kind
+from .node_mail import CAPABILITIES, Refusal, give_back, hand_on
 from .node_writing import NodeWriter
 
 __all__ = ["main"]
 
-_OURS: Final = BUILT_CAPABILITIES - {Capability.HANDLE_HEAD, Capability.MONITOR, Capability.LOG}
 _LONGEST: Final = 64 * 1024 * 1024
 _USAGE: Final = (
     "usage: python -m actorcluster.adapters.node_worker package.module:function [ARGUMENT ...]\n"
@@ -78,7 +77,7 @@ class NodePrimaryLink:
         self._socket = FdSocket(sock)
         self._child = NodeChild(_LONGEST)
         self._connection = Connection(
-            "primary", limits=LINK_LIMITS, capabilities=_OURS, handles=HANDLES
+            "primary", limits=LINK_LIMITS, capabilities=CAPABILITIES, handles=HANDLES
         )
         self._channel = Channel(FdSocket(end), self._connection, self._on_event)
         self._channel.pass_mail_to(self._on_mail, lambda _: None)
@@ -207,29 +206,18 @@ class NodePrimaryLink:
         self._writer.flush()
 
     def _on_mail(self, event: events.TellReceived | events.CallReceived) -> None:
-        code, text = ErrorCode.NO_SUCH_ACTOR, "a primary of Node's knows nobody by name"
+        why: Refusal | None
         if isinstance(event, events.CallReceived):
-            code, text = ErrorCode.NOT_HANDLED, "a primary of Node's answers no asks"
-        elif event.to is None:
-            try:
-                handle, kind = node_kind(event)
-                self._child.tell(event.number, event.body, event.charge, handle, **kind)
-            except (TypeError, RecursionError) as exc:
-                code, text = ErrorCode.BAD_PAYLOAD, str(exc)
-            except (HandleError, OSError) as exc:
-                code, text = ErrorCode.UNSUPPORTED_HANDLE, str(exc)
-            else:
-                self._connection.arrived(event.number)
-                self._writer.flush()
-                return
-        close_all(event.handles)
-        error = {"code": str(code), "message": text}
-        if isinstance(event, events.CallReceived):
-            self._connection.send_error(event.channel, error)
+            why = ErrorCode.NOT_HANDLED, "a primary of Node's answers no asks"
+        elif event.to is not None:
+            why = ErrorCode.NO_SUCH_ACTOR, "a primary of Node's knows nobody by name"
         else:
-            self._connection.send_undeliverable(event.number, event.to, error)
-        self._channel.release(event.charge)
-        self._channel.flush()
+            why = hand_on(event, self._child.outbox)
+        if why is None:
+            self._connection.arrived(event.number)
+            self._writer.flush()
+        else:
+            give_back(event, why, self._channel)
 
 
 def _handle(fd: int) -> Handle:

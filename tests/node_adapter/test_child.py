@@ -217,7 +217,7 @@ def test_messages_come_with_handles_or_without() -> None:
 
 def test_a_handle_that_the_primary_has_no_room_for() -> None:
     talk = Talk()
-    talk.child.tell(6, "take", 100, "a handle", kind="net.Socket")
+    talk.child.outbox.tell(6, "take", 100, "a handle", kind="net.Socket")
     assert 1 == len(talk.hears())
     for _ in range(10):  # it is tried more than once, as Node does
         found = talk.raw({"cmd": "NODE_HANDLE_NACK"})
@@ -230,7 +230,7 @@ def test_a_handle_that_the_primary_has_no_room_for() -> None:
 
 def test_a_handle_that_was_taken_is_forgotten() -> None:
     talk = Talk()
-    talk.child.tell(6, "take", 100, "a handle", kind="net.Socket")
+    talk.child.outbox.tell(6, "take", 100, "a handle", kind="net.Socket")
     talk.hears()
     assert [] == talk.raw({"cmd": "NODE_HANDLE_ACK"})
 
