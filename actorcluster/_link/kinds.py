@@ -29,6 +29,7 @@ __all__ = [
     "file_position",
     "has_position",
     "is_true_of",
+    "is_udp_ipv6",
     "kind_name",
     "public_name",
     "real_kind",
@@ -130,6 +131,15 @@ def ask_socket(fd: int, question: Callable[[socket.socket], T]) -> T:
         return question(sock)
     finally:
         sock.detach()
+
+
+def is_udp_ipv6(fd: int, kind: HandleKind) -> bool:
+    """Whether a descriptor of that kind is a datagram socket of IPv6, which is another to Node."""
+    return kind is HandleKind.UDP_SOCKET and ask_socket(fd, _is_ipv6)
+
+
+def _is_ipv6(sock: socket.socket) -> bool:
+    return sock.family == socket.AF_INET6
 
 
 def _proc_link(fd: int) -> str:

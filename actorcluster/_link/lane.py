@@ -39,7 +39,7 @@ from ..wire._generated import FLAG_LANE
 from .carrier import End
 from .fdsocket import RECEIVE_SIZE, Buffer, Descriptor, FdSocket, Group
 from .handles import close_descriptors
-from .kinds import ask_socket, real_kind
+from .kinds import is_udp_ipv6, real_kind
 from .nodelines import ACK, KINDS, LONGEST, NACK, handle_line, read_line
 from .pairing import Pairing
 
@@ -159,9 +159,8 @@ class LaneSocket:
         kind = real_kind(fd)
         if kind not in KINDS:
             raise OSError(errno.EINVAL, f"Node can be given no {kind.name.lower()}")
-        is_ipv6 = kind.name.startswith("UDP") and ask_socket(fd, _is_ipv6)
         self._sent += 1
-        sent = _Sent(handle_line(self._sent, kind, is_ipv6=is_ipv6), handle)
+        sent = _Sent(handle_line(self._sent, kind, is_ipv6=is_udp_ipv6(fd, kind)), handle)
         self._post(sent)
         if self._lane_is_over:
             raise OSError(errno.EPIPE, "the lane for handles is over")
@@ -340,10 +339,6 @@ class LaneSocket:
         self._lane.close()
         self._end_lane("the channel is")
         close_descriptors(self._pairing.take_all())
-
-
-def _is_ipv6(sock: socket.socket) -> bool:
-    return sock.family == socket.AF_INET6
 
 
 def _is_open(handle: Descriptor) -> bool:

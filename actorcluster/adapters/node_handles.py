@@ -5,7 +5,6 @@ Runs in: both
 
 from __future__ import annotations
 
-import socket
 from typing import Final
 
 from .._link import kinds
@@ -13,7 +12,6 @@ from .._link.handles import Handle
 from .._link.nodelines import KINDS, node_type
 from ..errors import HandleError
 from ..wire import events
-from ..wire._generated import HandleKind
 
 __all__ = ["node_kind"]
 
@@ -37,9 +35,4 @@ def node_kind(event: events.TellReceived) -> tuple[Handle | None, dict[str, str]
     kind = kinds.real_kind(fd)
     if kind not in _KINDS:
         raise HandleError(f"a Node program takes no handle of kind {handle.kind}")
-    is_udp = kind is HandleKind.UDP_SOCKET
-    return handle, node_type(kind, is_ipv6=is_udp and kinds.ask_socket(fd, _is_ipv6))
-
-
-def _is_ipv6(sock: socket.socket) -> bool:
-    return sock.family == socket.AF_INET6
+    return handle, node_type(kind, is_ipv6=kinds.is_udp_ipv6(fd, kind))
