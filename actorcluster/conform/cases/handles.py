@@ -9,12 +9,13 @@ import fcntl
 import os
 import socket
 import stat
+from typing import Any
 
 from ...wire._generated import BUILT_HANDLE_NAMES, HANDLE_NAMES, AbortCode, HandleKind, Kind
 from ..case import Case, Noted, Story, add, case
 from ..frames import frame
 from ..play import Play
-from ..things import MAKERS
+from ..things import MAKERS, Thing
 from .descriptors import references
 
 __all__: list[str] = []
@@ -60,15 +61,20 @@ def _enter_kinds() -> None:
 _enter_kinds()
 
 
+async def _take_as(p: Play, thing: Thing, kind: int, meta: dict[str, Any] | None = None) -> int:
+    """Have it take what is said to be of that kind; gives the channel of the call."""
+    channel = p.channel()
+    payload = ["take_handle", references(1)]
+    await p.send(
+        Kind.CALL, [None, None, [[kind, meta or {}]]], payload, channel=channel, things=[thing]
+    )
+    return channel
+
+
 @case("ha.false", "AWP-HA-2", level=2, caps="call handle")
 async def _(p: Play) -> None:
     """A pipe that calls itself a TCP socket: unsupported_handle, or the command's failure"""
-    thing = p.thing(int(HandleKind.PIPE_READ))
-    channel = p.channel()
-    envelope = [None, None, [[_TCP, {}]]]
-    await p.send(
-        Kind.CALL, envelope, ["take_handle", references(1)], channel=channel, things=[thing]
-    )
+    channel = await _take_as(p, p.thing(int(HandleKind.PIPE_READ)), _TCP)
     heard = await p.outcome(channel)
     p.check(heard.kind == Kind.ERROR, f"it was taken: {heard}")
     await p.echo()
@@ -78,12 +84,7 @@ async def _(p: Play) -> None:
 @case("ha.false-listener", "AWP-HA-2", level=2, caps="call handle")
 async def _(p: Play) -> None:
     """A connected TCP socket that calls itself a listener"""
-    thing = p.thing(_TCP)
-    channel = p.channel()
-    envelope = [None, None, [[_LISTENER, {}]]]
-    await p.send(
-        Kind.CALL, envelope, ["take_handle", references(1)], channel=channel, things=[thing]
-    )
+    channel = await _take_as(p, p.thing(_TCP), _LISTENER)
     heard = await p.outcome(channel)
     p.check(heard.kind == Kind.ERROR, f"it was taken: {heard}")
     await p.echo()
@@ -93,12 +94,7 @@ async def _(p: Play) -> None:
 @case("ha.kind-nobody-knows", "AWP-EV-3", "AWP-FD-7", level=2, caps="call handle")
 async def _(p: Play) -> None:
     """A handle of a kind of a future version: unsupported_handle, and it goes on"""
-    thing = p.thing(99)
-    channel = p.channel()
-    envelope = [None, None, [[99, {}]]]
-    await p.send(
-        Kind.CALL, envelope, ["take_handle", references(1)], channel=channel, things=[thing]
-    )
+    channel = await _take_as(p, p.thing(99), 99)
     await p.error(channel, "unsupported_handle")
     await p.echo()
     await p.all_closed()
@@ -127,11 +123,7 @@ async def _(p: Play) -> None:
         ours = os.dup(thing.fd)
         thing.others.append(ours)
         before = fcntl.fcntl(ours, fcntl.F_GETFL)
-        channel = p.channel()
-        envelope = [None, None, [[thing.kind, {"shared": True}]]]
-        payload = ["take_handle", references(1)]
-        await p.send(Kind.CALL, envelope, payload, channel=channel, things=[thing])
-        said = await p.reply(channel)
+        said = await p.reply(await _take_as(p, thing, thing.kind, {"shared": True}))
         p.check([one[1] for one in said] == [thing.inode], f"it is {said}", "AWP-HA-2")
         await p.echo()
         now = fcntl.fcntl(ours, fcntl.F_GETFL)
@@ -144,15 +136,7 @@ async def _(p: Play) -> None:
     """A handle with keys in its meta map that nobody knows"""
     thing = p.thing(_TCP)
     meta = {"peer": ["::1", 40_000], "x-future": [1], "tls": {"version": 3}, "shared": False}
-    channel = p.channel()
-    await p.send(
-        Kind.CALL,
-        [None, None, [[_TCP, meta]]],
-        ["take_handle", references(1)],
-        channel=channel,
-        things=[thing],
-    )
-    said = await p.reply(channel)
+    said = await p.reply(await _take_as(p, thing, _TCP, meta))
     p.check([one[1] for one in said] == [thing.inode], f"it is {said}")
 
 
