@@ -299,6 +299,18 @@ class Play(Ear):
         )
         self.check(pong.channel == 0, f"PONG on channel {pong.channel}", "AWP-PI-1")
 
+    async def pong_or_abort(self, before: bytes = b"") -> Heard:
+        """Send PING to one that may have given up; gives its PONG, or its ABORT.
+
+        Args:
+            before: what goes in one write with the PING.
+        """
+        await self.raw(before + frame(Kind.PING, body=b"\xc0\x01"))
+        return await self.until(
+            lambda: next((one for one in self.heard if one.kind in (Kind.PONG, Kind.ABORT)), None),
+            "PONG or ABORT",
+        )
+
     async def alive(self, requirement: str = "") -> None:
         """Find out that it goes on, by as much as it can do."""
         if "call" in self.caps and self.watch.is_active:

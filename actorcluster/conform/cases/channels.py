@@ -74,11 +74,7 @@ async def _(p: Play) -> None:
         (Kind.LISTEN_CLOSE, None),
     ):
         await p.send(kind, None, payload, channel=channel)
-    await p.raw(frame(Kind.PING, body=b"\xc0\x01"))
-    found = await p.until(
-        lambda: next((one for one in p.heard if one.kind in (Kind.PONG, Kind.ABORT)), None),
-        "PONG or ABORT",
-    )
+    found = await p.pong_or_abort()
     if found.kind == Kind.ABORT:
         await p.abort(AbortCode.PROTOCOL_ERROR)
         return

@@ -75,11 +75,7 @@ async def _(p: Play) -> None:
 @case("ev.too-many", "AWP-EV-2", level=1)
 async def _(p: Play) -> None:
     """300 unknown frames: it goes on, or gives up by ABORT(limit_exceeded)"""
-    await p.raw(frame(0x62) * 300 + frame(Kind.PING, body=b"\xc0\x01"))
-    found = await p.until(
-        lambda: next((one for one in p.heard if one.kind in (Kind.PONG, Kind.ABORT)), None),
-        "PONG or ABORT",
-    )
+    found = await p.pong_or_abort(frame(0x62) * 300)
     if found.kind == Kind.ABORT:
         await p.abort(AbortCode.LIMIT_EXCEEDED)
 

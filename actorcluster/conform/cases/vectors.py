@@ -165,11 +165,7 @@ async def _go_on_stopping(p: Play, vector: dict[str, Any], state: str) -> None:
 
 async def _go_on(p: Play, vector: dict[str, Any], *, is_optional: bool) -> None:
     if is_optional:  # it may give up from here on, and may answer what is too much
-        await p.raw(frame(Kind.PING, body=b"\xc0\x01"))
-        await p.until(
-            lambda: any(one.kind in (Kind.PONG, Kind.ABORT) for one in p.heard) or None,
-            "PONG or ABORT",
-        )
+        await p.pong_or_abort()
         return
     await _answers_to_calls(p, vector)
     await _handle_ack(p, vector)
