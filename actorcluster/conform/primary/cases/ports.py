@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -48,6 +49,15 @@ async def all_served(it: Scene, count: int = CLIENTS) -> None:
             nursery.start_soon(ask, number)
     if problems:
         raise Problem(f"{len(problems)} of {count} clients were not served: {problems[0]}")
+
+
+async def all_served_beside(it: Scene, lie: Callable[[], Awaitable[None]]) -> None:
+    """The same while the hostile worker, with credit for four, has its way with what it gets."""
+    await beside(it, credit=4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lie)
+        await all_served(it)
+        nursery.cancel_scope.cancel()
 
 
 @case("port.request", "AWP-LI-5", Lives(), (ACTIVE,), forms=12)
@@ -147,7 +157,6 @@ async def while_stopping(it: Scene) -> None:
 @case("conn.rejects", "AWP-LI-4", Lives(), (ACTIVE,), needs=("innocent",), also=("AWP-LI-3",))
 async def rejects_all(it: Scene) -> None:
     """Listens beside the innocent worker and rejects every connection: all are served by that."""
-    await beside(it, credit=4)
 
     async def reject() -> None:
         while True:
@@ -158,32 +167,24 @@ async def rejects_all(it: Scene) -> None:
             await it.acknowledge()
             await it.say(reply, frame(Kind.CONN_CREDIT, [len(numbers)], channel=conn.channel))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(reject)
-        await all_served(it)
-        nursery.cancel_scope.cancel()
+    await all_served_beside(it, reject)
     await it.say(frame(Kind.LISTEN_CLOSE, channel=1))
 
 
 @case("conn.dies-before-reply", "AWP-LI-4", Ends(), (ACTIVE,), forms=3, needs=("innocent",))
 async def dies_between(it: Scene) -> None:
     """Dies with connections that it has not replied to: the innocent worker serves them."""
-    await beside(it, credit=4)
 
     async def die() -> None:
         await it.hear(Kind.CONN)
         await it.it.end(*((0,), (3,), (0,))[it.form], signal=(0, 0, 9)[it.form])
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(die)
-        await all_served(it)
-        nursery.cancel_scope.cancel()
+    await all_served_beside(it, die)
 
 
 @case("conn.never-acknowledges", "AWP-HA-3", Ends(), (ACTIVE,), needs=("innocent",))
 async def never_acknowledges(it: Scene) -> None:
     """Rejects connections and never says that they arrived; they are served once it is gone."""
-    await beside(it, credit=4)
 
     async def reject() -> None:
         conn = await it.hear(Kind.CONN)
@@ -193,16 +194,12 @@ async def never_acknowledges(it: Scene) -> None:
         await it.sync()
         await it.it.end()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(reject)
-        await all_served(it)
-        nursery.cancel_scope.cancel()
+    await all_served_beside(it, reject)
 
 
 @case("conn.closes-listener", "AWP-LI-4", Lives(), (ACTIVE,), needs=("innocent",))
 async def closes_with_connections(it: Scene) -> None:
     """Closes its listener with connections that it has not replied to: they are served."""
-    await beside(it, credit=4)
 
     async def close() -> None:
         while True:
@@ -210,10 +207,7 @@ async def closes_with_connections(it: Scene) -> None:
             await it.acknowledge()
             await it.say(frame(Kind.LISTEN_CLOSE, channel=conn.channel))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(close)
-        await all_served(it)
-        nursery.cancel_scope.cancel()
+    await all_served_beside(it, close)
 
 
 @case("conn.takes-and-dies", "AWP-LI-2", Ends(), (ACTIVE,), needs=("innocent",))
