@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from actorcluster import conform as kit
 
 from .conform_primary import fuzz_primary, show_primary_coverage
+from .interrupts import INTERRUPTED, is_interrupt
 
 __all__ = ["conform"]
-
-_INTERRUPTED = 130
 
 
 def _in_a_directory(_ctx: object, _option: object, path: str | None) -> str | None:
@@ -174,11 +173,9 @@ def _try(
     except OSError as exc:
         click.echo(f"{options.command[0]}: {exc.strerror or exc}", err=True)
         return 2
-    except BaseExceptionGroup as group:
-        if group.subgroup(KeyboardInterrupt) is None:
+    except (BaseExceptionGroup, KeyboardInterrupt) as exc:
+        if not is_interrupt(exc):
             raise
-        return _interrupted(progress)
-    except KeyboardInterrupt:
         return _interrupted(progress)
     progress.end()
     for line in report.lines():
@@ -239,7 +236,7 @@ def _interrupted(progress: _Progress) -> int:
     for one in progress.failed:
         click.echo(f"FAIL       {one.case.id}  {one.text}")
     click.echo(f"conform: interrupted, after {progress.count} cases", err=True)
-    return _INTERRUPTED
+    return INTERRUPTED
 
 
 def _show_coverage() -> int:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .interrupts import INTERRUPTED, is_interrupt
+
 if TYPE_CHECKING:
     from actorcluster import conform as kit
 
 __all__ = ["fuzz_primary", "show_primary_coverage"]
-
-_INTERRUPTED = 130
 
 
 def fuzz_primary(kit: Any, options: kit.FuzzOptions, directory: str | None) -> int:
@@ -24,14 +24,11 @@ def fuzz_primary(kit: Any, options: kit.FuzzOptions, directory: str | None) -> i
     except kit.Unfit as exc:
         click.echo(str(exc), err=True)
         return 2
-    except BaseExceptionGroup as group:
-        if group.subgroup(KeyboardInterrupt) is None:
+    except (BaseExceptionGroup, KeyboardInterrupt) as exc:
+        if not is_interrupt(exc):
             raise
         click.echo("conform: interrupted", err=True)
-        return _INTERRUPTED
-    except KeyboardInterrupt:
-        click.echo("conform: interrupted", err=True)
-        return _INTERRUPTED
+        return INTERRUPTED
     for line in figures.lines():
         click.echo(line)
     for finding in figures.findings:

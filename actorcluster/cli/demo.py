@@ -6,16 +6,14 @@ Runs in: primary
 from __future__ import annotations
 
 import time
-from typing import Final
 
 import actorcluster
 
+from .interrupts import INTERRUPTED
 from .screen import Screen
 from .show import SHUTDOWN_SECONDS, BrokenPromise, Scale, Show
 
 __all__ = ["run_demo"]
-
-_INTERRUPTED: Final = 130  # what shells say of a program that Ctrl-C ended
 
 
 def run_demo(scale: Scale, screen: Screen) -> int:
@@ -25,7 +23,7 @@ def run_demo(scale: Scale, screen: Screen) -> int:
         The exit code: 0, 1 when a promise was broken, 130 when interrupted.
     """
     began = time.monotonic()
-    code, last = _INTERRUPTED, "demo: interrupted"
+    code, last = INTERRUPTED, "demo: interrupted"
     try:
         result = actorcluster.run(_perform, scale, screen)
         if result is not None:
