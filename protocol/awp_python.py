@@ -314,7 +314,7 @@ Runs in: both
 Written by protocol/generate.py from protocol/awp.v1.toml.
 """
 
-# ruff: noqa: E501
+# ruff: noqa: E501  (a row of a table is a line)
 
 from __future__ import annotations
 

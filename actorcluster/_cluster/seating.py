@@ -148,7 +148,7 @@ class Seating:
             return None
         if not isinstance(settings.exec, tuple):
             allowed = "a whole command line, such as ['node', 'app.js'], for protocol='node'"
-            raise ValueError(f"exec must be {allowed}, not {settings.exec!r}")  # noqa: TRY004
+            raise ValueError(f"exec must be {allowed}, not {settings.exec!r}")  # noqa: TRY004  (good for others)
         if settings.channel != "fd" or settings.lane is not None:
             raise ValueError(
                 "channel and lane say how our own protocol travels, not protocol='node'"

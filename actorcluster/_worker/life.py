@@ -227,7 +227,7 @@ class Life(Peer):
 
     def _two(self, sock: socket.socket, lane: socket.socket) -> Carrier:
         from .._link.lane import LaneSocket  # noqa: PLC0415  (few need it)
-        from .._link.nodelines import KINDS  # noqa: PLC0415
+        from .._link.nodelines import KINDS  # noqa: PLC0415  (likewise)
 
         self.connection.send_only(KINDS)
         return LaneSocket(sock, lane)

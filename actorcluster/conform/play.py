@@ -198,7 +198,7 @@ class Play(Ear):
             if not one.device:
                 continue
             await self.poll(
-                lambda one=one: not self.program.holds(one.inode, one.device),  # type: ignore[misc]
+                lambda one=one: not self.program.holds(one.inode, one.device),  # type: ignore[misc]  # mypy infers no default
                 f"the worker still has descriptor {one.name}",
                 requirement=requirement,
             )

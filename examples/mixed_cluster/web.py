@@ -12,7 +12,7 @@ from actorcluster import Actor
 
 
 async def main(actor: Actor) -> None:
-    log = open(os.environ.get("ACCESS_LOG", os.devnull), "ab", buffering=0)  # noqa: SIM115, ASYNC230
+    log = open(os.environ.get("ACCESS_LOG", os.devnull), "ab", buffering=0)  # noqa: SIM115, ASYNC230  (open to the end)
     most = int(os.environ.get("MAX_CONNECTIONS", "0")) or None
 
     async def serve(stream: trio.SocketStream) -> None:

@@ -311,7 +311,7 @@ async def test_gather_collects_failures_too() -> None:
         await primary.fork(dies_when_asked)
         answers = await primary.gather("fail", timeout=1)
         with pytest.raises(TypeError, match="timeout must be a number of seconds"):
-            await primary.gather("fail", timeout="1")  # type: ignore[arg-type]
+            await primary.gather("fail", timeout="1")  # type: ignore[arg-type]  # wrong on purpose
     kinds = {number: type(answer) for number, answer in answers.items()}
     assert {1: RemoteError, 2: trio.TooSlowError, 3: PeerClosed} == kinds
 

@@ -325,7 +325,7 @@ async def test_truncated(ends: Ends) -> None:
             return getattr(inner, name)
 
     inner = ends.ours._lane
-    ends.ours._lane = Lossy()  # type: ignore[assignment]
+    ends.ours._lane = Lossy()  # type: ignore[assignment]  # in its place
     ends.gives(1)
     assert ends.read() is None
     ends.ours._lane = inner

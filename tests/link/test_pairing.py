@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -147,7 +148,7 @@ def test_all_that_is_here_can_be_had_at_the_end() -> None:
     order=st.randoms(use_true_random=False),
 )
 def test_in_whatever_order_and_pieces(
-    counts: Sequence[int], cuts: Sequence[int], order: object
+    counts: Sequence[int], cuts: Sequence[int], order: random.Random
 ) -> None:
     """Bytes and groups come out as if they had been beside each other from the beginning."""
     stream = b"".join(frame(count) if count else PLAIN for count in counts)
@@ -157,7 +158,7 @@ def test_in_whatever_order_and_pieces(
         rest = rest[cut:]
     steps: list[bytes | int] = [*pieces, rest]
     for number in range(1, sum(counts) + 1):
-        steps.insert(order.randint(0, len(steps)), number)  # type: ignore[attr-defined]
+        steps.insert(order.randint(0, len(steps)), number)
     pairing, data = Pairing(), b""
     groups: Groups = []
     for step in steps:

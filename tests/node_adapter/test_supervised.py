@@ -46,7 +46,7 @@ async def next_of(worker: Worker) -> Any:
 async def until(is_so: Callable[[], bool]) -> None:
     """Wait for what nobody tells."""
     with trio.fail_after(PATIENCE):
-        while not is_so():  # noqa: ASYNC110
+        while not is_so():  # noqa: ASYNC110  (nobody tells)
             await trio.sleep(0.01)
 
 

@@ -211,7 +211,7 @@ async def _(p: Play) -> None:
     await p.send(Kind.HANDLE_ACK, [1])
     for inode in inodes:
         await p.poll(
-            lambda inode=inode: not p.program.holds(inode),  # type: ignore[misc]
+            lambda inode=inode: not p.program.holds(inode),  # type: ignore[misc]  # mypy infers no default
             "a copy is still open behind HANDLE_ACK",
         )
 
@@ -225,7 +225,7 @@ async def _(p: Play) -> None:
     p.check(len(inodes) == 2, f"{len(inodes)} descriptors came", "AWP-FD-1")
     for inode in inodes:
         await p.poll(
-            lambda inode=inode: not p.program.holds(inode),  # type: ignore[misc]
+            lambda inode=inode: not p.program.holds(inode),  # type: ignore[misc]  # mypy infers no default
             "a copy is still open",
         )
 

@@ -178,7 +178,7 @@ async def _(p: Play) -> None:
     for number in range(1, credit + 6):
         due = number - credit
         await p.until(
-            lambda due=due: p.total(Kind.CONN_CREDIT, channel=channel) >= due or None,  # type: ignore[misc]
+            lambda due=due: p.total(Kind.CONN_CREDIT, channel=channel) >= due or None,  # type: ignore[misc]  # mypy infers no default
             f"CONN_CREDIT for connection {number}",
         )
         (client,) = await _hand_over(p, channel, number)
@@ -388,7 +388,7 @@ async def _(p: Play) -> None:
     for number in range(1, 101):
         due = number - credit
         await p.until(
-            lambda due=due: p.total(Kind.CONN_CREDIT, channel=channel) >= due or None,  # type: ignore[misc]
+            lambda due=due: p.total(Kind.CONN_CREDIT, channel=channel) >= due or None,  # type: ignore[misc]  # mypy infers no default
             f"CONN_CREDIT for connection {number}",
             requirement="AWP-LI-1",
         )

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import tempfile
+from collections.abc import AsyncIterator
 
 import trio
 
@@ -200,7 +201,7 @@ async def _accepted(
 
 
 @contextlib.asynccontextmanager
-async def _another(p: Play, environment: dict[str, str], number: int = -1):  # type: ignore[no-untyped-def]
+async def _another(p: Play, environment: dict[str, str], number: int = -1) -> AsyncIterator[Play]:
     """Play against one more process, which is started in another way."""
     basic = {"ACTORCLUSTER_WORKER_ID": str(WORKER_ID), "ACTORCLUSTER_CONFORMANCE": "1"}
     lane = "" if p.line.lane is None else "node"

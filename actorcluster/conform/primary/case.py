@@ -163,7 +163,7 @@ def add(one: Case) -> None:
 
 
 def case(
-    id: str,  # noqa: A002
+    id: str,  # noqa: A002  # as the field is called
     requirement: str,
     outcome: Outcome | Mapping[str, Outcome],
     states: Sequence[str] = (ACTIVE,),

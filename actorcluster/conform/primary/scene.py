@@ -70,7 +70,7 @@ class Scene:
         self.clients = clients
         self.form = form
         self.state = HANDSHAKE
-        self.chance = chance or random.Random(f"{case.id} {form}")  # noqa: S311
+        self.chance = chance or random.Random(f"{case.id} {form}")  # noqa: S311  # of lies
         self._terms = terms
         self._next_ping = 0
         self._messages = 0

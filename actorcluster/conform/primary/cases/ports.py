@@ -297,7 +297,7 @@ async def unix_file(it: Scene) -> None:
     await it.it.end()
     patience = trio.current_effective_deadline() - trio.current_time()
     with trio.move_on_after(patience / 2):  # when the primary has seen the end, nobody is told
-        while await trio.Path(path).exists():  # noqa: ASYNC110
+        while await trio.Path(path).exists():  # noqa: ASYNC110  # nobody tells
             await trio.sleep(_LOOK)
         return
     raise Problem("the socket's file is still there")

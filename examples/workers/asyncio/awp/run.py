@@ -101,7 +101,7 @@ def run(
     try:
         sock, worker, token, told = find(os.environ)
     except NotAWorker as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)  # noqa: T201 - for who started it by hand
         sys.exit(2)
     # Who presses Ctrl-C means the primary, which tells its workers.
     with contextlib.suppress(ValueError):
@@ -184,6 +184,6 @@ async def _end(worker: Worker, transport: Transport, task: asyncio.Future[None])
 
 def _status(worker: Worker) -> int:
     if isinstance(worker.end, events.Aborted | events.Violated):
-        print(f"awp: the connection was given up: {worker.end}", file=sys.stderr)  # noqa: T201
+        print(f"awp: the connection was given up: {worker.end}", file=sys.stderr)  # noqa: T201 - likewise
         return 1
     return 0

@@ -114,7 +114,7 @@ class Stage:
         self.drain()
 
     def aligned(self, channel: int) -> Connection:
-        self.connection._last_channel = channel - 2  # noqa: SLF001
+        self.connection._last_channel = channel - 2  # noqa: SLF001 - a vector begins anywhere
         return self.connection
 
     def open(self, names: list[str]) -> list[int]:
