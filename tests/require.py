@@ -241,6 +241,14 @@ def _glibc(_: str) -> str | None:
     return None if platform.libc_ver()[0] == "glibc" else "the C library is another one"
 
 
+def _clone(_: str) -> str | None:
+    """What the fork server forks with."""
+    from actorcluster._worker.clone import available  # most tests do without
+
+    works, why = available()
+    return None if works else why
+
+
 def _python(name: str) -> str | None:
     return None if interpreter(name) else f"no {name} runs"
 
@@ -249,6 +257,7 @@ _PROBES = {
     "cc": _program,
     "cgroup": _cgroup,
     "clang-format": _program,
+    "clone": _clone,
     "coverage": _coverage,
     "gcc": _gcc,
     "glibc": _glibc,

@@ -9,18 +9,16 @@ import trio
 
 import actorcluster
 from actorcluster._worker import eventloop
-from actorcluster._worker.clone import available
 from actorcluster._worker.eventloop import EventLoop, descriptors
 from tests.orphans import children
+from tests.require import require
 
 from . import loops
-
-needs_clone = pytest.mark.skipif(not available()[0], reason="needs clone: not on this machine")
 
 WAYS = ("thread", "signal", "time", "child")
 
 
-@needs_clone
+@require("clone")
 async def test_two_workers_are_woken_by_all_there_is_each_by_its_own() -> None:
     """Both at once: what one of them hears the other would miss, if they shared anything."""
     async with actorcluster.open_primary() as primary:
@@ -34,7 +32,7 @@ async def test_two_workers_are_woken_by_all_there_is_each_by_its_own() -> None:
         assert [True] * 2 * len(WAYS) == [await w.ask(way) for w in workers for way in WAYS]
 
 
-@needs_clone
+@require("clone")
 async def test_each_worker_finds_the_loop_that_it_needs() -> None:
     """A program runs its own. One with other limits gets another; the fork server is the same."""
     script = {"exec": loops.__file__, "start_method": "forkserver"}

@@ -14,14 +14,13 @@ import pytest
 import trio
 import trio.testing
 
-from actorcluster._worker.clone import available
 from actorcluster._worker.commands import import_path
 from actorcluster._worker.forkserver import CannotFork, ForkServer
 from actorcluster._worker.process import Launch
 from tests.require import require
 from tests.worker.helpers import finish, receive_facts, receive_line, server_for, started
 
-pytestmark = pytest.mark.skipif(not available()[0], reason="needs clone: not on this machine")
+pytestmark = require("clone")
 
 
 def shared(entry: str) -> Iterator[ForkServer]:

@@ -14,13 +14,13 @@ import trio
 import trio.testing
 
 from actorcluster._worker import forkprocess, forkserver
-from actorcluster._worker.clone import available
 from actorcluster._worker.forkserver import ForkServer
 from actorcluster._worker.process import Launch, Process, start_exec
 from tests.orphans import children
+from tests.require import require
 from tests.worker.helpers import entry_argv, finish, killable_primary, server_for, started
 
-pytestmark = pytest.mark.skipif(not available()[0], reason="needs clone: not on this machine")
+pytestmark = require("clone")
 
 
 # ---- the server dies -----------------------------------------------------------------------------

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
 
-import pytest
+from tests.require import require
 
 _PAGE = 4096
 
@@ -31,7 +30,7 @@ def test_new_objects_lie_side_by_side() -> None:
     assert few >= pages("assert fill_holes() > 300")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the holes of glibc")
+@require("glibc")
 def test_large_objects_lie_side_by_side() -> None:
     few = 300 * 750 / _PAGE + 4
     assert pages("", size=700) > 3 * few

@@ -15,15 +15,15 @@ import pytest
 import trio
 
 import actorcluster
-from actorcluster._worker.clone import available
 from actorcluster._worker.forkserver import ForkServer
 from actorcluster._worker.process import Launch
 from tests.program import ROOT
+from tests.require import require
 
 from . import leavers
 from .helpers import finish
 
-pytestmark = pytest.mark.skipif(not available()[0], reason="needs clone: not on this machine")
+pytestmark = require("clone")
 
 _GZIP = 31  # as zlib calls the format
 
