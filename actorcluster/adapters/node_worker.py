@@ -207,10 +207,10 @@ class NodePrimaryLink:
 
     def _on_mail(self, event: events.TellReceived | events.CallReceived) -> None:
         why: Refusal | None
-        if isinstance(event, events.CallReceived):
-            why = ErrorCode.NOT_HANDLED, "a primary of Node's answers no asks"
-        elif event.to is not None:
+        if event.to is not None:
             why = ErrorCode.NO_SUCH_ACTOR, "a primary of Node's knows nobody by name"
+        elif isinstance(event, events.CallReceived):
+            why = ErrorCode.NOT_HANDLED, "a primary of Node's answers no asks"
         else:
             why = hand_on(event, self._child.outbox)
         if why is None:

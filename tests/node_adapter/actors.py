@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from typing import Any
 
 import trio
 
-from actorcluster import Actor, Handle
+from actorcluster import Actor, Handle, NoSuchActor, NotHandled
 
-__all__ = ["fails", "hands_over", "shares", "talks", "web"]
+__all__ = ["complains", "fails", "hands_over", "shares", "talks", "web"]
 
 
 async def web(actor: Actor, port: int) -> None:
@@ -79,3 +80,38 @@ async def fails(actor: Actor) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         await actor.listen_tcp(taken.getsockname()[1], host="127.0.0.1")
+
+
+class Warnings(logging.Handler):
+    """Keeps what is logged, and tells when it is enough."""
+
+    def __init__(self, enough: int) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.enough = trio.Event()
+        self._enough = enough
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+        if len(self.texts) == self._enough:
+            self.enough.set()
+
+
+async def complains(actor: Actor) -> None:
+    """Say in which words that comes back which cannot be said to a primary of Node's."""
+    warnings = Warnings(2)
+    logging.getLogger("actorcluster").addHandler(warnings)
+    reader, writer = os.pipe()
+    await actor.primary.send({"cmd": "NODE_CLUSTER"})
+    await actor.primary.send("a pipe", reader)
+    os.close(writer)
+    said: list[Any] = []
+    for asked in (actor.primary.ask("anything"), actor.ref("somebody").send("hello")):
+        try:
+            await asked
+        except (NoSuchActor, NotHandled) as exc:
+            said.append([type(exc).__name__, str(exc)])
+    await warnings.enough.wait()
+    said += [text.partition("was not delivered: ")[2] for text in warnings.texts]
+    await actor.primary.send(said)
+    await actor.disconnect()

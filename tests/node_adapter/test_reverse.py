@@ -68,6 +68,18 @@ async def test_messages_and_sockets_both_ways() -> None:
         assert VOLUNTARY == await cluster.ended(worker)
 
 
+async def test_what_cannot_be_said_to_it_comes_back() -> None:
+    async with node_cluster() as cluster:
+        worker = await cluster.fork_python(f"{ACTORS}:complains")
+        assert [
+            ["NotHandled", "a primary of Node's answers no asks"],
+            ["NoSuchActor", "a primary of Node's knows nobody by name"],
+            "bad_payload (a message whose 'cmd' begins with NODE_ is for the runtime alone)",
+            "unsupported_handle (a Node program takes no handle of kind pipe)",
+        ] == await cluster.said(worker)
+        assert VOLUNTARY == await cluster.ended(worker)
+
+
 async def test_sockets_that_workers_share() -> None:
     for policy in ("rr", "none"):
         async with node_cluster(policy) as cluster:
