@@ -11,7 +11,7 @@ import trio
 
 from actorcluster import SCHED_NONE, Actor, Primary, Worker, events, open_primary
 from actorcluster._cluster.ports import PortStatistics
-from tests.node_parity.scene import free_port
+from tests.ports import free_port
 from tests.worker.lines import until
 
 

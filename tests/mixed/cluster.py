@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import os
 import random
-import socket
 import sys
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from tests.chaos.service import HOST
 from tests.chaos.storm import PATIENCE
 from tests.mixed.books import Books, Shares
 from tests.mixed.clients import ask, who
+from tests.ports import free_port
 from tests.program import ROOT
 from tests.reload_load.load import recording
 
@@ -84,9 +84,7 @@ async def run(
         say: is told what comes next.
     """
     books = Books(level_1={one.name for one in those if one.has_mail})
-    with socket.create_server((HOST, 0)) as probe:
-        port = int(probe.getsockname()[1])
-    site = _Site(those, books, log)
+    site, port = _Site(those, books, log), free_port()
     with recording(books):
         async with actorcluster.open_primary(site.tree(built, port)) as primary:
             site.primary = primary

@@ -13,6 +13,7 @@ import trio
 
 from tests.node_adapter.clients import exchange, get, read_all
 from tests.node_adapter.clusters import node_cluster
+from tests.ports import free_port
 from tests.program import PATIENCE
 from tests.require import require
 
@@ -20,12 +21,6 @@ pytestmark = require("node")
 
 ACTORS = "tests.node_adapter.actors"
 VOLUNTARY = {"code": 0, "signal": None, "voluntary": True}
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def test_two_beside_one_of_nodes() -> None:

@@ -20,16 +20,11 @@ from actorcluster import Child, NotHandled, Pool, Supervisor, Worker, events, op
 from tests.node_adapter import actors
 from tests.node_adapter.clients import exchange, get
 from tests.node_adapter.clusters import command
+from tests.ports import free_port
 from tests.program import PATIENCE
 from tests.require import require
 
 pytestmark = require("node")
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def served_by(port: int, count: int) -> collections.Counter[int]:

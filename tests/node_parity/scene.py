@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import AsyncIterator
 from typing import Any, Final, Self
 
@@ -13,7 +12,7 @@ import trio
 from actorcluster import ExitStatus, Primary, Worker, events, open_primary
 from tests.node_parity import actors
 
-__all__ = ["PATIENCE", "Client", "Scene", "free_port", "is_there", "scene", "shape"]
+__all__ = ["PATIENCE", "Client", "Scene", "is_there", "scene", "shape"]
 
 #: Seconds for what takes a fraction of one.
 PATIENCE: Final = 30
@@ -101,14 +100,6 @@ def is_there(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Client:

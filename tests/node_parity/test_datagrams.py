@@ -12,7 +12,8 @@ import trio
 from actorcluster import Worker
 from tests.node_parity import actors
 from tests.node_parity.clauses import clause
-from tests.node_parity.scene import Scene, free_port, scene
+from tests.node_parity.scene import Scene, scene
+from tests.ports import free_port
 from tests.require import require
 
 IN_USE = {"errno": errno.EADDRINUSE}

@@ -17,7 +17,8 @@ from tests.cluster.inproc import TCP, no_more_descriptors, open_cluster
 from tests.cluster.test_ports import answer
 from tests.node_parity import actors
 from tests.node_parity.clauses import clause
-from tests.node_parity.scene import Client, free_port, scene, shape
+from tests.node_parity.scene import Client, scene, shape
+from tests.ports import free_port
 from tests.require import require
 from tests.worker.lines import until
 

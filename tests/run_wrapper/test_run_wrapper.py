@@ -17,6 +17,7 @@ import trio
 import actorcluster
 from actorcluster import Actor, Primary, Worker
 from tests.orphans import adopting_orphans
+from tests.ports import free_port
 from tests.program import running
 from tests.require import require
 from tests.run_wrapper import activated
@@ -40,8 +41,7 @@ async def primary() -> AsyncIterator[Primary]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    return free_port()
 
 
 async def wrapped(
