@@ -95,7 +95,8 @@ class Speaker:
 
     def _take(self, size: int) -> bytes:
         while len(self._heard) < size:
-            data = self.socket.recv(65536)
+            # No more than that: descriptors that belong to what follows would be lost.
+            data = self.socket.recv(size - len(self._heard))
             if not data:
                 self.lie_low()
             self._heard += data
