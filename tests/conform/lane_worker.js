@@ -5,7 +5,8 @@ const net = require('net');
 const { Connection, Ext, KINDS, close } = require('../lanes/awp.js');
 
 let received = 0;
-const given = [];
+let acknowledged = 0;
+const given = []; // for each frame, which Node may have yet to send
 const connection = new Connection((frame) => {
   switch (frame.kind) {
     case KINDS.WELCOME: return connection.send(KINDS.READY, null, {});
@@ -13,7 +14,9 @@ const connection = new Connection((frame) => {
     case KINDS.STOP:
       connection.send(KINDS.GOODBYE, null, { recv: received });
       return connection.socket.end();
-    case KINDS.HANDLE_ACK: return given.splice(0).forEach(close);
+    case KINDS.HANDLE_ACK:
+      for (; acknowledged < frame.envelope[0]; acknowledged += 1) given.shift().forEach(close);
+      return undefined;
     case KINDS.CALL: received += 1; return call(frame);
     default: return undefined;
   }
@@ -33,7 +36,7 @@ const COMMANDS = {
       const entries = servers.map(() => [2, {}]);
       const body = servers.map((_, i) => new Ext(1, i));
       connection.send(KINDS.REPLY, [entries], body, { channel, handles: servers });
-      given.push(...servers); // which Node may have yet to send
+      given.push(servers);
     });
   },
 };
