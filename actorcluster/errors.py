@@ -197,8 +197,8 @@ class MessageTooLarge(ActorClusterError):
         limit: the receiver's ``max_message``, bytes.
     """
 
-    #: the channel of the ask whose answer it was; 0: it was none.
-    _channel: int = 0
+    #: the ask whose answer it was, as `Answering` knows it; None: it was none.
+    _ask: object = None
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"message of {size} bytes exceeds max_message of {limit} bytes")

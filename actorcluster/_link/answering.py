@@ -42,7 +42,8 @@ class Answering(Pipe):
 
         Args:
             channel: of the call.
-            ask: what stands for it here; held weakly, so that a forgotten ask is noticed.
+            ask: what stands for it here, and for no other; held weakly, so that a forgotten ask
+                is noticed.
         """
         self._unanswered[channel] = weakref.ref(ask)
         if self.token is None:
@@ -103,7 +104,9 @@ class Answering(Pipe):
                 )
                 parcel.reply(channel)
         except MessageTooLarge as exc:
-            exc._channel = channel  # the asker learns of it unless another answer is found
+            # The asker learns of it unless another answer is found. A number alone would not do:
+            # other workers have asks of the same one, and so may this one later.
+            exc._ask = self._unanswered[channel]
             raise
         del self._unanswered[channel]
         self.flush()
@@ -112,7 +115,7 @@ class Answering(Pipe):
     def fail(self, channel: int, exc: BaseException) -> None:
         """Answer an ask of the peer with an exception, as data."""
         error = failure_map(exc)
-        if isinstance(exc, MessageTooLarge) and exc._channel == channel:
+        if isinstance(exc, MessageTooLarge) and exc._ask is self._unanswered.get(channel):
             error |= {
                 "code": str(ErrorCode.TOO_LARGE),
                 "data": {"size": exc.size, "limit": exc.limit},

@@ -66,7 +66,7 @@ class End:
         if isinstance(event, events.TellReceived | events.CallReceived):
             self.connection.arrived(event.number)
         if isinstance(event, events.CallReceived):
-            self.channel.asked(event.channel, self)
+            self.channel.asked(event.channel, event)
         self.events.append(event)
         self._happened.set()
         self._happened = trio.Event()

@@ -253,7 +253,7 @@ async def test_answers() -> None:
         askers = [Attempt(nursery, one.channel.ask, number) for number in range(4)]
         calls = [await other.next(events.CallReceived) for _ in range(4)]
         assert 4 == other.channel.asks_unanswered
-        assert other is other.channel.unanswered_ask(calls[0].channel)
+        assert calls[0] is other.channel.unanswered_ask(calls[0].channel)
         other.channel.reply(calls[0].channel, "yes", None, keep_open=False)
         other.channel.fail(calls[1].channel, KeyError("no"))
         other.channel.pass_error(calls[2].channel, {"code": "app", "message": "elsewhere"})
@@ -305,6 +305,40 @@ async def test_a_reply_that_is_too_large() -> None:
         for number, asker in enumerate(askers):
             assert RemoteError is type(asker.outcome)
             assert codes[number] == asker.outcome.code
+
+
+async def test_a_reply_that_is_too_large_for_another_worker() -> None:
+    """Channels of different workers have the same numbers."""
+    async with linked() as (one, other), linked() as (two, another), trio.open_nursery() as nursery:
+        askers = [Attempt(nursery, end.channel.ask, "x") for end in (one, two)]
+        call = await other.next(events.CallReceived)
+        same = await another.next(events.CallReceived)
+        assert call.channel == same.channel
+        with pytest.raises(MessageTooLarge) as caught:
+            other.channel.reply(call.channel, bytes(17_000_000), None, keep_open=False)
+        another.channel.fail(same.channel, caught.value)
+        other.channel.fail(call.channel, caught.value)
+        await all_blocked()
+        assert ["too_large", "app"] == [asker.outcome.code for asker in askers]
+
+
+async def test_a_reply_that_was_too_large_for_an_earlier_ask() -> None:
+    """All numbers were used, and it is the turn of the first ones again."""
+    async with linked() as (one, other), trio.open_nursery() as nursery:
+        asker = Attempt(nursery, one.channel.ask, "x")
+        call = await other.next(events.CallReceived)
+        with pytest.raises(MessageTooLarge) as caught:
+            other.channel.reply(call.channel, bytes(17_000_000), None, keep_open=False)
+        other.channel.reply(call.channel, 5, None, keep_open=False)
+        await all_blocked()
+        assert 5 == asker.outcome
+        one.connection._next_channel = call.channel
+        asker = Attempt(nursery, one.channel.ask, "y")
+        later = await other.next(events.CallReceived)
+        assert call.channel == later.channel
+        other.channel.fail(later.channel, caught.value)
+        await all_blocked()
+        assert "app" == asker.outcome.code
 
 
 async def test_a_forgotten_ask_is_noticed() -> None:
