@@ -159,3 +159,15 @@ def test_what_ends_an_unfinished_message(between: bytes, lives: bool) -> None:
     judge.said(made(Kind.CALL, ["a", None, 1, {}], channel=3))
     assert lives == judge.verdict.may_live
     assert ("" if lives else "CALL on channel 3: not the next fragment") == judge.verdict.why
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.ACTIVE])
+def test_who_is_told_to_stop_may_ask_for_it_anyhow(state: State) -> None:
+    """LEAVE is answered by STOP, and from then on ignored, whatever is wrong with it."""
+    judge = Judge(Terms(dict(LIMIT_DEFAULTS), frozenset()), 7, ())
+    judge.states = {state}
+    judge.begin()
+    judge.said(made(Kind.LEAVE, None, {}))
+    judge.said(made(Kind.LEAVE, None, {}, channel=1))
+    assert judge.verdict.may_live
+    assert "protocol_error" in judge.verdict.codes

@@ -439,8 +439,8 @@ class Judge:
         if kind == Kind.GOODBYE and State.STOPPING in self.states:
             self.states |= {State.CLOSING}  # it may have answered
             self.is_silent = True
-        if kind == Kind.LEAVE and State.ACTIVE in self.states:
-            self.states |= {State.STOPPING}
+        if kind == Kind.LEAVE and self.states & {State.STARTING, State.ACTIVE}:
+            self.states |= {State.STOPPING}  # it has answered (AWP-ST-7)
         if kind == Kind.ABORT:
             self.is_silent = True
         if kind in (Kind.TELL, Kind.CALL):
