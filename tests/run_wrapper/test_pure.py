@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -102,3 +104,30 @@ def test_a_program_that_is_nowhere_is_named(capfd: pytest.CaptureFixture[str]) -
     os.waitpid(child.pid, 0)
     expected = "actorcluster-run: no-such-program: No such file or directory\n"
     assert expected == capfd.readouterr().err
+
+
+# The process that starts it is killed when the other one is there, and has told the kernel nothing.
+ORPHANED = """
+import os, signal
+from actorcluster.run_wrapper.child import start
+
+parent, setpgid = os.getpid(), os.setpgid
+
+def late(pid, group):
+    setpgid(pid, group)
+    if os.getpid() != parent:
+        os.kill(parent, signal.SIGKILL)
+        while os.getppid() == parent:
+            pass
+
+os.setpgid = late
+start(["echo", "it runs"], ())
+signal.pause()
+"""
+
+
+def test_its_wrapper_is_killed_before_the_kernel_knows() -> None:
+    """Nobody would end it: so it does not begin."""
+    code = [sys.executable, "-c", ORPHANED]
+    done = subprocess.run(code, capture_output=True, text=True, check=False)
+    assert (-signal.SIGKILL, "", "") == (done.returncode, done.stdout, done.stderr)
