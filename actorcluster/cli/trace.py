@@ -64,6 +64,10 @@ def trace(
 def _decode(path: str, worker: int | None, *, is_json: bool) -> int:
     reading = importlib.import_module("actorcluster.trace.reading")
     found = _load(reading, reading.load, path)
+    if worker is not None and worker not in found.workers:
+        click.echo(f"{path}: there is no worker {worker} in it; {found.who_is_there()}", err=True)
+        _say_state(reading, found, path)
+        return 2
     try:
         if is_json:
             for form in reading.as_json(found, worker):
@@ -75,10 +79,14 @@ def _decode(path: str, worker: int | None, *, is_json: bool) -> int:
         # Nobody reads any more, as with `| head`; the interpreter must not try to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    _say_state(reading, found, path)
+    return 1 if found.fault else 0
+
+
+def _say_state(reading: Any, found: Any, path: str) -> None:
     state = reading.state_of(found)
     if state:
         click.echo(f"{path} is {state}", err=True)
-    return 1 if found.fault else 0
 
 
 def _replay(path: str, command: tuple[str, ...], options: dict[str, Any]) -> int:

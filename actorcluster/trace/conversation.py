@@ -224,7 +224,7 @@ def _spawn(trace: Trace, worker: int | None) -> Spawn:
     early = (one.lives for one in trace.records if isinstance(one, Begin))
     if any(worker == life[0] for lives in early for life in lives):
         raise CannotReplay(f"worker {worker} was started before the trace that is left begins")
-    raise CannotReplay(f"there is no worker {worker} in it")
+    raise CannotReplay(f"there is no worker {worker} in it; {trace.who_is_there()}")
 
 
 def _step(number: int, record: Record, what: Said | Answer | Shut, credit: int) -> Step:

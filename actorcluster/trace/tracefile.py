@@ -287,6 +287,24 @@ class Trace:
         """Whether the last record says that it is the last."""
         return bool(self.records) and isinstance(self.records[-1], End)
 
+    @property
+    def workers(self) -> list[int]:
+        """The ids of all that something is said of, or that lived when a file began."""
+        named = {getattr(record, "worker", 0) for record in self.records} - {0}
+        begins = (record for record in self.records if isinstance(record, Begin))
+        return sorted(named.union(*([life[0] for life in begin.lives] for begin in begins)))
+
+    def who_is_there(self) -> str:
+        """Say the same for people, in few words."""
+        spans: list[list[int]] = []
+        for worker in self.workers:
+            if spans and spans[-1][-1] + 1 == worker:
+                spans[-1][1:] = [worker]
+            else:
+                spans.append([worker])
+        ids = ", ".join("-".join(map(str, span)) for span in spans)
+        return f"there are {ids}" if len(self.workers) > 1 else f"there is {ids or 'none'}"
+
 
 def is_trace(opening: bytes) -> bool:
     """Whether a file that begins so is a trace, of whatever version, or the beginning of one."""

@@ -105,7 +105,7 @@ def test_what_was_said_and_what_has_to_come_again() -> None:
     ("records", "why"),
     [
         ([], "no worker was started in it"),
-        ([spawn(2)], "there is no worker 1 in it"),
+        ([spawn(2)], "there is no worker 1 in it; there is 2"),
         (
             [Begin(time=0, part=2, began=0, primary=1, bodies=True, size=1, lives=((1, 5, "w"),))],
             "worker 1 was started before the trace that is left begins",

@@ -122,6 +122,8 @@ async def test_the_command_line(tmp_path: Path) -> None:
     forms = [json.loads(line) for line in out.splitlines()]
     assert (0, "") == (code, err)
     assert ["begin", "spawn", "frame"] == [form["record"] for form in forms[:3]]
+    nobody = f"{path}: there is no worker 99 in it; there is 1\n"
+    assert (2, "", nobody) == run("--decode", str(path), "--worker", "99")
     worker_program = [sys.executable, "-m", "actorcluster._worker"]
     code, out, err = run(
         "--replay", str(path), "--payloads", "--timeout", "60", "--", *worker_program

@@ -21,6 +21,7 @@ from actorcluster.trace.tracefile import (
     Record,
     Shut,
     Spawn,
+    Trace,
     encode,
     frame_bytes,
     is_trace,
@@ -68,6 +69,21 @@ def test_every_record_is_read_as_it_was_written() -> None:
     trace = read_trace(file_of(EVERY))
     assert EVERY == trace.records
     assert (0, "", True) == (trace.left, trace.fault, trace.has_end)
+
+
+@pytest.mark.parametrize(
+    ("workers", "text"),
+    [
+        ([], "there is none"),
+        ([7], "there is 7"),
+        ([2, 1], "there are 1-2"),
+        ([9, 1, 2, 3, 3, 5, 10], "there are 1-3, 5, 9-10"),
+    ],
+)
+def test_whose_records_there_are(workers: list[int], text: str) -> None:
+    shuts: list[Record] = [Shut(time=3, worker=worker, direction=0) for worker in workers]
+    assert text == Trace(records=[*shuts, EVERY[-1]]).who_is_there()
+    assert 1 in Trace(records=[BEGIN, *shuts]).workers  # it only lived
 
 
 @given(st.lists(frames | st.sampled_from(EVERY), max_size=5))
