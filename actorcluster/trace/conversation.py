@@ -188,6 +188,9 @@ def conversation(trace: Trace, worker: int | None, *, payloads: bool) -> Convers
         raise CannotReplay(
             f"worker {spawn.worker} is spoken to in the protocol of {spawn.protocol}"
         )
+    if any(isinstance(record, Begin) and not record.bodies for record in trace.records):
+        # Though nothing was said that has one: what a client had said first is left out, too.
+        raise CannotReplay("it was written without bodies; record it with trace_bodies=True")
     made = Conversation(worker=spawn.worker, lane=spawn.lane)
     credit = 0
     places: Counter[Place] = Counter()
@@ -292,8 +295,8 @@ def _said(number: int, record: Frame) -> Said:
         return Said(kind=kind, channel=_channel(record), data=data, fds=())
     if record.envelope is None or record.payload is None:
         raise CannotReplay(
-            f"record {number}: the body of {kind_name(kind)} is not in the trace;"
-            " record it with trace_bodies=True"
+            f"record {number}: the body of {kind_name(kind)}, {size} bytes, is not in the trace:"
+            " of a frame there is 1 MiB at most, or an eighth of trace_size"
         )
     if _is_elsewhere(kind, record.envelope):
         raise CannotReplay(f"record {number}: {kind_name(kind)} had its payload in a memory file")

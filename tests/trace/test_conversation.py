@@ -118,7 +118,18 @@ def test_what_was_said_and_what_has_to_come_again() -> None:
         ),
         (
             [spawn(), record(Kind.TELL, [0], 1, to_worker=True, is_whole=False)],
-            "record 2: the body of TELL is not in the trace; record it with trace_bodies=True",
+            (
+                "record 2: the body of TELL, 3 bytes, is not in the trace:"
+                " of a frame there is 1 MiB at most, or an eighth of trace_size"
+            ),
+        ),
+        (
+            [
+                Begin(time=0, part=1, began=0, primary=1, bodies=False, size=1),
+                spawn(),
+                WELCOME,  # which is there as a whole
+            ],
+            "it was written without bodies; record it with trace_bodies=True",
         ),
         (
             [spawn(), record(Kind.TELL, [None, None, [], {}], 1, to_worker=True, nfds=1)],
