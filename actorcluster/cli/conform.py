@@ -30,7 +30,9 @@ def _in_a_directory(_ctx: object, _option: object, path: str | None) -> str | No
 
 
 @click.command(context_settings={"ignore_unknown_options": False})
-@click.option("--level", type=click.IntRange(0, 4), help="It has to claim this level, and keep it.")
+@click.option("--level", type=click.IntRange(0, 4),
+              help="It has to claim this level, and keep it: 0 starts and stops, 1 has messages, 2"
+              " ports and handles, 3 monitors, 4 payloads in memory files.")  # fmt: skip
 @click.option("--cap", "caps", multiple=True, help="Only cases that need this capability.")
 @click.option("--only", multiple=True, help="Only cases, or sentences, that match this pattern.")
 @click.option("--list", "is_list", is_flag=True, help="Name the cases, and play none.")

@@ -11,7 +11,7 @@ import attrs
 
 from ..wire._generated import BUILT_CAPABILITIES, LIMIT_DEFAULTS
 
-__all__ = ["LEVELS", "Claims", "claims_of", "level_of"]
+__all__ = ["LEVELS", "NARROW", "Claims", "claims_of", "level_of"]
 
 #: To each level what it has more than the one below; of ``listen.*`` one is enough.
 LEVELS: Final[tuple[frozenset[str], ...]] = (
@@ -21,6 +21,12 @@ LEVELS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"monitor"}),
     frozenset({"bulk.memfd"}),
 )
+
+#: What has to be said beside a verdict on a level that is more than its name promises.
+NARROW: Final = {
+    3: "L3 is `monitor` so far: how DOWN is taken is tried, and MONITOR where the worker says it",
+    4: "L4 is `bulk.memfd` so far",
+}
 
 
 def level_of(caps: frozenset[str]) -> int:

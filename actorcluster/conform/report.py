@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 import attrs
 
 from .case import Outcome, Result
-from .claims import LEVELS, Claims
+from .claims import LEVELS, NARROW, Claims
 from .material import requirements
 from .options import Options
 
@@ -156,6 +156,7 @@ class Report:
             lacking = self.claims.missing(_wanted(self.level))
             if lacking:
                 yield f"not offered, and part of L{self.level}: {', '.join(lacking)}"
+            yield from (text for level, text in NARROW.items() if level <= self.level)
         if self.left:
             yield f"{_MARKS[Outcome.INFO]:10} {self._left_text()}"
         if self.not_run:

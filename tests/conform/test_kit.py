@@ -24,7 +24,7 @@ from actorcluster.conform.coverage import INTERNAL
 from actorcluster.conform.frames import frame
 from actorcluster.conform.material import requirements
 from actorcluster.conform.transcript import redacted
-from actorcluster.wire._generated import Kind
+from actorcluster.wire._generated import BUILT_CAPABILITIES, Kind
 from tests.conform.kit import PYTHON_WORKER, tried
 from tests.wire.vectors import reads_of, split_frames
 
@@ -208,6 +208,18 @@ def test_one_way_to_listen_is_enough_for_level_2() -> None:
     )
     assert ["ha.give"] == [one.case.id for one in report.bad]
     assert any(line.startswith("unclaimed  ha.give") for line in report.lines())
+
+
+def test_a_verdict_says_what_a_level_means_so_far() -> None:
+    def told(level: int) -> list[str]:
+        claims = claims_of({"caps": sorted(BUILT_CAPABILITIES)})
+        options = conform.Options(command=("x",), level=level)
+        report = conform.Report(options=options, claims=claims, results=[], not_run=[])
+        return [line[:14] for line in report.lines()][2:]
+
+    assert ["L2 conformant:"] == told(2)
+    assert ["L3 is `monitor", "L3 conformant:"] == told(3)
+    assert ["L3 is `monitor", "L4 is `bulk.me", "L4 conformant:"] == told(4)
 
 
 def test_ctrl_c_shows_what_had_failed(capsys: pytest.CaptureFixture[str]) -> None:
