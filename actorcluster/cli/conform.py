@@ -16,6 +16,7 @@ import click
 if TYPE_CHECKING:
     from actorcluster import conform as kit
 
+from .._counted import counted
 from .conform_primary import fuzz_primary, show_primary_coverage
 from .interrupts import INTERRUPTED, is_interrupt
 
@@ -237,7 +238,7 @@ def _interrupted(progress: _Progress) -> int:
     progress.end()
     for one in progress.failed:
         click.echo(f"FAIL       {one.case.id}  {one.text}")
-    click.echo(f"conform: interrupted, after {progress.count} cases", err=True)
+    click.echo(f"conform: interrupted, after {counted(progress.count, 'case')}", err=True)
     return INTERRUPTED
 
 

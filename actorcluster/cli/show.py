@@ -19,6 +19,7 @@ import trio
 
 from actorcluster import ExitStatus, PeerClosed, Primary, Worker, WorkerStartError, events
 
+from .._counted import counted
 from . import service
 from .clients import DEADLINE_SECONDS, Tally, run_clients
 from .screen import Row, Screen
@@ -158,7 +159,7 @@ class Show:
         tally = self._tally
         self._screen.draw(
             [post.row() for post in self._posts],
-            f"{self._scale.clients} clients: {tally.total} requests answered, "
+            f"{counted(self._scale.clients, 'client')}: {tally.total} requests answered, "
             f"{tally.repeated} sent again, {tally.failed} failed",
         )
 
@@ -231,7 +232,9 @@ class Show:
             name="clients",
             shutdown=SHUTDOWN_SECONDS,
         )
-        self._event(f"{self._scale.clients} clients begin in another process (pid {clients.pid})")
+        who = counted(self._scale.clients, "client")
+        begin = "begins" if self._scale.clients == 1 else "begin"
+        self._event(f"{who} {begin} in another process (pid {clients.pid})")
         while not self._tally.finished:
             await self._hear(clients)
             await self._direct(clients)

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import attrs
 import msgpack
 
+from .._counted import counted
 from ..wire._generated import FLAG_FRAG, FLAG_LANE, FLAG_MORE, FLAG_OPTIONAL, KINDS, Kind
 
 __all__ = [
@@ -261,7 +262,7 @@ class Cutter:
         return self._lane.take(nfds) if flags & FLAG_LANE else ()
 
     def _descriptor_faults(self, kind: int, flags: int, nfds: int, came: int) -> list[Fault]:
-        text = f"{kind_name(kind)} declares {nfds} descriptors, {came} came for it"
+        text = f"{kind_name(kind)} declares {counted(nfds, 'descriptor')}, {came} came for it"
         if self._lane is None:
             return [] if came == nfds else [Fault("AWP-FD-1", text)]
         faults = self._lane.take_faults()

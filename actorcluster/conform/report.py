@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 
 import attrs
 
+from .._counted import counted
 from .case import Outcome, Result
 from .claims import LEVELS, NARROW, Claims
 from .material import requirements
@@ -121,7 +122,7 @@ class Report:
         parts = [f"{len(musts)} MUST", f"{failed} fail"]
         parts += [f"{counts[one]} {one}" for one in (Outcome.NON_STRICT, Outcome.UNCLAIMED)]
         seconds = sum(one.seconds for one in self.results)
-        parts.append(f"{len(self.results)} cases, {seconds:.1f} s of work")
+        parts.append(f"{counted(len(self.results), 'case')}, {seconds:.1f} s of work")
         return f"{head}: {', '.join(parts)}"
 
     def _common(self) -> Iterator[str]:
@@ -160,14 +161,14 @@ class Report:
         if self.left:
             yield f"{_MARKS[Outcome.INFO]:10} {self._left_text()}"
         if self.not_run:
-            yield f"not run: {len(self.not_run)} cases"
+            yield f"not run: {counted(len(self.not_run), 'case')}"
         yield self.badge()
 
     def _left_text(self) -> str:
         names = list(self.left)
         shown = f"{', '.join(names[:5])}{', ...' if names[5:] else ''}"
-        count = sum(self.left.values())
-        return f"it left processes behind, {count} in {len(names)} cases, which were ended: {shown}"
+        count = f"{sum(self.left.values())} in {counted(len(names), 'case')}"
+        return f"it left processes behind, {count}, which were ended: {shown}"
 
 
 def _wanted(level: int) -> frozenset[str]:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import attrs
 
+from .._counted import counted
 from ..wire._generated import (
     BUILT_CAPABILITIES,
     FLAG_FRAG,
@@ -351,7 +352,7 @@ class Watch:
     def _goodbye(self, heard: Heard) -> None:
         said, sent = heard.field("recv"), self.books.ours_sent
         least = self.books.acknowledged
-        text = f"recv is {said}; {sent} messages were sent, {least} acknowledged"
+        text = f"recv is {said}; sent: {counted(sent, 'message')}, {least} acknowledged"
         self._note("watch.goodbye", self.is_blind or least <= said <= sent, text)
 
     # ---- messages -------------------------------------------------------------------------
@@ -425,7 +426,9 @@ class Watch:
     def _passed(self, heard: Heard) -> None:
         index = KINDS[heard.kind].fields.index("handles")
         entries = heard.item(index) or []
-        text = f"{heard.name} has {heard.nfds} descriptors and {len(entries)} entries"
+        text = (
+            f"{heard.name} has {counted(heard.nfds, 'descriptor')}, and entries for {len(entries)}"
+        )
         if heard.nfds or entries:
             self._note("watch.handles", heard.nfds == len(entries), text)
         for entry in entries:
@@ -438,7 +441,7 @@ class Watch:
             flying = self.books.in_flight.sent(heard.nfds)
             most = self._limits["fds_in_flight"]
             if "handle.ack" in self._caps:
-                text = f"{flying} descriptors are in flight, not {most} at most"
+                text = f"{counted(flying, 'descriptor')} in flight, not {most} at most"
                 self._note("watch.fds-in-flight", flying <= most, text)
 
     def _conn_answer(self, heard: Heard) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias, final
 
 import attrs
 
+from .._counted import counted
 from ..conform.diagnostic import same, to_diagnostic
 from ..conform.frames import HEADER, frame, kind_name, pack, unpack_all
 from ..wire._generated import FLAG_FRAG, FLAG_LANE, FLAG_MORE, FLAG_OPTIONAL, KINDS, AbortCode, Kind
@@ -287,7 +288,7 @@ def _said(number: int, record: Frame) -> Said:
     fds = _kinds(record)
     if len(fds) != nfds:
         raise CannotReplay(
-            f"record {number}: {kind_name(kind)} had {nfds} descriptors, not all known"
+            f"record {number}: {kind_name(kind)} had {counted(nfds, 'descriptor')}, not all known"
         )
     if kind in (Kind.PING, Kind.PONG):
         body = record.payload if record.payload is not None else b"\xc0\xc0"
@@ -295,8 +296,8 @@ def _said(number: int, record: Frame) -> Said:
         return Said(kind=kind, channel=_channel(record), data=data, fds=())
     if record.envelope is None or record.payload is None:
         raise CannotReplay(
-            f"record {number}: the body of {kind_name(kind)}, {size} bytes, is not in the trace:"
-            " of a frame there is 1 MiB at most, or an eighth of trace_size"
+            f"record {number}: the body of {kind_name(kind)}, {counted(size, 'byte')}, is not in"
+            " the trace: of a frame there is 1 MiB at most, or an eighth of trace_size"
         )
     if _is_elsewhere(kind, record.envelope):
         raise CannotReplay(f"record {number}: {kind_name(kind)} had its payload in a memory file")

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import attrs
 
+from .._counted import counted
 from ..conform.diagnostic import to_diagnostic
 from ..conform.frames import kind_name, unpack_all
 from ..wire._generated import (
@@ -94,9 +95,9 @@ def load_all(path: str) -> Trace:
 def state_of(trace: Trace) -> str:
     """Say why a file ends where it does; empty: it says so itself."""
     if trace.fault:
-        return f"damaged: {trace.fault}; {trace.left} bytes are not shown"
+        return f"damaged: {trace.fault}; not shown: {counted(trace.left, 'byte')}"
     if trace.left:
-        return f"cut: {trace.left} bytes of a record that is not complete"
+        return f"cut: {counted(trace.left, 'byte')} of a record that is not complete"
     return "" if trace.has_end else "without an end: it is being written, or its primary was killed"
 
 
@@ -272,7 +273,7 @@ def _frame_words(form: dict[str, Any]) -> str:
         if name in frame
     ]
     if not {"payload", "payload_hex", "body"} & {*frame}:
-        words.append(f"... {form['payload_size']} bytes")
+        words.append(f"... {counted(form['payload_size'], 'byte')}")
     if "masked" in form:
         words.append(f"(without {', '.join(map(_text, form['masked']))})")
     return " ".join(words)

@@ -31,6 +31,7 @@ from typing import Final, final
 import attrs
 import trio
 
+from .._counted import counted
 from ..conform.frames import Heard, frame
 from ..conform.line import Line
 from ..conform.process import Program, status_text
@@ -84,9 +85,8 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """Say it."""
-        found = (
-            f"worker {self.worker}: {self.said} frames said, {self.answers} answers as in the trace"
-        )
+        said, answers = counted(self.said, "frame"), counted(self.answers, "answer")
+        found = f"worker {self.worker}: {said} said, {answers} as in the trace"
         if self.is_same:
             return [found]
         printed = [f"    {line}" for line in self.printed.splitlines()[-_LAST_LINES:]]

@@ -41,7 +41,7 @@ def test_what_it_must_not_have() -> None:
         ("findings", [Finding(1, "text", "ACTIVE", 2)]),
         ("crashes", ["it ended"]),
         ("failed", 1),
-        ("left", "3 descriptors are left behind"),
+        ("left", "3 descriptors left behind"),
         ("cases", 0),
     ):
         figures = played()
@@ -64,6 +64,16 @@ def test_cells_that_were_never_met_are_named() -> None:
     assert f"cells met: {count - 2} of {count}" in lines
     assert "never met: PING in HANDSHAKE, STOP in CLOSING" in lines
     assert any(line.startswith("(unknown)") and line.split().count("4") for line in lines)
+
+
+def test_one_is_one() -> None:
+    figures = played()
+    figures.cases = figures.served = 1
+    figures.findings = [Finding(1, "text", "ACTIVE", 2)]
+    lines = list(figures.lines())
+    assert "FAILED: 1 case, 1 finding" == lines[-1]
+    assert any(line.startswith("innocent worker: 1 request served, ") for line in lines)
+    assert any(line.startswith("seed 3: 1 case in 600 s") for line in lines)
 
 
 def test_the_rate_is_said() -> None:

@@ -133,7 +133,7 @@ def test_what_was_said_and_what_has_to_come_again() -> None:
         ),
         (
             [spawn(), record(Kind.TELL, [None, None, [], {}], 1, to_worker=True, nfds=1)],
-            "record 2: TELL had 1 descriptors, not all known",
+            "record 2: TELL had 1 descriptor, not all known",
         ),
         (
             [spawn(), record(Kind.TELL, [None, None, [], {"bulk": 1}], None, to_worker=True)],

@@ -14,7 +14,7 @@ import trio
 
 from actorcluster import Handle, open_primary
 from actorcluster.trace.reading import load_all
-from actorcluster.trace.replay import CannotReplay, play_again
+from actorcluster.trace.replay import CannotReplay, Outcome, play_again
 from actorcluster.trace.tracefile import encode
 from tests.program import ROOT
 from tests.require import require
@@ -143,6 +143,15 @@ async def test_the_command_line(tmp_path: Path) -> None:
     assert 1 == run("--decode", str(tmp_path / "bad"))[0]
     assert 2 == run("--decode", __file__)[0]
     assert 2 == run("--replay", str(path))[0]
+
+
+def test_one_is_one() -> None:
+    assert ["worker 3: 1 frame said, 2 answers as in the trace"] == Outcome(
+        worker=3, said=1, answers=2
+    ).lines()
+    assert ["worker 3: 0 frames said, 1 answer as in the trace"] == Outcome(
+        worker=3, said=0, answers=1
+    ).lines()
 
 
 async def test_what_cannot_be_played_again(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from typing import Any, Final, final
 
 import attrs
 
+from ..._counted import counted
 from ...wire._generated import (
     FLAG_FRAG,
     FLAG_MORE,
@@ -250,7 +251,7 @@ class Judge:
             return
         early = self.states <= _EARLY
         if it.nfds > self._terms.limits["max_fds"]:
-            self._find("fd_violation", f"{it.nfds} descriptors are declared")
+            self._find("fd_violation", f"declared: {counted(it.nfds, 'descriptor')}")
         elif early:
             self._find("fd_violation", "descriptors before READY")
         elif it.kind in _BUILT and not KINDS[it.kind].handles:
@@ -264,7 +265,7 @@ class Judge:
         elif self._is_confused:
             self._possible.add("fd_violation")
         elif (count := self._groups.popleft()) > it.nfds:
-            self._find("fd_violation", f"{count} descriptors came for {it.nfds}")
+            self._find("fd_violation", f"{counted(count, 'descriptor')} came for {it.nfds}")
 
     def _judge_state(self, it: _Heard, actions: set[Action]) -> None:
         if Action.ABORT in actions:

@@ -12,6 +12,7 @@ from typing import Any, Final, final
 import attrs
 import trio
 
+from ..._counted import counted
 from .case import Case
 from .lives import Gone, Life, Said
 from .scene import Scene
@@ -79,7 +80,8 @@ async def play(stage: Stage, case: Case, seed: int = 0) -> Played:
         played.problems.append(f"the primary has grown by {grown >> 20} MiB")
     failed = stage.clients.failed - failures
     if failed:
-        text = f"{failed} requests to the innocent worker failed: {stage.clients.failures[-1]}"
+        requests = counted(failed, "request")
+        text = f"{requests} to the innocent worker failed: {stage.clients.failures[-1]}"
         played.problems.append(text)
     played.seconds = trio.current_time() - begin
     return played

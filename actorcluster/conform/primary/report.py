@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from ..._counted import counted
 from ..case import Case as KitCase
 from ..case import Outcome, Result
 from ..frames import Fault, kind_name
@@ -54,8 +55,8 @@ class PrimaryReport(Report):
         head = "survived" if not self.exit_status else "did not pass"
         seconds = sum(one.seconds for one in self.results)
         names = {name for one in self.results for name in one.case.requirements}
-        parts = [f"{len(names)} sentences", f"{counts[Outcome.FAIL]} fail"]
-        return f"{head}: {', '.join(parts)}, {len(self.results)} cases, {seconds:.1f} s"
+        parts = [counted(len(names), "sentence"), f"{counts[Outcome.FAIL]} fail"]
+        return f"{head}: {', '.join(parts)}, {counted(len(self.results), 'case')}, {seconds:.1f} s"
 
     def lines(self) -> Iterator[str]:
         """Say what came of it, the badge last."""
@@ -64,7 +65,7 @@ class PrimaryReport(Report):
         for one in self.surprises:
             yield f"{one.case.id} is expected to fail, and passed"
         if self.not_run:
-            yield f"not run: {len(self.not_run)} cases"
+            yield f"not run: {counted(len(self.not_run), 'case')}"
         yield self.badge()
 
 

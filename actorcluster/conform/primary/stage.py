@@ -16,6 +16,7 @@ from typing import Final, final
 import attrs
 import trio
 
+from ..._counted import counted
 from ...wire._generated import Kind
 from .innocent import Clients
 from .lives import Gone, Hangar
@@ -89,10 +90,12 @@ class Stage:
         if self.subject.status is not None:
             return f"the primary has ended with status {self.subject.status}"
         if now is None:
-            return f"{self.hangar.waiting} hostile workers of {self.lanes} came back"
+            return (
+                f"of {counted(self.lanes, 'hostile worker')} only {self.hangar.waiting} came back"
+            )
         if (count := now.total() - self.baseline.total()) > 0:
             kinds = ", ".join(f"{kind} +{more}" for kind, more in (now - self.baseline).items())
-            return f"{count} descriptors are left behind: {kinds}"
+            return f"{counted(count, 'descriptor')} left behind: {kinds}"
         if (ports := self.ports()) > MOST_PORTS:
             return f"it holds {ports} ports"
         return None

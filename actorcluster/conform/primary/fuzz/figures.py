@@ -11,6 +11,7 @@ from typing import Final, final
 
 import attrs
 
+from ...._counted import counted
 from ....wire._generated import KINDS, State
 from .episode import Finding
 
@@ -70,19 +71,20 @@ class Figures:
         yield from self._coverage()
         outcomes = ", ".join(f"{count} {name}" for name, count in self.outcomes.most_common())
         rate = self.cases / self.seconds if self.seconds else 0.0
-        yield f"seed {self.seed}: {self.cases} cases in {self.seconds:.0f} s, {rate:.0f} a second"
+        cases = counted(self.cases, "case")
+        yield f"seed {self.seed}: {cases} in {self.seconds:.0f} s, {rate:.0f} a second"
         yield f"outcomes: {outcomes}"
         growth = self.growth
         grown = "too short to say" if growth is None else f"{growth / (1 << 20):.2f} MiB/min"
         yield f"memory of the primary after the first minute: {grown}"
         yield f"descriptors: {self.left or 'as at the beginning'}"
-        answered = f"{self.served} requests served, {self.failed} failed"
+        answered = f"{counted(self.served, 'request')} served, {self.failed} failed"
         yield f"innocent worker: {answered}, the slowest took {self.slowest:.2f} s"
         yield from self.troubles
         yield f"crashes: {len(self.crashes)}"
         yield from self.crashes
         head = "passed" if self.passed else "FAILED"
-        yield f"{head}: {self.cases} cases, {len(self.findings)} findings"
+        yield f"{head}: {cases}, {counted(len(self.findings), 'finding')}"
 
     def _coverage(self) -> Iterator[str]:
         """Give the table of kinds by states."""
