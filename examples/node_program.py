@@ -1,6 +1,9 @@
 """A program for Node and a worker in Python, supervised, on one port, in turn.
 
 $ python examples/node_program.py [PORT]
+$ curl http://127.0.0.1:8000/                     # again and again: each of them answers in turn
+
+Ctrl-C stops both, and ends the program.
 """
 
 from __future__ import annotations
