@@ -82,9 +82,18 @@ async def test_hello() -> None:
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 served.add(await read_all(stream))
         assert {f"hello from process {pid}\n" for pid in pids} == served
+        assert await says_the_readme(port) in served
         os.kill(int(listening[1]), signal.SIGKILL)
         await program.says(rf"Exit\(worker=<Worker {number} .*signal='SIGKILL', reason='signal'")
         await interrupted(program)
+
+
+async def says_the_readme(port: int) -> str:
+    """Say to the first example what the README would have a newcomer say; returns the answer."""
+    (code,) = re.findall(r"(?m)^python3 -c '(.*)'$", (ROOT / "README.md").read_text())
+    assert 1 == code.count("8000")
+    client = [sys.executable, "-c", code.replace("8000", str(port))]
+    return (await trio.run_process(client, capture_stdout=True)).stdout.decode()
 
 
 async def test_http_hello() -> None:
