@@ -29,17 +29,38 @@ main.add_command(conform)
 main.add_command(trace)
 
 
-@main.command()
-@click.option("--workers", default=4, type=click.IntRange(1, 64), show_default=True)
+@main.command(short_help="See it run: workers on one port, one killed under load.")
+@click.option(
+    "--workers",
+    metavar="N",
+    default=4,
+    type=click.IntRange(1, 64),
+    show_default=True,
+    help="Processes that share the port.",
+)
 @click.option(
     "--requests",
+    metavar="N",
     default=2000,
     type=click.IntRange(min=100),
     show_default=True,
-    help="at least so many; it goes on until the killed worker is back",
+    help="At least so many; it goes on until the killed worker is back.",
 )
-@click.option("--clients", default=16, type=click.IntRange(1, 256), show_default=True)
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="0, the default: a free one")
+@click.option(
+    "--clients",
+    metavar="N",
+    default=16,
+    type=click.IntRange(1, 256),
+    show_default=True,
+    help="Connections at a time.",
+)
+@click.option(
+    "--port",
+    metavar="N",
+    default=0,
+    type=click.IntRange(0, 65535),
+    help="0, the default: a free one.",
+)
 def demo(workers: int, requests: int, clients: int, port: int) -> None:
     """Serve requests on a port that workers share, and kill one of them under load.
 

@@ -30,41 +30,49 @@ def _in_a_directory(_ctx: object, _option: object, path: str | None) -> str | No
     return path
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
-@click.option("--level", type=click.IntRange(0, 4),
+@click.command(
+    context_settings={"ignore_unknown_options": False},
+    short_help="Test a worker in any language, or a primary.",
+)
+@click.option("--level", type=click.IntRange(0, 4), metavar="N",
               help="It has to claim this level, and keep it: 0 starts and stops, 1 has messages, 2"
               " ports and handles, 3 monitors, 4 payloads in memory files.")  # fmt: skip
-@click.option("--cap", "caps", multiple=True, help="Only cases that need this capability.")
-@click.option("--only", multiple=True, help="Only cases, or sentences, that match this pattern.")
+@click.option("--cap", "caps", multiple=True, metavar="NAME",
+              help="Only cases that need this capability.")  # fmt: skip
+@click.option("--only", multiple=True, metavar="PATTERN",
+              help="Only cases, or sentences, that match this pattern.")  # fmt: skip
 @click.option("--list", "is_list", is_flag=True, help="Name the cases, and play none.")
 @click.option("--coverage", is_flag=True, help="Show which sentences have which cases.")
 @click.option("--strict", is_flag=True, help="What violates a SHOULD fails.")
-@click.option("--seed", type=int, default=0, help="Of the order of cases and of random cuts.")
+@click.option("--seed", type=int, default=0, metavar="N",
+              help="Of the order of cases and of random cuts.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True,
-              help="Seconds that a wait lasts at most.")  # fmt: skip
+              metavar="SECONDS", help="How long a wait lasts at most.")  # fmt: skip
 @click.option("--slow", is_flag=True, help="Also what takes long by its nature.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True,
+@click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True, metavar="N",
               help="Cases at a time.")  # fmt: skip
 @click.option("--known", type=click.Path(exists=True, dir_okay=False),
-              help="File with cases that are expected to fail, one in a line.")  # fmt: skip
+              help="Names the cases that are expected to fail, one in a line.")  # fmt: skip
 @click.option("--junit", type=click.Path(dir_okay=False), callback=_in_a_directory,
-              help="Write the results here.")  # fmt: skip
+              help="Write the results here, as CI systems read them.")  # fmt: skip
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), callback=_in_a_directory,
-              help="Likewise.")  # fmt: skip
-@click.option("--transcripts", type=click.Path(file_okay=False),
-              help="Write what was said in cases that failed here, as stream vectors.")  # fmt: skip
+              help="Write the results here, for programs.")  # fmt: skip
+@click.option("--transcripts", type=click.Path(file_okay=False), metavar="DIR",
+              help="Write here what was said in cases that failed, as stream vectors.")  # fmt: skip
 @click.option("--lane", type=click.Choice(["node"]),
               help="All handles go by a side lane of this form.")  # fmt: skip
-@click.option("--preload", help="COMMAND is a Python program: load these modules once (with commas"
+@click.option("--preload", metavar="MODULES",
+              help="COMMAND is a Python program: load these modules once (with commas"
               " between), and fork for each case.")  # fmt: skip
 @click.option("--primary", "is_primary", is_flag=True,
               help="COMMAND is a primary: play hostile workers.")  # fmt: skip
 @click.option("--fuzz", "is_fuzz", is_flag=True, help="With --primary: by chance.")
-@click.option("--minutes", type=click.FloatRange(0.01), default=1.0, show_default=True,
+@click.option("--minutes", type=click.FloatRange(0.01), default=1.0, show_default=True, metavar="N",
               help="With --fuzz: how long.")  # fmt: skip
-@click.option("--case", "number", type=click.IntRange(0), help="With --fuzz: this case alone.")
-@click.option("--lanes", type=click.IntRange(1, 64), default=4, show_default=True,
-              help="With --fuzz: hostile workers at a time.")  # fmt: skip
+@click.option("--case", "number", type=click.IntRange(0), metavar="N",
+              help="With --fuzz: this case alone.")  # fmt: skip
+@click.option("--lanes", type=click.IntRange(1, 64), default=4, show_default=True, metavar="N",
+              help="With --fuzz: how many hostile workers there are at a time.")  # fmt: skip
 @click.argument("command", nargs=-1)
 def conform(
     *,

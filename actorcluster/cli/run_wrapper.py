@@ -40,6 +40,7 @@ def _signal(_context: click.Context, _option: click.Parameter, name: str) -> int
 )
 @click.option(
     "--stop-signal",
+    metavar="SIGNAL",
     callback=_signal,
     default="TERM",
     show_default=True,
@@ -47,10 +48,11 @@ def _signal(_context: click.Context, _option: click.Parameter, name: str) -> int
 )
 @click.option(
     "--stop-timeout",
+    metavar="SECONDS",
     type=click.FloatRange(min=0),
-    help="Seconds until SIGKILL, if the primary would wait for longer.",
+    help="Until SIGKILL, if the primary would wait for longer.",
 )
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CMD...")
 def main(
     wishes: list[Wish],
     stop_signal: int,
@@ -59,8 +61,14 @@ def main(
 ) -> None:
     """Be a worker that is CMD, a program that takes its sockets as systemd hands them over.
 
-    A primary starts this: exec=["actorcluster-run", "--listen", "8000", "--", "CMD"]. CMD finds
-    its sockets from descriptor 3 on, and LISTEN_FDS; it is told to stop when the worker is, and the
-    worker ends as CMD does.
-    """
+    A primary starts this:
+
+    \b
+        exec=["actorcluster-run", "--listen", "8000", "--", "CMD"]
+
+    CMD finds its sockets from descriptor 3 on, and LISTEN_FDS; it is told to stop when the worker
+    is, and the worker ends as CMD does.
+
+    All of it is told in docs/howto/any-program.md.
+    """  # noqa: D301  (click's mark of a paragraph that is not wrapped)
     wrap(Plan(command, tuple(wishes), stop_signal, stop_timeout))

@@ -16,7 +16,7 @@ import click
 __all__ = ["trace"]
 
 
-@click.command()
+@click.command(short_help="Show a trace that a primary wrote, or play it again.")
 @click.option("--decode", "to_decode", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
               help="Print what is in FILE.")  # fmt: skip
 @click.option("--replay", "to_replay", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
@@ -29,7 +29,8 @@ __all__ = ["trace"]
 @click.option("--lane", type=click.Choice(["none", "node"]),
               help="With --replay: how handles go; by default as in FILE.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True,
-              help="With --replay: seconds that a wait lasts at most.")  # fmt: skip
+              metavar="SECONDS",
+              help="With --replay: how long each wait lasts at most.")  # fmt: skip
 @click.argument("command", nargs=-1)
 def trace(
     *,
@@ -42,10 +43,11 @@ def trace(
     timeout: float,
     command: tuple[str, ...],
 ) -> None:
-    """Show a trace that a primary wrote, or play it again; see docs/reference/trace.md.
+    """Show a trace that a primary wrote, or play it again.
 
     Put -- before COMMAND. Exits 0 if all is well, 1 if the file is damaged or COMMAND answers
-    otherwise than the worker in the trace did, 2 if it was called wrongly.
+    otherwise than the worker in the trace did, 2 if it was called wrongly. All that is in a trace
+    is told in docs/reference/trace.md.
     """
     if (to_decode is None) == (to_replay is None):
         raise click.UsageError("say either --decode FILE or --replay FILE")
