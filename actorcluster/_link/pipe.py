@@ -400,6 +400,8 @@ class Pipe(Writing):
     def _take(self, data: memoryview, groups: list[Group]) -> bool:
         """Act on what was read; False when nothing more is to be read."""
         if not data and not groups and not self._socket.placed:
+            if self._writing:  # it has yet to look for what answers, and the end cancels it
+                self._push()
             return False
         self.heard += 1
         connection = self.connection

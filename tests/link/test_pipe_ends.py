@@ -12,9 +12,10 @@ import trio.testing
 from actorcluster._link import pipe
 from actorcluster._link.handles import Handle
 from actorcluster._link.writing import close_all
+from actorcluster.conform.frames import frame
 from actorcluster.errors import PeerClosed
 from actorcluster.wire import events
-from actorcluster.wire._generated import AbortCode
+from actorcluster.wire._generated import AbortCode, Kind
 from tests.descriptors import memfd
 from tests.link.mail import all_blocked
 from tests.link.pair import End, Peer, linked, played
@@ -32,6 +33,17 @@ async def test_end_of_file() -> None:
         await other.over.wait()
         one.channel.shutdown_write()
         one.channel.finish()
+
+
+async def test_what_came_before_the_end_is_answered() -> None:
+    """Who has ended its stream may read on; the writer has yet to look, and is cancelled then."""
+    ping, pong = (frame(kind, body=b"\xc0\x07") for kind in (Kind.PING, Kind.PONG))
+    async with played() as (end, peer):
+        for body in ("at once", "later"):
+            end.channel.send_nowait(body)
+        assert end.channel._take(memoryview(ping), [])
+        assert not end.channel._take(memoryview(b""), [])
+        assert pong in peer.sock.recv(4096)
 
 
 async def test_the_peer_dies_with_mail_under_way() -> None:
