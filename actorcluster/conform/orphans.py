@@ -57,6 +57,9 @@ class Orphanage:
         self.left: Counter[str] = Counter()
         self._others = {one.pid for one in _children()}
         self._running: dict[int, tuple[str, str]] = {}
+        #: who was killed, and is reaped by somebody; by nobody else, or the number might be a
+        #: stranger's by then.
+        self._ending: set[int] = set()
 
     def enter(self, pid: int, mark: str, purpose: str) -> None:
         """A program was started."""
@@ -84,16 +87,22 @@ class Orphanage:
                     os.kill(one.pid, signal.SIGKILL)
                 except PermissionError:  # it runs as somebody else
                     self._others.add(one.pid)
-            for one in found:
-                if one.pid not in self._others:
-                    await _reap(one.pid)
+            await self._reap_all({one.pid for one in found} - self._others)
         return ended
+
+    async def _reap_all(self, pids: set[int]) -> None:
+        self._ending |= pids
+        try:
+            for pid in pids:
+                await _reap(pid)
+        finally:
+            self._ending -= pids
 
     def _adopted(self) -> list[_Stat]:
         """Children of ours that nobody here has started, and that live."""
         found = []
         for one in _children():
-            if one.pid in self._others or one.pid in self._running:
+            if one.pid in self._others or one.pid in self._running or one.pid in self._ending:
                 continue
             if one.state == "Z":  # it has ended by itself
                 os.waitid(os.P_PID, one.pid, os.WEXITED | os.WNOHANG)

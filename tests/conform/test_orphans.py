@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from actorcluster.conform import Outcome
-from actorcluster.conform.orphans import open_orphanage
+import pytest
+import trio
+import trio.testing
+
+from actorcluster.conform import Outcome, orphans
+from actorcluster.conform.orphans import MARK, open_orphanage
 from actorcluster.conform.process import Program
 from tests.conform.kit import tried
 
@@ -51,3 +56,31 @@ async def test_children_of_others_are_left_alone() -> None:
         assert not is_subreaper()
         assert other.poll() is None
         other.kill()
+
+
+async def test_two_programs_end_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one of them has left is reaped by one only, whose number might be a stranger's then."""
+    reap, goes_on = orphans._reap, trio.Event()
+
+    async def reap_later(pid: int) -> None:
+        await goes_on.wait()
+        await reap(pid)
+
+    monkeypatch.setattr(orphans, "_reap", reap_later)
+    mine, other = -1, -2  # nobody has these numbers
+    with open_orphanage() as orphanage, contextlib.ExitStack() as stack:
+        orphanage.enter(mine, "mine", "this")
+        orphanage.enter(other, "other", "that")
+        for _ in range(2):
+            left = subprocess.Popen(["sleep", "60"], env=os.environ | {MARK: "mine"})
+            stack.enter_context(left)
+            while not orphans._has(left.pid, f"{MARK}=mine"):  # it is in the middle of its exec
+                await trio.lowlevel.checkpoint()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(orphanage.leave, mine)
+            await trio.testing.wait_all_tasks_blocked()
+            os.waitid(os.P_PID, left.pid, os.WEXITED | os.WNOWAIT)
+            await orphanage.leave(other)
+            goes_on.set()
+        assert {"this": 2} == orphanage.left
+        assert [] == [one for one in orphans._children() if one.pid == left.pid]
