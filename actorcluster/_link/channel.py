@@ -49,6 +49,8 @@ __all__ = ["Channel"]
 
 #: Messages up to this size are small, see `Pipe.flush_small`.
 _SMALL: Final = 512
+#: Messages above this size are large, see `Writing._heap`.
+_LARGE: Final = 16 * 1024
 #: So many numbers of messages that are no sends are kept before somebody tidies up.
 _TIDY_AT: Final = 64
 #: What an ask may get instead of an answer.
@@ -234,6 +236,8 @@ class Channel(Answering):
             self._hurry = True
         if not self._writing or self._is_patient:
             self._write_or_wake()
+        elif size > _LARGE:
+            self._heap(size)
         return None
 
     @_whole
@@ -286,7 +290,12 @@ class Channel(Answering):
         if self._waiters or not self._has_room(parcel):
             return False
         parcel.tell()
-        (self.flush_small if parcel.size <= _SMALL else self.flush)()
+        if parcel.size <= _SMALL:
+            self.flush_small()
+        else:
+            self.flush()
+            if parcel.size > _LARGE and self._writing:
+                self._heap(parcel.size)
         return True
 
     @_whole

@@ -59,8 +59,9 @@ Descriptor: TypeAlias = int | _HasFileno
 Group: TypeAlias = tuple[list[int], bool]
 _Ancillary: TypeAlias = tuple[int, int, bytes]
 
-#: The most that one read takes: a fragment of 256 KiB with its header, or four messages of 64 KiB.
-RECEIVE_SIZE: Final = 260 * 1024
+#: The most that one read takes: two fragments of 256 KiB with their headers, or eight messages of
+#: 64 KiB. A look at the socket costs as much as to decode one of these.
+RECEIVE_SIZE: Final = 520 * 1024
 #: So much is taken behind what is read to its place: the head of the next frame at least.
 _BEHIND: Final = 4096
 #: A Linux limit of 253 (SCM_MAX_FD) per call; one more is EINVAL.

@@ -10,7 +10,8 @@ call in a scheduler pass writes immediately (nothing is gained by waiting, and a
 pay for it). The second wakes the writer. Until that goes to sleep again everything else only
 queues, and the writer looks once per scheduler pass and writes the lot with one system call. Of
 asks and answers a portion leaves earlier: where many are under way both ends then work at the same
-time, each on a part of them, and not in turns on all. A dense stream of small messages
+time, each on a part of them, and not in turns on all. So does one of large messages, which are in
+the processor's cache then as they were encoded a moment ago. A dense stream of small messages
 (`flush_small`) it even lets grow for a few passes: each system call here is one there as well, and
 a wake-up, and a receiver that is faster than the sender pays for every one. Anything else that is
 queued ends that at the next look. The writer sleeps after two looks in vain: in a pass it may have
@@ -51,6 +52,8 @@ _DENSE: Final = EVERY_MESSAGES // 2
 _ENOUGH: Final = 4 * EVERY_MESSAGES
 #: So many asks, answers and the like do not wait for the writer's look.
 _PORTION: Final = 24
+#: Nor do large messages of so many bytes: half of what the other end takes with one read.
+_HEAP: Final = 256 * 1024
 
 
 class Writing:
@@ -80,6 +83,8 @@ class Writing:
         self._gathered = 0
         self._hurry = False
         self._hurried = 0
+        #: bytes of large messages that were queued while it was awake.
+        self._heaped = 0
         #: nothing can be written any more, and what is queued is dropped.
         self._broken = False
         #: nothing will be queued any more.
@@ -139,13 +144,19 @@ class Writing:
         if not self._writing or self._is_patient:
             self._write_or_wake()
 
+    def _heap(self, size: int) -> None:
+        """A large message was queued while the writer is awake."""
+        self._heaped += size
+        if self._heaped >= _HEAP and not self._is_full:
+            self._push()
+
     def _push(self) -> bool:
         """Write until nothing is left or the socket is full.
 
         Returns:
             False when the socket is full.
         """
-        self._gathered, self._hurry, self._hurried = 0, False, 0
+        self._gathered, self._hurry, self._hurried, self._heaped = 0, False, 0, 0
         self._pushed_in = self._passes.count
         connection = self.connection
         done = not self._socket.unsent or self._write_now(())

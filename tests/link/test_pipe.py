@@ -75,6 +75,17 @@ async def test_a_dense_stream_gathers() -> None:
         assert list(range(64 * 20)) == bodies
 
 
+async def test_of_large_messages_a_portion_leaves_earlier() -> None:
+    """Half of what the other end reads at once."""
+    async with played() as (end, peer):
+        before = writes(end)
+        for number in range(9):
+            await end.channel.send([number, b"x" * 65_000])
+        assert before + 3 == writes(end)
+        bodies = [(await peer.next(events.TellReceived)).body[0] for _ in range(9)]
+        assert list(range(9)) == bodies
+
+
 class Stream(trio.abc.Instrument):
     """Sends a lot after each of the writer's first looks, and notes what that had written."""
 
