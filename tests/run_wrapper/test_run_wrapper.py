@@ -45,10 +45,14 @@ def port() -> int:
 
 
 async def wrapped(
-    primary: Primary, command: Sequence[str], *options: str, **settings: Any
+    primary: Primary,
+    command: Sequence[str],
+    *options: str,
+    shutdown: float = SECONDS,
+    **settings: Any,
 ) -> Worker:
     settings["exec"] = [*RUN, *options, "--", *command]
-    return await primary.fork(settings=settings)
+    return await primary.fork(settings=settings, shutdown=shutdown)
 
 
 def shell(text: str) -> list[str]:
