@@ -61,8 +61,9 @@ LINK_LIMITS: Final = {"max_fds": 253, "fds_in_flight": 253}
 
 #: The most that is read at once of a dense stream of small messages.
 _DENSE_SIZE: Final = 16 * 1024
-#: The same is read at once after a read that took so long, e.g. of many small broken messages:
-#: nobody else has a turn in between.
+#: The same is read at once after a read that took so long, e.g. of many small broken messages, or
+#: of bodies of many values: nobody else has a turn in between. A full one that did not allows twice
+#: as much.
 _SLOW_SECONDS: Final = 0.01
 #: So many reads that fill the buffer follow each other without a turn for others.
 _MOST_READS: Final = 2
@@ -203,7 +204,7 @@ class Pipe(Writing):
     # ---- reading --------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        socket, most = self._socket, _DENSE_SIZE
+        socket, most, quick = self._socket, _DENSE_SIZE, _DENSE_SIZE
         reads = messages = 0
         while True:
             while self._leads:
@@ -224,7 +225,11 @@ class Pipe(Writing):
             if got is not None and not self._take(*got):
                 return
             took = time.perf_counter() - begin
-            most = _DENSE_SIZE if took > _SLOW_SECONDS else RECEIVE_SIZE
+            if took > _SLOW_SECONDS:
+                quick = _DENSE_SIZE
+            elif most == quick and socket.is_full_read:
+                quick = min(2 * quick, RECEIVE_SIZE)
+            most = quick
             if self.unread and not await self._take_unread():
                 return
             reads, messages = reads + 1, messages + self._taken

@@ -291,6 +291,17 @@ async def test_large_messages_are_read_as_fast_as_they_come() -> None:
         assert 10 > len(counts)
 
 
+async def test_of_what_takes_long_no_more_is_read_at_once_than_others_can_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What four messages take is not long; then eight are read, and no more after these."""
+    async with played() as (end, peer):
+        clock = types.SimpleNamespace(perf_counter=lambda: 0.002 * len(end.events))
+        monkeypatch.setattr(pipe, "time", clock)
+        counts = await arrivals(end, peer, 40, b"x" * 4000)
+        assert 8 == max(after - before for before, after in itertools.pairwise(counts))
+
+
 async def test_two_reads_that_fill_the_buffer_follow_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
