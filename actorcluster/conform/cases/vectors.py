@@ -77,6 +77,9 @@ async def _play(p: Play, vector: dict[str, Any]) -> None:
     state = vector["prelude"].split(".")[1]
     glued = await _reach(p, state)
     for index, read in enumerate(reads):
+        if _must_abort(vector) and index + 1 == len(reads):
+            # What is not written yet when it gives up need not be any more.
+            await _answers(p, vector)
         things = [p.thing(kind) for kind in read.kinds]
         data = (glued if index == 0 else b"") + read.data
         await p.raw(data, [one.fd for one in things], [one.name for one in things])
@@ -121,11 +124,9 @@ async def _judge(p: Play, vector: dict[str, Any], state: str) -> None:
     abort = vector.get("abort")
     if abort is not None and abort.get("optional") and p.has_aborted():
         return
-    for answer in vector.get("answers", ()):
-        for _ in range(answer.get("repeat", 1)):
-            expected = Expected(answer)
-            await p.expect(Kind[answer["kind"]], channel=answer.get("channel"), like=expected.fits)
-    if abort is not None and not abort.get("optional"):
+    if abort is None or abort.get("optional"):
+        await _answers(p, vector)
+    else:
         await p.abort(*abort_codes(abort), requirement=abort["requirement"][0])
         return
     events = [one["event"] for one in vector["expect"]]
@@ -141,6 +142,18 @@ async def _judge(p: Play, vector: dict[str, Any], state: str) -> None:
         await p.ends_well("AWP-ST-3", within=2.0)
     else:
         await _go_on(p, vector, is_optional=abort is not None)
+
+
+def _must_abort(vector: Mapping[str, Any]) -> bool:
+    abort = vector.get("abort")
+    return abort is not None and not abort.get("optional")
+
+
+async def _answers(p: Play, vector: Mapping[str, Any]) -> None:
+    for answer in vector.get("answers", ()):
+        for _ in range(answer.get("repeat", 1)):
+            expected = Expected(answer)
+            await p.expect(Kind[answer["kind"]], channel=answer.get("channel"), like=expected.fits)
 
 
 async def _part(p: Play, vector: dict[str, Any], state: str) -> None:
