@@ -84,6 +84,7 @@ async def _play(kinds: tuple[str, ...]) -> dict[str, Any]:
         facts["open"] = _open()
         await _go_on(primary, facts)
         late.kill("SIGKILL")
+        await late.wait()  # what waits for it holds handles of others until then
         for worker in (*hoarders, deaf):
             worker.kill("SIGKILL")
             await worker.wait()
