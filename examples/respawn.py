@@ -2,7 +2,8 @@
 
 $ python examples/respawn.py [PORT]
 $ kill -9 PID                                     # of a worker: it comes back
-$ curl http://127.0.0.1:8000/leave                # whoever answers leaves for good
+$ curl http://127.0.0.1:8000/leave                # whoever answers leaves for good;
+                                                  # behind the last one clients wait
 """
 
 from __future__ import annotations

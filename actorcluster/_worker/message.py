@@ -311,7 +311,7 @@ class Ask(Message):
             return
         if exc is None or _is_cancellation(exc):
             self._channel.refuse(
-                self._number, self._why_unanswered, "it disposed of that unanswered"
+                self._number, self._why_unanswered, "its block ended without an answer"
             )
         else:
             self.fail(exc)
