@@ -105,8 +105,11 @@ def raise_at_end(exc: BaseException) -> NoReturn:
     """Raise what main has raised, where nothing of the user's is left that could catch it.
 
     What the interpreter then writes, unless somebody has told it to do something else, begins at
-    the user's function.
+    the user's function. Of `SystemExit` it writes nothing: a hook that is never called would keep
+    it, and all frames that it went through, alive until modules are cleared (see ``spared``).
     """
+    if isinstance(exc, SystemExit):
+        raise exc
     begin = since_user(exc)
 
     def show(kind: Any, value: BaseException, stack: types.TracebackType | None) -> None:

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 import actorcluster
+from actorcluster._link import failure
 from actorcluster._link.failure import (
     failure_map,
     frames_of,
@@ -350,3 +351,14 @@ def test_a_traceback_that_somebody_made() -> None:
         exc = ValueError("x")
         exc.__traceback__ = TracebackType(None, sys._getframe(), last, 1)
         assert noted(exc).endswith("ValueError: x")
+
+
+def test_of_an_exit_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No hook hears of it, which would keep all frames that it went through."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    with pytest.raises(SystemExit):
+        failure.raise_at_end(SystemExit(3))
+    assert sys.__excepthook__ is sys.excepthook
+    with pytest.raises(ArithmeticError):
+        failure.raise_at_end(ArithmeticError())
+    assert sys.__excepthook__ is not sys.excepthook
